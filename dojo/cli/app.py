@@ -55,6 +55,7 @@ COMMANDS = {
     "logs": CommandRow("dojo.cli.stack.commands:logs", "Show what the processes wrote, in the order of time."),
     "metrics": CommandRow("dojo.cli.stack.operate:metrics", "Show what a process measures now."),
     "models": CommandRow("dojo.cli.serving.models:app", "Registered model versions, their roles, and who gets which."),
+    "orders": CommandRow("dojo.cli.training.orders:app", "Ordered work that has not ended; give up or release a retraining that waits.", "pipelines"),
     "performance": CommandRow("dojo.cli.monitoring.performance:performance", "What a model's predictions turned out to be worth.", "recorder"),
     "redis": CommandRow("dojo.cli.stack.operate:redis", "Ask the stack's Redis, without its address and password."),
     "reproduce": CommandRow("dojo.cli.training.train:reproduce", "Rebuild a version from its record and compare.", "pipelines"),

@@ -6,6 +6,7 @@ Settings are DOJO_*. With --dry-run it only announces its intended actions.
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from functools import partial
 
 from dojo.core.connections import connect_redis
@@ -59,7 +60,13 @@ def open_responder(settings: Settings, dry_run: bool) -> ResponderService:
         clock=RedisWorldClock(redis),
         store=StateStore(redis),
         situation=Situation(routes, rollouts, audit),
-        actions=Actions(orders, RoleChanges(registry, routes, audit), rollouts, announcements),
+        actions=Actions(
+            orders,
+            RoleChanges(registry, routes, audit),
+            rollouts,
+            announcements,
+            timedelta(seconds=settings.order_deadline_seconds),
+        ),
         announcements=announcements,
         reports=Reports(redis, orders, announcements),
         metrics=metrics,

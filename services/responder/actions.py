@@ -25,7 +25,16 @@ from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.clock import wall_now
 from dojo.core.state.inbox import Urgency
 from dojo.core.state.rollouts import NoRolloutError, RolloutRequest, Rollouts
-from dojo.core.state.work_orders import Kind, OrderOpenError, Work, WorkOrder, WorkOrders
+from dojo.core.state.work_orders import (
+    NO_DEADLINE,
+    Kind,
+    OrderOpenError,
+    Work,
+    WorkOrder,
+    WorkOrders,
+    is_overdue,
+    overdue_words,
+)
 from services.responder.announcements import RESPONDER, ResponseAnnouncements
 from services.responder.policy import FAMILIES
 from services.responder.state import Action, Incident, ModelState
@@ -87,6 +96,7 @@ class Actions:
     champions: RoleChanges
     rollouts: Rollouts
     announcements: ResponseAnnouncements
+    deadline: timedelta = NO_DEADLINE  # wall time that an order may wait for a trainer
 
     def advance(self, spec: ModelSpec, state: ModelState, now: datetime) -> ModelState | Finished:
         """Take the action a step further. The caller saves the result.
@@ -156,11 +166,26 @@ class Actions:
             state = msgspec.structs.replace(
                 state, action=msgspec.structs.replace(action, placed=True)
             )
+        if work.state == "pending" and is_overdue(work, self.deadline):
+            work = self.orders.end(
+                work.order.id,
+                "failed",
+                {"error": overdue_words(self.deadline, "no trainer took it up")},
+            )
         if not work.ended:
-            return state
+            return self._waiting(spec, state, str(work.notes.get("waits", "")), now)
         if kind == "evaluate":
             return self._evaluated(spec, state, action, work, now)
         return self._retrained(spec, state, action, trouble, work, now)
+
+    def _waiting(self, spec: ModelSpec, state: ModelState, waits: str, now: datetime) -> ModelState:
+        """The state with why the order waits, told once each time that it begins to."""
+        action = state.action
+        if action is None or action.waits == waits:
+            return state
+        if waits:
+            self.announcements.waits(spec, action, waits, now)
+        return msgspec.structs.replace(state, action=msgspec.structs.replace(action, waits=waits))
 
     def _evaluated(
         self, spec: ModelSpec, state: ModelState, action: Action, work: Work, now: datetime

@@ -95,6 +95,18 @@ class ResponseAnnouncements:
                 spec, f"{action.id}:began", "warning", f"the responder {what}", evidence, now
             )
 
+    def waits(self, spec: ModelSpec, action: Action, waits: str, now: datetime) -> None:
+        """Nothing of an order runs; other actions go on meanwhile."""
+        title = f"the ordered {action.kind.replace('retrain', 'retraining').replace('evaluate', 'evaluation')} waits"
+        self._send(
+            spec,
+            f"{action.id}:waits:{now.isoformat()}",
+            "warning",
+            title,
+            f"{waits}\nIt was ordered because: {action.why}",
+            now,
+        )
+
     def ended(
         self,
         spec: ModelSpec,

@@ -19,13 +19,20 @@ The remedies are:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dojo.core.spec.monitoring import Response
 from services.responder.policy import ORDER, UNLABELLED, remedy, spoils
-from services.responder.state import ActionKind, Incident, LatestVerdict, ModelState
+from services.responder.state import (
+    TAKES_BACK,
+    Action,
+    ActionKind,
+    Incident,
+    LatestVerdict,
+    ModelState,
+)
 from services.responder.troubles import GUARDS_FOR, STALE_FOR, current
 
 
@@ -76,11 +83,20 @@ def decide(state: ModelState, response: Response, world: Circumstances) -> Respo
         return None
     first_held: ResponseDecision | None = None
     for trouble, seen, kind, why in wanted(state, response, world):
+        if not may_begin(kind, state.aside.values()):
+            continue
         held = obstacle(state, response, world, trouble, kind)
         if held is None:
             return ResponseDecision(trouble, seen, kind, why)
         first_held = first_held or ResponseDecision(trouble, seen, kind, why, *held)
-    return first_held
+    return None if state.aside else first_held
+
+
+def may_begin(kind: ActionKind, aside: Collection[Action]) -> bool:
+    """Whether an action may begin beside orders. Taking a version back waits for none, and nothing waits for one that waits."""
+    if any(action.kind == kind for action in aside):
+        return False
+    return kind in TAKES_BACK or all(action.waits for action in aside)
 
 
 def wanted(

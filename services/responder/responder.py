@@ -30,7 +30,7 @@ from services.responder.decide import Circumstances, ResponseDecision, decide
 from services.responder.metrics import ResponderMetrics
 from services.responder.reports import Reports
 from services.responder.situation import Situation
-from services.responder.state import Action, ModelState, StateStore
+from services.responder.state import TAKES_BACK, Action, ModelState, StateStore
 from services.responder.troubles import close_replaced, is_of_the_past, take
 
 GROUP = "responder"
@@ -155,6 +155,17 @@ class Responder:
             for telling in gone:
                 self._announcements.tell(spec, telling, now)
         state = self._reports.advance(spec, state, now)
+        if (followed := self._follow_aside(spec, state, now)) != state:
+            self._store.save(
+                followed
+            )  # at once: the action in flight may fail for as long as MLflow is away
+            return True
+        if (
+            state.action is not None
+            and (beside := self._begin_beside(spec, state, state.action, control, now)) is not None
+        ):
+            self._store.save(beside)
+            return True
         if state.action is not None:
             stopped = control.pause_of(model) is not None or control.dry_run is not None
             if not stopped or self._actions.has_begun(model, state.action):
@@ -164,10 +175,7 @@ class Responder:
             _log.info("intent dropped: actions are stopped", model=model, action=state.action.id)
             self._store.save(msgspec.structs.replace(state, action=None))
             return True
-        if (
-            state.troubles
-            and time.monotonic() - self._heard.get(model, 0.0) >= self._settle_seconds
-        ):
+        if self._is_settled(state):
             world = self._situation.look(state, control, now)
             decision = decide(state, spec.response, world)
             if decision is not None:
@@ -176,6 +184,45 @@ class Responder:
             self._store.save(state)
             return True
         return False
+
+    def _is_settled(self, state: ModelState) -> bool:
+        """Whether there is trouble, and everything that was said at once is taken in."""
+        return (
+            bool(state.troubles)
+            and time.monotonic() - self._heard.get(state.model, 0.0) >= self._settle_seconds
+        )
+
+    def _begin_beside(
+        self, spec: ModelSpec, state: ModelState, action: Action, control: Control, now: datetime
+    ) -> ModelState | None:
+        """The state with an intent that must not wait for the order in flight, which is put aside; None without such an intent."""
+        if action.kind in TAKES_BACK or control.dry_run is not None or not self._is_settled(state):
+            return None
+        world = self._situation.look(state, control, now)
+        roomy = msgspec.structs.replace(
+            state, action=None, aside={**state.aside, action.kind: action}
+        )
+        decision = decide(roomy, spec.response, world)
+        if decision is None:
+            return None
+        if not self._actions.has_begun(
+            spec.name, action
+        ):  # only intended: it is decided again when it is its turn
+            roomy = msgspec.structs.replace(roomy, aside=state.aside)
+        return self._act_on(spec, roomy, decision, world, control)
+
+    def _follow_aside(self, spec: ModelSpec, state: ModelState, now: datetime) -> ModelState:
+        """The state with the orders that were put aside a step further."""
+        for kind, order in state.aside.items():
+            after = self._actions.advance(spec, msgspec.structs.replace(state, action=order), now)
+            found = after.state if isinstance(after, Finished) else after
+            aside = {other: known for other, known in state.aside.items() if other != kind}
+            if found.action is not None:
+                aside[kind] = found.action
+            state = msgspec.structs.replace(found, action=state.action, aside=aside)
+            if isinstance(after, Finished):
+                self._metrics.actions.labels(spec.name, order.kind, after.outcome).inc()
+        return state
 
     def _act_on(
         self,
@@ -220,17 +267,16 @@ class Responder:
         return changed != before
 
     def _of_this_world(self, state: ModelState) -> ModelState:
-        """Return the state, or an empty one if it is from another world.
-
-        A state with a time that this world has not reached belongs to another world.
-        """
-        now = self._clock.now() + timedelta(days=1)  # other clocks may be a wall second ahead
-        begun = state.action.begun if state.action is not None else None
+        """What was remembered, unless it is from a time that this world has not reached: then it was another world's."""
+        now = self._clock.now() + timedelta(
+            days=1
+        )  # the monitor's clock and ours may be a second of wall time apart
+        begun = (action.begun for action in state.under_way)
         times = (
             *(trouble.judged for trouble in state.troubles.values()),
             state.ended,
             state.stale_at,
-            begun,
+            *begun,
         )
         if all(moment is None or moment <= now for moment in times):
             return state
@@ -244,7 +290,7 @@ class Responder:
 
     def _show(self, state: ModelState, control: Control) -> None:
         self._metrics.paused.set(bool(control.paused))
-        self._metrics.in_flight.labels(state.model).set(state.action is not None)
+        self._metrics.in_flight.labels(state.model).set(bool(state.under_way))
 
 
 def intent(model: str, decision: ResponseDecision, world: Circumstances) -> Action:

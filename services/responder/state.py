@@ -22,6 +22,10 @@ from services.responder.policy import ORDER
 
 Window = Literal["hour", "day", "now"]
 ActionKind = Literal["evaluate", "retrain", "roll_back", "abort_rollout"]
+TAKES_BACK: tuple[ActionKind, ...] = (
+    "roll_back",
+    "abort_rollout",
+)  # done at once, and never kept waiting by the others
 
 FINDINGS_KEPT = 5
 
@@ -105,6 +109,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
         evidence: The basis of the decision, for the audit trail.
         begun: World time.
         placed: Whether the order is placed, or the change is made.
+        waits: Why no part of its order runs, "" while it does.
     """
 
     id: str
@@ -117,6 +122,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     evidence: dict[str, Any] = {}
     to: str = ""
     placed: bool = False
+    waits: str = ""
 
 
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +134,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
             successor with the same trouble did not bring it.
         stale_at: World time of the latest verdict of stale features. It outlives that trouble.
         action: The action in flight, at most one.
+        aside: Orders still under way, of actions that made room for another action.
         ended: World time of the end of the latest intervention.
         intervention: Name of the latest intervention.
         revision: Number of writes.
@@ -138,9 +145,15 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     troubles: dict[str, Incident] = {}
     inherited: dict[str, str] = {}
     action: Action | None = None
+    aside: dict[ActionKind, Action] = {}
     ended: datetime | None = None
     intervention: str = ""
     stale_at: datetime | None = None
+
+    @property
+    def under_way(self) -> list[Action]:
+        """What has begun and not ended."""
+        return [*self.aside.values(), *([self.action] if self.action is not None else [])]
 
     def with_trouble(self, trouble: Incident) -> ModelState:
         return msgspec.structs.replace(self, troubles={**self.troubles, trouble.key: trouble})

@@ -6,6 +6,7 @@ Settings are DOJO_*.
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from functools import partial
 
 from dojo.core.connections import connect_redis
@@ -32,7 +33,10 @@ def open_trainer(settings: Settings) -> TrainerService:
     scraped = connect_redis(settings.redis)
     TrainerMetrics(specs, RedisWorldClock(scraped), ScheduleStore(scraped), DagFailures(scraped))
     clock, client = RedisWorldClock(redis), airflow_client(settings)
-    executor = Executor(WorkOrders(redis), specs, clock.now, settings.home, client)
+    deadline = timedelta(seconds=settings.order_deadline_seconds)
+    executor = Executor(
+        WorkOrders(redis), specs, clock.now, settings.home, client, deadline=deadline
+    )
     launch = InAirflow(client) if client else InChild()
     schedule, applied = ScheduleStore(redis), AppliedSpecs(redis)
     service = TrainerService(

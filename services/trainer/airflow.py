@@ -14,6 +14,7 @@ from pipelines.training.job import RUN_TIMEOUT, Job
 from services.trainer.airflow_client import (
     AirflowClient,
     AirflowUnavailableError,
+    DagPausedError,
     RunState,
     TaskState,
 )
@@ -26,6 +27,10 @@ Progress = Callable[[str, float], None]  # copied from steps.py, whose import lo
 
 # Tasks whose answers together form a retraining's answer.
 ANSWERING = ("compare", "register", "start_rollout")
+
+
+class RunWaitsError(RuntimeError):
+    """A run that Airflow has and does not begin, or does not go on with."""
 
 
 class RetrainingFailedError(RuntimeError):
@@ -56,8 +61,19 @@ def ask(
         AirflowUnavailableError: Airflow does not answer.
         AirflowError: Airflow refused.
         RunExistsError: This `run_id` was already requested.
+        DagPausedError: The model's DAG is paused.
     """
     return client.trigger(dag_id(model), asked, run_id, note=str(asked["reason"]))
+
+
+def unpause_command(model: str) -> str:
+    """What a person types to let a paused DAG go on."""
+    return f'dojo orders unpause {model} --why "it may train again"'
+
+
+def cancel_command(model: str) -> str:
+    """What a person types to give up a retraining that waits."""
+    return f'dojo orders cancel {model} --why "it waits"'
 
 
 def parameters(job: Job) -> dict[str, Any]:
@@ -108,6 +124,7 @@ def wait(
         AirflowError: Airflow refused to answer.
     """
     told: set[str] = set()
+    paused = False
     while True:
         current, tasks = _through_outages(
             lambda: (client.run(run.dag_id, run.run_id), client.tasks(run.dag_id, run.run_id)),
@@ -120,6 +137,11 @@ def wait(
                 progress(task.task_id, 0.0)
         if current.finished:
             break
+        if current.paused and not paused:
+            model = run.dag_id.removeprefix("retrain_")
+            words = f"{DagPausedError(run.dag_id)}; in another terminal: {unpause_command(model)}, or {cancel_command(model)}"
+            progress(words, 0.0)
+        paused = current.paused
         time.sleep(POLL_SECONDS)
     require_success(current, tasks, note)
     answer: dict[str, Any] = {
@@ -146,8 +168,14 @@ def look(client: AirflowClient, model: str, run_id: str, note: Path) -> dict[str
         RetrainingFailedError: The run failed.
         AirflowUnavailableError: Airflow does not answer. Ask again later.
         AirflowError: Airflow refused to answer.
+        DagPausedError: The run goes on when its DAG is unpaused.
+        RunWaitsError: The run has not begun.
     """
     current = client.run(dag_id(model), run_id)
+    if current.paused:
+        raise DagPausedError(current.dag_id)
+    if current.waits:
+        raise RunWaitsError(f"run {run_id} is queued in Airflow: {current.url}")
     if not current.finished:
         return None
     tasks = client.tasks(current.dag_id, run_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -31,6 +31,15 @@ class RunExistsError(AirflowError):
     """A run of this id exists already."""
 
 
+class DagPausedError(AirflowError):
+    """The DAG is paused: what is asked of it would wait until it is unpaused."""
+
+    def __init__(self, dag_id: str) -> None:
+        super().__init__(
+            f"{dag_id} is paused in Airflow: no task of it begins until it is unpaused"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class RunState:
     """One run of a DAG.
@@ -38,6 +47,8 @@ class RunState:
     Attributes:
         state: queued, running, success or failed.
         url: Address of the run in Airflow's UI.
+        paused: Whether its DAG was paused when the client asked about this run alone. No further
+            task begins then.
     """
 
     dag_id: str
@@ -45,10 +56,16 @@ class RunState:
     state: str
     conf: Mapping[str, Any]
     url: str
+    paused: bool = False
 
     @property
     def finished(self) -> bool:
         return self.state in FINISHED_RUN
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing of it runs: it is behind another one, or its DAG is paused."""
+        return not self.finished and (self.paused or self.state == "queued")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +102,13 @@ class AirflowClient:
     def trigger(
         self, dag_id: str, conf: Mapping[str, Any], run_id: str | None = None, note: str = ""
     ) -> RunState:
-        """Start a run. A repeated `run_id` raises RunExistsError and does not start another run."""
+        """Start a run. A repeated `run_id` raises RunExistsError and does not start another run.
+
+        Raises:
+            DagPausedError: No run was requested, so none begins at the unpausing.
+        """
+        if self.paused(dag_id):
+            raise DagPausedError(dag_id)
         # Without a logical date, because these are unique per DAG. A rebuilt world has the same
         # dates again.
         body = {"logical_date": None, "conf": dict(conf), "note": note or None}
@@ -94,8 +117,23 @@ class AirflowClient:
         return self._run(self._ask("POST", f"/dags/{quote(dag_id)}/dagRuns", body))
 
     def run(self, dag_id: str, run_id: str) -> RunState:
-        return self._run(
+        found = self._run(
             self._ask("GET", f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}")
+        )
+        return found if found.finished else replace(found, paused=self.paused(dag_id))
+
+    def paused(self, dag_id: str) -> bool:
+        return bool(self._ask("GET", f"/dags/{quote(dag_id)}").get("is_paused"))
+
+    def unpause(self, dag_id: str) -> None:
+        self._ask("PATCH", f"/dags/{quote(dag_id)}?update_mask=is_paused", {"is_paused": False})
+
+    def give_up(self, dag_id: str, run_id: str) -> None:
+        """Mark a run as failed: it begins no more."""
+        self._ask(
+            "PATCH",
+            f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id, safe='')}?update_mask=state",
+            {"state": "failed"},
         )
 
     def runs(self, dag_id: str, limit: int = 20) -> list[RunState]:

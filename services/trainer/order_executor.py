@@ -25,8 +25,15 @@ import structlog
 
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.clock import wall_now
+from dojo.core.state.work_orders import (
+    NO_DEADLINE,
+    Work,
+    WorkOrder,
+    WorkOrders,
+    is_overdue,
+    overdue_words,
+)
 from dojo.core.state.work_orders import Ended as State
-from dojo.core.state.work_orders import Work, WorkOrder, WorkOrders
 from pipelines.dags.failure_notes import failure_note
 from pipelines.training.errors import RetrainingRunningError
 from pipelines.training.job import RUN_TIMEOUT, Job
@@ -35,6 +42,7 @@ from services.trainer.airflow_client import (
     AirflowClient,
     AirflowError,
     AirflowUnavailableError,
+    DagPausedError,
     RunExistsError,
 )
 from services.trainer.child import ChildKilledError, Ended, run_in_child
@@ -78,6 +86,7 @@ class Executor:
     Args:
         now: Returns the world's time.
         airflow: None without Airflow.
+        deadline: Wall time that an order may wait from its placing on. What runs is ended by its own limits.
     """
 
     def __init__(
@@ -88,10 +97,11 @@ class Executor:
         home: Path,
         airflow: AirflowClient | None,
         child: ChildRunner = run_in_child,
+        deadline: timedelta = NO_DEADLINE,
     ) -> None:
         self._orders, self._specs, self._now, self._home = orders, specs, now, home
-        self._airflow, self._child = airflow, child
-        self._begun: set[str] = set()  # begun by this process and not interrupted since
+        self._airflow, self._child, self._deadline = airflow, child, deadline
+        self._begun: set[str] = set()  # by this process, and not interrupted since
         self._not_before: dict[str, float] = {}
 
     def look(self, stop: threading.Event) -> str:
@@ -112,6 +122,10 @@ class Executor:
                 continue
             if reason := self._refusal(order):
                 self._end(work, "refused", {"error": reason})
+            elif (order.kind != "retrain" or self._airflow is None) and is_overdue(
+                work, self._deadline
+            ):
+                self._give_up(work, str(work.notes.get("error", "other work came before it")))
             elif (begun := self._begin(work)) is None:
                 why = work.notes.get("error", "it left no word: whoever ran it was killed")
                 self._end(
@@ -197,6 +211,8 @@ class Executor:
                 order.id,
                 failure_note(self._home, trigger.dag_id(order.model), order.id),
             )
+        except (DagPausedError, trigger.RunWaitsError) as error:
+            return self._wait(work, error, airflow)
         except AirflowUnavailableError as error:
             waited = wall_now() - (work.started_at or wall_now())
             if waited < AIRFLOW_PATIENCE:
@@ -215,10 +231,32 @@ class Executor:
                 self._try_again(order, error)
                 raise
         else:
+            if work.notes.get("waits"):
+                self._orders.note(order.id, waits="")
             if answer is None:
                 return [f"{order.id} runs in Airflow"]
             self._end(work, "done", answer)
         return []
+
+    def _wait(self, work: Work, why: Exception, airflow: AirflowClient) -> list[str]:
+        """Leave an order that Airflow does not begin until its deadline. A pause is noted, for whoever placed it to tell."""
+        order = work.order
+        if is_overdue(work, self._deadline):
+            if (
+                "run" in work.notes
+            ):  # otherwise it would begin when the DAG is unpaused, long after its occasion
+                airflow.give_up(trigger.dag_id(order.model), order.id)
+            self._give_up(work, str(why))
+            return []
+        if isinstance(why, DagPausedError):
+            words = f"{why}. Next: {trigger.unpause_command(order.model)}, or {trigger.cancel_command(order.model)}"
+            if work.notes.get("waits") != words:
+                self._orders.note(order.id, waits=words)
+                log.warning("work order waits", model=order.model, order=order.id, why=words)
+        return [f"{order.id}: {why}"]
+
+    def _give_up(self, work: Work, why: str) -> None:
+        self._end(work, "failed", {"error": overdue_words(self._deadline, why)})
 
     def _try_again(self, order: WorkOrder, error: Exception) -> None:
         """Let the next look begin the order once more. This counts as an attempt."""

@@ -30,7 +30,7 @@ from dojo.core.state.inbox import Inbox, Message, Notifier
 from dojo.core.state.loss import StateWatch
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
-from dojo.core.state.work_orders import Ended, Work, WorkOrders
+from dojo.core.state.work_orders import NO_DEADLINE, Ended, Work, WorkOrders
 from dojo.core.tasks.specs import load_spec
 from services.responder.actions import Actions
 from services.responder.announcements import RESPONDER, ResponseAnnouncements
@@ -78,6 +78,7 @@ class Surroundings:
         self.log = RedisEventLog(self.redis, 10_000)
         self.metrics = ResponderMetrics([model], CollectorRegistry())
         self.dry_run, self.settle_seconds = False, 0.0
+        self.deadline = NO_DEADLINE
         self.serve("1", "", 2 * since_hours)
         self.serve("2", "1", since_hours)
         self.service = self.start()
@@ -132,6 +133,7 @@ class Surroundings:
                 RoleChanges(registry or self.registry, routes, audit),
                 rollouts,
                 announcements,
+                self.deadline,
             ),
             announcements=announcements,
             reports=Reports(client, orders, announcements),

@@ -64,12 +64,15 @@ def _show_status(here: CommandContext, model: str, as_json: bool) -> bool:
     for state in states:
         spec = specs[state.model]
         out.print(f"[bold]{escape(state.model)}[/]", highlight=False)
-        if state.action is not None:
+        for action in state.under_way:
             out.print(
-                f"  [bold]in flight[/] {state.action.kind}, since"
-                f" {state.action.begun:%Y-%m-%d %H:%M} ({escape(state.action.id)})"
+                f"  [bold]in flight[/] {action.kind}, since {action.begun:%Y-%m-%d %H:%M} ({escape(action.id)})"
             )
-            out.print(f"    {escape(state.action.why)}", highlight=False, soft_wrap=True)
+            out.print(f"    {escape(action.why)}", highlight=False, soft_wrap=True)
+            if action.waits:
+                out.print(
+                    f"    [yellow]waits:[/] {escape(action.waits)}", highlight=False, soft_wrap=True
+                )
         if state.ended is not None:
             until = state.ended + spec.response.cooldown
             out.print(
@@ -175,6 +178,7 @@ def _plain(state: ModelState) -> dict[str, Any]:
     return {
         "model": state.model,
         "action": state.action,
+        "aside": state.aside,
         "troubles": troubles,
         "ended": state.ended,
         "intervention": state.intervention,

@@ -127,8 +127,8 @@ def _in_airflow(
     dry_run: bool,
 ) -> dict[str, Any]:
     from pipelines.dags.failure_notes import failure_note
-    from services.trainer.airflow import RetrainingFailedError, ask, wait
-    from services.trainer.airflow_client import AirflowError
+    from services.trainer.airflow import RetrainingFailedError, ask, unpause_command, wait
+    from services.trainer.airflow_client import AirflowError, DagPausedError
 
     asked = {
         "as_of": moment.isoformat() if moment else None,
@@ -136,7 +136,9 @@ def _in_airflow(
         "who": asker.who,
         "dry_run": dry_run,
     }
-    run = ask(client, model, asked)
+    way_out = f"{unpause_command(model)}, then retrain again; or here and now: dojo retrain {model} --in-process"
+    with errors_become_messages(DagPausedError, next_step=way_out):
+        run = ask(client, model, asked)
     say(f"in Airflow: {run.url}", 0.0)
     note = failure_note(here.settings.home, run.dag_id, run.run_id)
     with (
@@ -164,10 +166,15 @@ def _here(
 ) -> dict[str, Any]:
     from dojo.core.registry.versions import CHAMPION, ModelRegistry
     from pipelines.training.job import Job, key_by_hand
-    from services.trainer.airflow import active_run, airflow_client
+    from services.trainer.airflow import active_run, airflow_client, cancel_command
 
     client = airflow_client(here.settings)
     if client and (run := active_run(client, model)):
+        if client.run(run.dag_id, run.run_id).waits:
+            raise fail(
+                f"{model}: a retraining of it waits in Airflow: {run.url}",
+                f"{cancel_command(model)}, then repeat this. DOJO_ORDER_DEADLINE_SECONDS ends one that a service ordered.",
+            )
         raise fail(
             f"{model}: Airflow is retraining it: {run.url}",
             "Wait for its end, or retrain without --in-process.",

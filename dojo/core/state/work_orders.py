@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
 import msgspec
@@ -30,6 +30,8 @@ from dojo.core.state.documents import Document, document_key
 Kind = Literal["retrain", "evaluate", "drift_report"]
 State = Literal["pending", "running", "done", "failed", "refused"]
 Ended = Literal["done", "failed", "refused"]
+
+NO_DEADLINE = timedelta.max
 
 KEPT = 500  # ended orders; about a kilobyte each, and more than a year of one model's trouble
 LARGEST_ANSWER = 65_536  # bytes; figures and links, never data
@@ -98,7 +100,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
             retrain: `outcome` (promote, keep, regression, first) and what the gate said.
             evaluate: `verdict` (ok, degraded, insufficient_data) and the figures. drift_report: `url`.
         attempts: how often an executor began it.
-        notes: what the executor needs to go on after a kill.
+        notes: what the executor needs to go on after a kill. `waits`: why nothing of it runs, with the way out.
     """
 
     order: WorkOrder
@@ -113,6 +115,16 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ended(self) -> bool:
         return self.state in ("done", "failed", "refused")
+
+
+def is_overdue(work: Work, deadline: timedelta) -> bool:
+    """Whether an order has waited for longer than an order may. What runs is no longer waiting: that is the caller's to know."""
+    return wall_now() - work.placed_at > deadline
+
+
+def overdue_words(deadline: timedelta, why: str) -> str:
+    """Why an order was given up."""
+    return f"it waited for {deadline / timedelta(minutes=1):g} minutes (DOJO_ORDER_DEADLINE_SECONDS): {why}"
 
 
 class WorkOrders:

@@ -32,6 +32,7 @@ from services.trainer.airflow_client import (
     AirflowClient,
     AirflowError,
     AirflowUnavailableError,
+    DagPausedError,
     RunExistsError,
     RunState,
 )
@@ -293,6 +294,29 @@ def test_a_run_is_never_started_twice_and_what_is_wrong_is_said(platform: Platfo
     nobody = AirflowClient(replace(platform.airflow.access, url=f"http://127.0.0.1:{free_port()}"))
     with pytest.raises(AirflowUnavailableError, match="does not answer"):
         nobody.import_errors()
+
+
+def test_a_paused_dag_takes_no_run_and_a_run_that_waits_is_given_up(platform: Platform) -> None:
+    client, dag = platform.airflow.client, f"retrain_{STALE}"
+    platform.airflow.finished(platform.runs[STALE], PATIENCE)
+    before = len(client.runs(dag))
+    client._ask("PATCH", f"/dags/{dag}?update_mask=is_paused", {"is_paused": True})
+    assert client.paused(dag)
+    with pytest.raises(DagPausedError, match=f"{dag} is paused in Airflow"):
+        client.trigger(
+            dag, {"as_of": None, "reason": "a try", "who": "tests", "dry_run": True}, "paused"
+        )
+    assert len(client.runs(dag)) == before
+    client._ask(
+        "POST", f"/dags/{dag}/dagRuns", {"logical_date": None, "conf": {}, "dag_run_id": "waiting"}
+    )
+    waiting = client.run(dag, "waiting")
+    assert (waiting.waits, waiting.paused) == (True, True)
+    client.give_up(dag, "waiting")
+    client.unpause(dag)
+    ended = client.run(dag, "waiting")
+    assert (ended.state, ended.waits, client.paused(dag)) == ("failed", False, False)
+    assert all(task.started is None for task in client.tasks(dag, "waiting")), "it begins no more"
 
 
 def test_killed_it_comes_back_with_its_history_and_stopped_it_leaves_nothing(

@@ -246,7 +246,9 @@ def test_the_platforms_own_anchors_decide_between_the_trail_and_the_registry(
     redis: Redis, trail: AuditTrail
 ) -> None:
     entries = [entry for number in range(1, 7) if (entry := record(trail, number)) is not None]
-    recorded = [EntryAnchor(entry.sequence, entry.hash) for entry in entries if entry.sequence in (2, 4)]
+    recorded = [
+        EntryAnchor(entry.sequence, entry.hash) for entry in entries if entry.sequence in (2, 4)
+    ]
     assert trail.verify({4: entries[3].hash}, recorded).faults == ()
     (fault,) = trail.verify({4: "f" * 64}, recorded).faults
     assert (

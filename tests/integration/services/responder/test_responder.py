@@ -350,6 +350,75 @@ def test_what_has_begun_is_followed_while_paused_and_leads_to_nothing_new(
     assert shop.open_order("retrain")
 
 
+def retraining_waits(shop: Surroundings, waits: str) -> str:
+    """A retraining that was ordered. Returns the order's id."""
+    shop.say("severe")
+    shop.rounds()
+    shop.answer("evaluate", **DEGRADED)
+    shop.rounds()
+    order_id = shop.open_order("retrain").order.id
+    shop.orders.begin(order_id)
+    shop.orders.note(order_id, waits=waits)
+    shop.rounds()
+    return order_id
+
+
+@pytest.mark.parametrize("waits", ["", "retrain_shop is paused in Airflow"])
+def test_a_rollback_waits_for_no_retraining_and_the_retraining_is_followed_to_its_end(
+    redis_server: RedisServer, absent: ModelRegistry, waits: str
+) -> None:
+    shop = Surroundings(redis_server.url, absent, since_hours=10)
+    order_id = retraining_waits(shop, waits)
+    shop.pass_time(1)
+    shop.say("critical", "flagged_rate")
+    shop.rounds()
+    assert shop.serving() == "1"
+    assert [work.order.id for work in shop.orders.open()] == [order_id]
+    action = shop.state.action
+    assert action is not None, "its role waits for MLflow, which is away"
+    assert (action.kind, list(shop.state.aside)) == ("roll_back", ["retrain"])
+    shop.service = shop.start()  # after a kill
+    shop.answer("retrain", outcome="keep", reason="gain 0.1 %")
+    shop.rounds()
+    assert shop.count("retrain", "no_effect") == 1
+    assert "the retraining did not improve the model" in shop.done()
+
+
+def test_what_waits_is_told_with_the_way_out_and_keeps_no_other_order_waiting(
+    shop: Surroundings,
+) -> None:
+    order_id = retraining_waits(
+        shop, "retrain_shop is paused in Airflow. Next: dojo orders unpause shop"
+    )
+    (message,) = [message for message in shop.messages("warning") if "waits" in message.title]
+    assert "dojo orders unpause shop" in message.text
+    shop.rounds()
+    assert len([title for title in shop.titles() if "waits" in title]) == 1
+    shop.pass_time(25)  # over the champion's last evaluation
+    shop.say("severe", "flagged_rate")
+    shop.rounds()
+    assert shop.open_order("evaluate"), "it does not wait for a retraining that waits"
+    assert list(shop.state.aside) == ["retrain"]
+    shop.orders.note(order_id, waits="")
+    shop.answer("evaluate", verdict="ok", version="2", reason="as good as before")
+    shop.answer("retrain", outcome="keep", reason="gain 0.1 %")
+    shop.rounds()
+    assert (shop.state.action, shop.state.aside, shop.orders.open()) == (None, {}, [])
+
+
+def test_an_order_that_no_trainer_takes_up_has_a_deadline(shop: Surroundings) -> None:
+    shop.say("severe")
+    shop.rounds()
+    assert shop.open_order("evaluate").state == "pending"
+    shop.deadline = timedelta(0)
+    shop.service = shop.start()
+    shop.rounds(1)
+    (ended,) = shop.orders.ended()
+    assert ended.state == "failed"
+    assert "no trainer took it up" in ended.answer["error"]
+    assert "DOJO_ORDER_DEADLINE_SECONDS" in shop.messages("page")[-1].text
+
+
 def _stop_by_pause(shop: Surroundings) -> None:
     switch_pause(shop.redis, shop.model, True, "mia", "wait", None)
 

@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 from typer.testing import CliRunner, Result
 
 from dojo.cli.app import build
 from dojo.core.airflow_access import AirflowAccess
+from dojo.core.state.audit import AuditTrail
+from dojo.core.state.clock import wall_now
+from dojo.core.state.work_orders import WorkOrder, WorkOrders
 from pipelines.dags.failure_notes import failure_note
 from services.trainer import airflow as trigger
 from services.trainer.airflow_client import AirflowClient, AirflowUnavailableError, RunState
-from tests.support.servers import free_port
+from tests.support.servers import RedisServer, free_port
 
 pytestmark = pytest.mark.integration
 
@@ -35,14 +39,22 @@ class ScriptedApi:
     """
 
     def __init__(self) -> None:
-        self.port, self.state, self.refuses = free_port(), "running", 0
+        self.port, self.state, self.refuses, self.paused = free_port(), "running", 0, False
+        self.asked: list[str] = []  # method and path of what would change something
         self._server: http.server.ThreadingHTTPServer | None = None
 
     def start(self) -> None:
         api = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            def do_PATCH(self) -> None:
+                api.asked.append(f"PATCH {self.path}")
+                api.paused = api.paused and "is_paused" not in self.path
+                api.state = "failed" if "update_mask=state" in self.path else api.state
+                self._answer(200, {})
+
             def do_POST(self) -> None:
+                api.asked.append(f"POST {self.path}")
                 (
                     self._answer(200, api.answer("/"))
                     if self.path.endswith("/dagRuns")
@@ -76,6 +88,8 @@ class ScriptedApi:
             self._server = None
 
     def answer(self, path: str) -> dict[str, Any]:
+        if path.endswith(f"/dags/{DAG}"):
+            return {"dag_id": DAG, "is_paused": self.paused}
         if "/xcomEntries/" in path:
             return {"value": {"outcome": "keep"}}
         if path.endswith("/taskInstances"):
@@ -190,6 +204,17 @@ def command(
     )
 
 
+@pytest.fixture
+def orders(
+    command: Callable[..., Result], redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    """`dojo orders ... fraud_detection`, with the real Redis."""
+    monkeypatch.setenv("DOJO_REDIS_URL", redis_server.url)
+    return lambda name, *more: CliRunner().invoke(
+        build(), ["orders", name, "fraud_detection", "--why", "it waits", *more]
+    )
+
+
 def test_nothing_is_begun_here_while_airflow_retrains(command: Callable[..., Result]) -> None:
     ran = command("--in-process", "--as-of", "2018-06-24", "--why", "a try")
     assert ran.exit_code == 1
@@ -208,3 +233,80 @@ def test_after_a_failure_the_run_is_named_and_nobody_is_sent_elsewhere(
         f"clear the failed task: http://127.0.0.1:{api.port}/dags/{DAG}/runs/manual" in ran.output
     )
     assert "--in-process" not in ran.output
+
+
+def test_a_paused_dag_is_said_at_once_and_nothing_is_left_to_begin_later(
+    api: ScriptedApi, command: Callable[..., Result]
+) -> None:
+    api.paused = True
+    ran = command("--reason", "drift")
+    assert ran.exit_code == 1
+    assert f"{DAG} is paused in Airflow" in ran.output
+    assert "dojo orders unpause fraud_detection --why" in ran.output
+    assert "dojo retrain fraud_detection --in-process" in ran.output
+    assert not [asked for asked in api.asked if "dagRuns" in asked]
+
+
+def test_a_pause_during_a_run_is_said_once_with_the_way_out(
+    api: ScriptedApi, client: AirflowClient, tmp_path: Path
+) -> None:
+    api.paused, said = True, []
+    begun = run(client)
+    looks = iter(range(5))
+
+    def progress(step: str, share: float) -> None:
+        said.append(step)
+
+    def looked(dag_id: str) -> bool:
+        api.state = "success" if next(looks) == 4 else "running"
+        return True
+
+    client.paused = looked  # type: ignore[method-assign]
+    trigger.wait(client, begun, progress, tmp_path / "note")
+    (words,) = [step for step in said if "paused" in step]
+    assert "dojo orders unpause fraud_detection" in words
+
+
+def test_a_retraining_that_waits_is_cancelled_with_its_order_and_then_one_here_is_possible(
+    api: ScriptedApi,
+    command: Callable[..., Result],
+    orders: Callable[..., Result],
+    redis_server: RedisServer,
+) -> None:
+    redis = Redis.from_url(redis_server.url)
+    WorkOrders(redis).place(
+        WorkOrder(id=RUN.replace(":", "-").replace("+", "-"), model="fraud_detection", kind="retrain", who="responder", why="w", world_time=wall_now())
+    )  # fmt: skip
+    api.state = "running"
+    refused = orders("cancel")
+    assert refused.exit_code == 1, "it runs"
+    assert "its retraining runs in Airflow" in refused.output
+    api.paused = True
+    waits = command("--in-process", "--as-of", "2018-06-24")
+    assert "a retraining of it waits in Airflow" in waits.output
+    assert "dojo orders cancel fraud_detection --why" in waits.output
+    cancelled = orders("cancel", "--who", "mia")
+    assert cancelled.exit_code == 0, cancelled.output
+    assert "dojo retrain fraud_detection --in-process" in cancelled.output
+    assert any(asked.startswith("PATCH") and "dagRuns" in asked for asked in api.asked)
+    assert WorkOrders(redis).open() == []
+    (ended,) = WorkOrders(redis).ended()
+    assert (ended.state, ended.answer["error"]) == ("failed", "cancelled by mia: it waits")
+    (entry,) = AuditTrail(redis).entries()
+    assert (entry.kind, entry.who, entry.why) == ("retraining", "mia", "it waits")
+    assert "Airflow" not in command("--in-process", "--as-of", "2018-06-24").output, (
+        "refused for other reasons here, not for Airflow's"
+    )
+    again = orders("cancel")
+    assert (again.exit_code, "no retraining waits" in again.output) == (1, True)
+
+
+def test_unpausing_is_one_command_and_in_the_audit_trail(
+    api: ScriptedApi, orders: Callable[..., Result], redis_server: RedisServer
+) -> None:
+    api.paused = True
+    assert f"{DAG} is unpaused" in orders("unpause", "--who", "mia").output
+    assert not api.paused
+    assert "already" in orders("unpause").output
+    (entry,) = AuditTrail(Redis.from_url(redis_server.url)).entries()
+    assert (entry.what, entry.who) == (f"unpaused {DAG} in Airflow", "mia")

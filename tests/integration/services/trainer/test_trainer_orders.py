@@ -24,7 +24,7 @@ from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings, load_settings
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
-from dojo.core.state.work_orders import Kind, Work, WorkOrder, WorkOrders
+from dojo.core.state.work_orders import NO_DEADLINE, Kind, Work, WorkOrder, WorkOrders
 from dojo.core.tasks.specs import load_spec
 from pipelines.champion_check.evaluate import evaluate_champion, verdict_of
 from pipelines.release.artefacts import dump_spec
@@ -34,6 +34,7 @@ from pipelines.training.schedule import ScheduleStore
 from services.trainer import order_executor as work
 from services.trainer.airflow_client import (
     AirflowUnavailableError,
+    DagPausedError,
     RunExistsError,
     RunState,
     TaskState,
@@ -251,18 +252,24 @@ class Airflow:
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
-        self.state, self.away = "running", False
+        self.state, self.away, self.paused = "running", False, False
+        self.given_up: list[str] = []
+
+    def give_up(self, dag_id: str, run_id: str) -> None:
+        self.given_up.append(run_id)
 
     def trigger(self, dag_id: str, conf: dict[str, Any], run_id: str, note: str = "") -> RunState:
         if any(conf == known for known in self.asked):
             raise RunExistsError("409")
+        if self.paused:
+            raise DagPausedError(dag_id)
         self.asked.append(dict(conf))
         return self.run(dag_id, run_id)
 
     def run(self, dag_id: str, run_id: str) -> RunState:
         if self.away:
             raise AirflowUnavailableError("Airflow does not answer")
-        return RunState(dag_id, run_id, self.state, {}, "http://airflow/run")
+        return RunState(dag_id, run_id, self.state, {}, "http://airflow/run", self.paused)
 
     def tasks(self, dag_id: str, run_id: str) -> list[TaskState]:
         return [
@@ -294,15 +301,21 @@ class Shop:
             Children(),
             airflow,
         )
-        self.home = tmp_path
+        self.home, self.deadline = tmp_path, NO_DEADLINE
         self.start()
 
     def start(self) -> None:
         """Start a new trainer."""
         specs = {MODEL: small_spec(MODEL)}
         self.executor = Executor(
-            self.orders, specs, lambda: NOW, self.home, self.airflow, self.children
-        )  # type: ignore[arg-type]
+            self.orders,
+            specs,
+            lambda: NOW,
+            self.home,
+            self.airflow,
+            self.children,
+            self.deadline,  # type: ignore[arg-type]
+        )
 
     def look(self) -> str:
         return self.executor.look(threading.Event())
@@ -352,6 +365,77 @@ def test_a_run_that_fails_in_airflow_is_a_failed_order_with_its_words(
         "failed",
         True,
     )
+
+
+def test_an_order_whose_dag_is_paused_says_so_and_begins_when_it_is_not(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    airflow = Airflow()
+    airflow.paused = True
+    shop = Shop(redis_server.url, tmp_path, airflow)
+    shop.orders.place(order("r1", "retrain"))
+    shop.orders.place(order("e1", "evaluate"))
+    for _ in range(MAX_ATTEMPTS + 1):  # waiting is no failed try
+        assert "paused in Airflow" in shop.look()
+    assert shop.children.run == [("services.trainer.run_order", "")], (
+        "the evaluation did not wait for it"
+    )
+    (waiting,) = shop.orders.open()
+    assert f"dojo orders unpause {MODEL} --why" in waiting.notes["waits"]
+    assert airflow.asked == []
+    airflow.paused = False
+    assert "r1 runs in Airflow" in shop.look()
+    (running,) = shop.orders.open()
+    assert (running.notes["waits"], len(airflow.asked)) == ("", 1)
+    airflow.paused = True  # in the middle
+    assert "paused in Airflow" in shop.look()
+    airflow.paused, airflow.state = False, "success"
+    shop.look()
+    assert [ended.state for ended in shop.orders.ended() if ended.order.id == "r1"] == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "state"), [(False, "running"), (True, "running"), (True, "queued")]
+)
+def test_an_order_that_waits_is_given_up_at_its_deadline_and_begins_no_more(
+    redis_server: RedisServer, tmp_path: Path, asked: bool, state: str
+) -> None:
+    airflow = Airflow()
+    shop = Shop(redis_server.url, tmp_path, airflow)
+    shop.orders.place(order("r1", "retrain"))
+    airflow.paused = not asked
+    shop.look()
+    airflow.paused, airflow.state = state == "running", state
+    shop.look()
+    assert [work.order.id for work in shop.orders.open()] == ["r1"]
+    shop.deadline = timedelta(0)
+    shop.start()
+    shop.look()
+    (found,) = shop.orders.ended()
+    assert found.state == "failed"
+    assert "(DOJO_ORDER_DEADLINE_SECONDS)" in found.answer["error"]
+    assert airflow.given_up == (["r1"] if asked else [])
+
+
+def test_a_run_that_goes_on_has_no_deadline_of_the_orders(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    shop = Shop(redis_server.url, tmp_path, Airflow())
+    shop.deadline = timedelta(0)
+    shop.start()
+    shop.orders.place(order("r1", "retrain"))
+    assert "r1 runs in Airflow" in shop.look()
+
+
+def test_an_order_behind_other_work_has_a_deadline_too(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    shop = Shop(redis_server.url, tmp_path)
+    shop.orders.place(order("e1", "evaluate"))
+    shop.deadline = timedelta(0)
+    shop.start()
+    shop.look()
+    assert ([work.state for work in shop.orders.ended()], shop.children.run) == (["failed"], [])
 
 
 def test_an_airflow_that_never_comes_back_is_given_up(

@@ -292,6 +292,34 @@ def test_one_action_at_a_time() -> None:
     assert decided(trouble(), trouble("performance", "severe"), action=action) is None
 
 
+@pytest.mark.parametrize("waits", ["", "its DAG is paused"])
+def test_a_rollback_waits_for_no_order_and_an_evaluation_only_for_a_retraining_that_runs(
+    waits: str,
+) -> None:
+    order = Action(
+        id="a",
+        kind="retrain",
+        trouble="2/segments",
+        verdict="v",
+        version="2",
+        why="w",
+        begun=T,
+        placed=True,
+        waits=waits,
+    )
+    aside: Any = {"retrain": order}
+    assert kind_of(decided(trouble(), aside=aside)) == ("roll_back", "")
+    evaluation = decided(trouble(severity="severe"), aside=aside)
+    assert (evaluation is None) is (not waits)
+    world_changed = world(traffic_since=T - 10 * DAY)
+    assert decided(trouble(), at=world_changed, aside=aside) is None, (
+        "no second retraining beside the first"
+    )
+    assert decided(trouble(), at=world(paused="paused by mia"), aside=aside) is None, (
+        "nor what is held back"
+    )
+
+
 def test_the_cooldown_holds_back_until_it_is_over() -> None:
     old = world(traffic_since=T - 10 * DAY)
     for severity in ("severe", "critical"):
