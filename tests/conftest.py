@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.support.registries import SEAL_KEY
 from tests.support.servers import MlflowServer, RedisServer
 
 # A property stays true on a busy machine, so examples have no deadline.
 settings.register_profile("any_machine", deadline=None)
 settings.load_profile("any_machine")
+
+# One platform: what a test registers is loaded by the processes that it starts, each of which has a home of its own.
+os.environ["DOJO_SEAL_KEY"] = SEAL_KEY
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ from dojo.core.state.routes import (
     RouteTable,
     Strategy,
 )
-from tests.support.registries import SEAL_KEY
 from tests.support.servers import Server, free_port, http_ok, wait_until
 
 MODEL = "fraud_detection"
@@ -57,7 +56,6 @@ class GatewayServer(Server):
             "DOJO_MLFLOW_URL": mlflow_url or f"http://127.0.0.1:{free_port()}",
             "DOJO_REGISTRY_POLL_SECONDS": 0.2,
             "DOJO_TIME_KEY": TIME_KEY,
-            "DOJO_SEAL_KEY": SEAL_KEY,
             **{f"DOJO_{name.upper()}": value for name, value in settings.items()},
         }
         command = [sys.executable, "-m", "services.gateway"]

@@ -38,7 +38,7 @@ from services.responder.situation import Situation
 from services.responder.state import Incident, LatestVerdict, ModelState
 from tests.support.bundles import make_bundle
 from tests.support.gateways import GatewayServer
-from tests.support.registries import SEAL_KEY, sealed_registry
+from tests.support.registries import sealed_registry
 from tests.support.servers import MlflowServer, RedisServer, free_port, wait_until
 
 pytestmark = pytest.mark.integration
@@ -71,7 +71,6 @@ class Platform:
             "DOJO_MODELS_DIR": str(ROOT / "models"),
             "DOJO_HOME": str(self.directory),
             "DOJO_GATEWAY_PORT": str(free_port()),
-            "DOJO_SEAL_KEY": SEAL_KEY,
             "COLUMNS": "200",
             **environment,
         }

@@ -79,7 +79,7 @@ def test_a_seal_is_of_one_version_of_one_platform(tmp_path: Path) -> None:
         Version("m", "2", "other", found.source, found.tags, ()),
     ):
         assert registry.seal_fault(other)
-    elsewhere = ModelRegistry(NOWHERE, seals=Seals(Settings(home=tmp_path)))  # a key of its own
+    elsewhere = ModelRegistry(NOWHERE, seals=Seals(Settings(home=tmp_path, seal_key="")))  # a key of its own
     assert elsewhere.seal_fault(found)
     assert "no seal" in registry.seal_fault(
         Version("m", "2", "run", found.source, VersionTags.read(RECORD), ())
@@ -92,7 +92,7 @@ def test_a_registry_without_seals_relies_on_nothing() -> None:
 
 
 def test_two_processes_of_one_home_have_one_key_and_only_its_user_reads_it(tmp_path: Path) -> None:
-    one, other = (Seals(Settings(home=tmp_path)) for _ in range(2))
+    one, other = (Seals(Settings(home=tmp_path, seal_key="")) for _ in range(2))
     assert one.fits(other.seal("m", "1", "r", RECORD), "m", "1", "r", RECORD)
     assert (tmp_path / "keys" / "seal").stat().st_mode & 0o777 == 0o600
 
