@@ -67,7 +67,11 @@ def test_it_says_what_mlflows_own_client_says(registry: ModelRegistry, version: 
             theirs.run_id,
             theirs.source,
         )
-        assert ours.tags.raw == theirs.tags == {"rolled_back": "0.7 \u20ac", "empty": "", "seal": ours.tags.seal}
+        assert (
+            ours.tags.raw
+            == theirs.tags
+            == {"rolled_back": "0.7 \u20ac", "empty": "", "seal": ours.tags.seal}
+        )
         assert ours.tags.rolled_back == "0.7 \u20ac"
         assert sorted(ours.aliases) == sorted(theirs.aliases) == ["champion", "previous_champion"]
     assert registry.models() == sorted(

@@ -79,7 +79,9 @@ def test_a_seal_is_of_one_version_of_one_platform(tmp_path: Path) -> None:
         Version("m", "2", "other", found.source, found.tags, ()),
     ):
         assert registry.seal_fault(other)
-    elsewhere = ModelRegistry(NOWHERE, seals=Seals(Settings(home=tmp_path, seal_key="")))  # a key of its own
+    elsewhere = ModelRegistry(
+        NOWHERE, seals=Seals(Settings(home=tmp_path, seal_key=""))
+    )  # a key of its own
     assert elsewhere.seal_fault(found)
     assert "no seal" in registry.seal_fault(
         Version("m", "2", "run", found.source, VersionTags.read(RECORD), ())
