@@ -21,9 +21,9 @@ from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Notifier
-from dojo.core.state.loss import StateWatch
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
+from dojo.core.state.watch import StateWatch
 from dojo.core.state.work_orders import WorkOrders
 from dojo.core.tasks.specs import load_specs
 from services.responder.actions import Actions

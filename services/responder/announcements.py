@@ -97,7 +97,11 @@ class ResponseAnnouncements:
 
     def waits(self, spec: ModelSpec, action: Action, waits: str, now: datetime) -> None:
         """Nothing of an order runs; other actions go on meanwhile."""
-        title = f"the ordered {action.kind.replace('retrain', 'retraining').replace('evaluate', 'evaluation')} waits"
+        title = (
+            "the ordered"
+            f" {action.kind.replace('retrain', 'retraining').replace('evaluate', 'evaluation')}"
+            " waits"
+        )
         self._send(
             spec,
             f"{action.id}:waits:{now.isoformat()}",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from dojo.core.service import REDIS, REGISTRY, Cause, Service
 from dojo.core.state.atomic import ConflictError
-from dojo.core.state.loss import StateWatch
+from dojo.core.state.watch import StateWatch
 from services.responder.metrics import ResponderMetrics
 from services.responder.responder import Responder
 

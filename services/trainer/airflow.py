@@ -139,7 +139,10 @@ def wait(
             break
         if current.paused and not paused:
             model = run.dag_id.removeprefix("retrain_")
-            words = f"{DagPausedError(run.dag_id)}; in another terminal: {unpause_command(model)}, or {cancel_command(model)}"
+            words = (
+                f"{DagPausedError(run.dag_id)}; in another terminal: {unpause_command(model)}, or"
+                f" {cancel_command(model)}"
+            )
             progress(words, 0.0)
         paused = current.paused
         time.sleep(POLL_SECONDS)

@@ -249,7 +249,10 @@ class Executor:
             self._give_up(work, str(why))
             return []
         if isinstance(why, DagPausedError):
-            words = f"{why}. Next: {trigger.unpause_command(order.model)}, or {trigger.cancel_command(order.model)}"
+            words = (
+                f"{why}. Next: {trigger.unpause_command(order.model)}, or"
+                f" {trigger.cancel_command(order.model)}"
+            )
             if work.notes.get("waits") != words:
                 self._orders.note(order.id, waits=words)
                 log.warning("work order waits", model=order.model, order=order.id, why=words)

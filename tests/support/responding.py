@@ -27,9 +27,9 @@ from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import AuditTrail, Entry
 from dojo.core.state.clock import ManualClock, wall_now
 from dojo.core.state.inbox import Inbox, Message, Notifier
-from dojo.core.state.loss import StateWatch
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
+from dojo.core.state.watch import StateWatch
 from dojo.core.state.work_orders import NO_DEADLINE, Ended, Work, WorkOrders
 from dojo.core.tasks.specs import load_spec
 from services.responder.actions import Actions

@@ -39,7 +39,8 @@ def list_(as_json: JsonFlag = False) -> None:
         return
     if not works:
         out.print(
-            "No order is open. A retraining by hand is no order: dojo retrain shows it, and Airflow's page.",
+            "No order is open. A retraining by hand is no order: dojo retrain shows it, and"
+            " Airflow's page.",
             highlight=False,
         )
         return

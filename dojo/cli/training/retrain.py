@@ -136,7 +136,10 @@ def _in_airflow(
         "who": asker.who,
         "dry_run": dry_run,
     }
-    way_out = f"{unpause_command(model)}, then retrain again; or here and now: dojo retrain {model} --in-process"
+    way_out = (
+        f"{unpause_command(model)}, then retrain again; or here and now: dojo retrain {model}"
+        " --in-process"
+    )
     with errors_become_messages(DagPausedError, next_step=way_out):
         run = ask(client, model, asked)
     say(f"in Airflow: {run.url}", 0.0)
@@ -173,7 +176,8 @@ def _here(
         if client.run(run.dag_id, run.run_id).waits:
             raise fail(
                 f"{model}: a retraining of it waits in Airflow: {run.url}",
-                f"{cancel_command(model)}, then repeat this. DOJO_ORDER_DEADLINE_SECONDS ends one that a service ordered.",
+                f"{cancel_command(model)}, then repeat this. DOJO_ORDER_DEADLINE_SECONDS ends one"
+                " that a service ordered.",
             )
         raise fail(
             f"{model}: Airflow is retraining it: {run.url}",

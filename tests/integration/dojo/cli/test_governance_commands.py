@@ -28,10 +28,11 @@ from dojo.core.registry.versions import (
 from dojo.core.state.audit import FIELD, STREAM_KEY, AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Notice, Notifier
-from dojo.core.state.loss import StateWatch, held_back
+from dojo.core.state.loss import held_back
 from dojo.core.state.responder_control import Control
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
+from dojo.core.state.watch import StateWatch
 from dojo.core.tasks.specs import load_spec
 from pipelines.release.tracking import tracking_client
 from services.responder.situation import Situation

@@ -15,10 +15,11 @@ from dojo.core.registry.versions import ModelRegistry
 from dojo.core.state.audit import HEAD_KEY, IDS_KEY, STREAM_KEY, AuditTrail
 from dojo.core.state.clock import CLOCK_KEY, RedisWorldClock
 from dojo.core.state.inbox import Inbox
-from dojo.core.state.loss import LOSS_FAMILY, StateWatch, held_back, open_loss
+from dojo.core.state.loss import LOSS_FAMILY, held_back, open_loss
 from dojo.core.state.responder_control import read_control, switch_pause
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable, route_key
+from dojo.core.state.watch import StateWatch
 from dojo.core.tasks.specs import load_spec
 from tests.support.servers import RedisServer
 
