@@ -1,12 +1,12 @@
-"""What Redis has lost: found by a copy of what must outlive it, on disk.
+"""State that Redis has lost, found by a copy on disk of what must outlive Redis.
 
     <home>/responder/redis.json    the copy: documents, world time, the end of the audit trail
     dojo:loss                      what was missing, until a person answers it (`dojo restore`)
 
 The responder looks before each of its decisions. It puts back what is missing as it was last seen,
-in one write with the audit entry that says so. Until the loss is answered nothing is decided
-automatically: the responder begins no action, no rollout moves on, no schedule retrains.
-A rollout is still judged, and still taken back.
+in one write with an audit entry about it. Until a person answers the loss, nothing is decided
+automatically. The responder begins no action, no rollout moves on, no schedule retrains.
+A rollout is still judged, and can still be rolled back.
 
 Not in the copy: audit entries, a rollout's evidence, incidents, work orders, events.
 """
@@ -32,7 +32,7 @@ from dojo.core.state.routes import InvalidRouteError, decode_route, route_key
 
 LOSS_FAMILY = "dojo:loss"
 
-# What people and processes have decided, in words. Values derived from events are derived again.
+# What people and processes have decided, in words. Values derived from events are not in the copy.
 OF_THE_PLATFORM = {
     "dojo:responder:control": "the responder's kill switch and dry run",
     "dojo:world:drift": "the drift that people cause",
@@ -44,7 +44,7 @@ OF_A_MODEL = {
     "dojo:spec:{model}": "the spec of {model} that took effect",
 }
 
-# Who puts back, in the audit trail and the inbox. The team that is told: all models are concerned.
+# The author in the audit trail and the inbox, and the team to tell, because all models are affected.
 WHO, TEAM = "state watch", "ml-platform"
 NEXT_STEP = "dojo restore --why ..."
 
@@ -59,7 +59,7 @@ class RedisLoss(msgspec.Struct, frozen=True, kw_only=True):
         seen: Wall time at which it was last seen.
         found: Wall time at which it was missed.
         entry_id: The audit entry of its latest part.
-        answered_by: Who let automatic actions go on; "" while no person has.
+        answered_by: The person who let automatic actions go on, "" before that.
     """
 
     lost: tuple[str, ...]
@@ -80,7 +80,7 @@ class StateCopy(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         documents: Key -> content.
-        world: World time; None before the world has one.
+        world: World time, None before the world has one.
         speed: World seconds per wall second.
         seen: Wall time.
     """
@@ -109,11 +109,11 @@ def loss_document(redis: Redis) -> Document[RedisLoss]:
 
 
 class StateWatch:
-    """Compares Redis with the copy. One process has it.
+    """Compares Redis with the copy. Only one process may have it.
 
     Args:
         path: Where the copy is.
-        models: Whose documents are in it.
+        models: The models that have documents in the copy.
     """
 
     def __init__(self, redis: Redis, path: Path, models: Iterable[str]) -> None:
@@ -131,7 +131,7 @@ class StateWatch:
         """Find and put back what is missing. Returns the loss that no person has answered.
 
         Raises:
-            redis.RedisError, ConflictError, OSError: It is not known what Redis holds; look again.
+            redis.RedisError, ConflictError, OSError: It is not known what Redis holds. Look again.
         """
         found = self._read()
         if self._known is not None:
