@@ -44,7 +44,7 @@ OF_A_MODEL = {
     "dojo:spec:{model}": "the spec of {model} that took effect",
 }
 
-# The author in the audit trail and the inbox, and the team to tell, because all models are affected.
+# The author in the audit trail and the inbox, and the team to tell. A loss affects all models.
 WHO, TEAM = "state watch", "ml-platform"
 NEXT_STEP = "dojo restore --why ..."
 

@@ -40,8 +40,8 @@ class SkewMeasurement(msgspec.Struct, frozen=True, kw_only=True):
             compared with the row that they got. The check feature_freshness judges row age, this
             one compares row contents only.
         stale: View -> late requests with a row older than the view's SLA.
-        excused: Reason -> requests of the day that could not be in the sample. The answer itself
-            says that it knew less (a reason in `degraded`), or the lake has no event of this id
+        excused: Reason -> requests of the day that could not be in the sample. Either the answer
+            says that it knew less (a reason in `degraded`), or the lake has no such event
             (`not_recorded`).
         examples: The worst differing value of each differing feature, at most 10, relative to the
             offline value.

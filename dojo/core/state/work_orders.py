@@ -67,9 +67,9 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: Letters, digits, `.`, `_`, `-`. It names the order for good and derives from the
             occasion, so that a repeated order is recognised.
-        kind: `retrain` the model as its schedule would, `evaluate` its champion on the freshest
-            labelled payments, or write a `drift_report`, a page that compares a window with the
-            version's reference.
+        kind: `retrain` the model as its schedule would, or `evaluate` its champion on the freshest
+            labelled payments. A `drift_report` is a page that compares a window with the version's
+            reference.
         who: Author, for the audit trail.
         why: Reason, for the audit trail.
         world_time: When it was asked.
