@@ -1,12 +1,14 @@
-"""A model version's bundle, a directory. Training writes it, MLflow stores it, the gateway serves it.
+"""A model version's bundle, a directory.
+
+Training writes it, MLflow stores it, the gateway serves it.
 
     MLmodel, model.onnx ...      a standard MLflow model (ONNX flavour), loadable by any client
     bundle.json                  `Bundle`: inputs, decision, defaults, hashes of the files below
     parity.json                  inputs with the scores that training got for them
     reference_profile.json       the training-time distribution that drift is measured against
 
-Each process that loads the model must get the scores of parity.json. The SHA-256 of bundle.json is
-a tag of the registry's version, so a changed byte is found before it is served.
+Each process that loads the model must get the scores of parity.json. The registry's version
+has the SHA-256 of bundle.json as a tag. So a changed byte is found before it is served.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ PARITY_FILE = "parity.json"
 PROFILE_FILE = "reference_profile.json"
 HASHED_FILES = (MODEL_FILE, PARITY_FILE, PROFILE_FILE)
 
-# Largest difference of a score that still counts as the same model, as a share of the largest
+# Largest difference of a score that still counts as the same model. It is a share of the largest
 # score or of 1. Float32 sums over a few hundred trees agree to 5e-7. A wrong model or a wrong
 # column order differs in the second digit.
 PARITY_TOLERANCE = 1e-5

@@ -3,8 +3,8 @@
 A change that was killed at any point can be repeated.
 
 Promotion gives the role first and the traffic second. So a version that the registry refuses never
-gets traffic. Rollback takes the traffic away first, because that needs only Redis, and must not
-wait for MLflow (docs/adr/0011-routes-and-roles.md).
+gets traffic. Rollback takes the traffic away first. That needs only Redis, and must not wait
+for MLflow (docs/adr/0011-routes-and-roles.md).
 
 A route and its audit entry are one write. A role and its entry are in two stores. The entry follows
 the role, and a repetition of the change writes what is missing.
@@ -109,8 +109,8 @@ class RoleChanges:
     def was_made_champion(self, model: str, champion: str | None) -> bool:
         """Whether the platform itself made a version champion. Raises redis.RedisError.
 
-        True when the trail's newest entry says so, or when a route gives it most of the traffic,
-        because a rollback moves the traffic first. Also true where the trail says nothing.
+        True when the trail's newest entry says so, or when a route gives it most of the traffic. A
+        rollback moves the traffic first. Also true where the trail says nothing.
         """
         told, route = self.audit.newest_champion(model), self.routes.get(model)
         if told is None or told.after["champion"] == champion:
