@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 # How many of each kind may wait. The watched 48 h of a shop with 10,000 requests a day hold 20,000.
-# A waiting answer takes 10 bytes, or 18 where a value is kept. The time of a label takes 9 more, and
-# a pair holds another label. A rollout writes 0.4 to 1.1 MB with every look, three times that when
+# A waiting answer takes 10 bytes, or 18 where a value is kept. The time of a label takes 9 more.
+# A pair also holds a label. A rollout writes 0.4 to 1.1 MB with every look, three times that when
 # all are full.
 WAITING_LIMIT = 40_000
 

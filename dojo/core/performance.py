@@ -86,7 +86,7 @@ def labelled_predictions(
 ) -> pl.DataFrame:
     """A model's labelled predictions with since <= world_time < until, one per request.
 
-    The outcome arrived before `known_before`. The label is the latest one that was known then.
+    The outcome arrived before `known_before`. The label is the latest at that moment.
 
     Columns: world_time, version, score, flagged, label, entity_keys (JSON) and `group`. The last is
     the value of `feature`, null where it is not in the vector.

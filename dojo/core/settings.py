@@ -30,8 +30,8 @@ from dojo.core.addresses import (
 Port = Annotated[int, Field(ge=1024, le=65535)]
 
 # Processes that the stack can do without. Without `airflow` it takes 0.9 GB less, and the same work
-# is done in a process of our own. Without `prometheus`, with Alertmanager and the alert receiver, it
-# takes 0.2 GB less, and sends no alerts.
+# is done in a process of our own. Without `prometheus`, and with it Alertmanager and the alert
+# receiver, it takes 0.2 GB less, and sends no alerts.
 Optional = Literal["airflow", "prometheus"]
 
 
@@ -87,6 +87,7 @@ class Settings(BaseSettings):
             " `localhost` and DOJO_HOST are always allowed. Under any other name the page answers"
             " 403, so that a foreign page in a browser cannot act as one of ours. In containers"
             " PUBLISH_AS sets it."
+        ),
     )
     gateway_port: Port = Field(
         default=8000, description="Port of the gateway (predictions, /docs, /metrics)."
@@ -173,9 +174,9 @@ class Settings(BaseSettings):
         default=(),
         description=(
             "Optional processes that the embedded stack does without, separated by commas. Without"
-            " `airflow`, its work goes on in the trainer process. Without `prometheus`, Alertmanager"
-            " and the alert receiver are left out too, and no alert is sent. `dojo up --without`"
-            " sets it."
+            " `airflow`, its work goes on in the trainer process. Without `prometheus`,"
+            " Alertmanager and the alert receiver are left out too, and no alert is sent. `dojo up"
+            " --without` sets it."
         ),
     )
 
@@ -302,7 +303,8 @@ class Settings(BaseSettings):
         description=(
             "Key of callers that may send any time, as `Authorization: Bearer KEY`. These are the"
             " simulator, which catches up after an outage, and replays. Empty means that it is made"
-            " at first use in `<home>/keys/time`. A holder of the key can choose a model's features."
+            " at first use in `<home>/keys/time`. A holder of the key can choose a model's"
+            " features."
         ),
     )
     max_body_bytes: int = Field(

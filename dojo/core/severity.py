@@ -29,7 +29,7 @@ class Appearance(NamedTuple):
     colour: str
 
 
-# Any two colours differ by a Delta E (CIE 1976) of at least 15. This also holds for readers with
+# Any two colours differ by at least 15 in Delta E (CIE 1976). This also holds for readers with
 # protanopia, deuteranopia or tritanopia. In a plain scale from green to red, two differ by 8.
 APPEARANCES: dict[Severity, Appearance] = {
     "insufficient_data": Appearance("○", "dim", "#8e8e8e"),

@@ -45,8 +45,8 @@ class Distribution(msgspec.Struct, frozen=True):
         high: Largest value of the rows, in the column's unit.
         slots: Counts by slot, shape (SLOTS, bins). Empty where times were not known.
         quiet_hour: Excess of the PSI between one hour of the holdout and the rest, per degree of
-            freedom. The excess is over the PSI of independent rows. A window never counts as more than
-            1 / excess independent rows. 0 is no excess.
+            freedom. The excess is over the PSI of independent rows. A window never counts as more
+            than 1 / excess independent rows. 0 is no excess.
         quiet_day: The same for one day of the holdout.
     """
 
