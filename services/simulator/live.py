@@ -45,9 +45,9 @@ TICK_SECONDS = 0.02
 # Between looks at a paused world's clock, wall seconds.
 PAUSED_TICK_SECONDS = 0.2
 
-# Payments per batch. With TICK_SECONDS it bounds catching up after an outage to 1,000 a second. That
-# is 2.5 times the need of the fastest demo. It is about half the capacity of one gateway core, so
-# that catching up does not look like an attack.
+# Payments per batch. With TICK_SECONDS it bounds catching up after an outage to 1,000 a second.
+# That is 2.5 times the need of the fastest demo. It is about half the capacity of one gateway core,
+# so that catching up does not look like an attack.
 BATCH_LIMIT = 20
 
 # Pause between attempts while Redis is away, wall seconds.

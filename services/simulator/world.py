@@ -1,9 +1,9 @@
 """A world's identity and position, kept where restarts find them.
 
-`<home>/world.json` says which world the lake belongs to. It is written before the first row, so that
-a lake is never of unknown origin. The cursor in Redis says how far the world has been lived. It also
-names the world, because a Redis may serve another. The promise says how far the batch under way
-reaches. Drift that is started meanwhile acts behind it (dojo/shop/world_drift.py).
+`<home>/world.json` says which world the lake belongs to. It is written before the first row, so
+that a lake is never of unknown origin. The cursor in Redis says how far the world has been lived.
+It also names the world, because a Redis may serve another. The promise says how far the batch under
+way reaches. Drift that is started meanwhile acts behind it (dojo/shop/world_drift.py).
 """
 
 from __future__ import annotations

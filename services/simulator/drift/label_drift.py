@@ -1,8 +1,8 @@
 """Labels that take longer: while label delay drifts, the work on every open label slows down.
 
 A label needs a certain time of work, its delay in the undisturbed world. At factor f a world hour
-brings it 1/f hours nearer. So a drift does not change what had arrived before it began. Labels under
-way at its begin arrive later. At its end the rest of each label takes its usual time.
+brings it 1/f hours nearer. So a drift does not change what had arrived before it began. Labels
+under way at its begin arrive later. At its end the rest of each label takes its usual time.
 
 So each label arrives exactly once, even if the drift starts or stops while the label is pending.
 Its arrival before any moment depends only on the drifts before that moment.
@@ -20,8 +20,9 @@ from dojo.shop.drift_kinds import SUDDEN
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.town.intensity import MICROSECOND, Times, microseconds
 
-# A growing factor is constant within each of this many steps of its ramp. Each is half an hour of a one-day
-# ramp. Sums of products are the same on every machine, to the microsecond. Logarithms may differ.
+# A growing factor is constant within each of this many steps of its ramp. Each is half an hour of a
+# one-day ramp. Sums of products are the same on every machine, to the microsecond. Logarithms may
+# differ.
 RAMP_STEPS = 48
 
 _DAY = timedelta(days=1)

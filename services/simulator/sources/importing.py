@@ -3,8 +3,8 @@
     <imports>/<name>-<first 12 of the content's hash>.parquet    sorted by time, ready to replay
     <imports>/<name>-<...>.json                                  its content, for people
 
-The Parquet file appears whole under its name or not at all. A refused file leaves nothing. A kill -9
-leaves a hidden temporary file, which the next import removes. Importing the same content again,
+The Parquet file appears whole under its name or not at all. A refused file leaves nothing. A kill
+-9 leaves a hidden temporary file, which the next import removes. Importing the same content again,
 under any file name, finds it.
 """
 

@@ -11,8 +11,8 @@ from services.simulator.sources.source import Source
 # machine and in every year. It is a Monday, so live traffic begins with a whole week.
 SYNTHETIC_HISTORY_END = date(2025, 1, 6)
 
-# The last days of a replayed file are kept for live traffic. They are a week, or an eighth of a file
-# of less than eight weeks.
+# The last days of a replayed file are kept for live traffic. They are a week, or an eighth of a
+# file of less than eight weeks.
 LIVE_DAYS = 7
 LIVE_SHARE = 8
 

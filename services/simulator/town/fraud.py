@@ -2,22 +2,22 @@
 
 On one day fraudsters change their method.
 
-There are two kinds of campaign. Campaigns of days (a compromised merchant, a stolen card) *start* on
-a day that (seed, day) decides. A day looks back over the campaigns that can still be running. So it
-needs no state from the day before. Campaigns of minutes (card testing, account takeover) and single
-payments (large amounts) belong to one day.
+There are two kinds of campaign. Campaigns of days (a compromised merchant, a stolen card) *start*
+on a day that (seed, day) decides. A day looks back over the campaigns that can still be running. So
+it needs no state from the day before. Campaigns of minutes (card testing, account takeover) and
+single payments (large amounts) belong to one day.
 
 Some patterns turn existing payments into fraud, some add payments. Then F frauds happen a day:
 
     F = rate * N / (1 - rate * a)
 
-Here `rate` is the share of all payments that is fraud, N the ordinary payments a day, and `a` the
+Here `rate` is the share of fraud in all payments, and N the ordinary payments a day. `a` is the
 added share of the fraud.
 
-From the day of the shift on, fewer merchants are skimmed and the crews move to bust-outs. A merchant
-that takes part runs dozens of stolen cards within the hour, at usual amounts. Customers go on as
-before, so this is concept drift, not covariate drift. A model that learned before that day has never
-seen it. A model that learns after it can use the merchant's sudden rush.
+From the day of the shift on, fewer merchants are skimmed and the crews move to bust-outs. A
+merchant that takes part runs dozens of stolen cards within the hour, at usual amounts. Customers go
+on as before, so this is concept drift, not covariate drift. A model that learned before that day
+has never seen it. A model that learns after it can use the merchant's sudden rush.
 
 A world by itself has no sleepers. Fraudsters move to them when concept drift is caused
 (`fraud_drift.py`).
@@ -43,8 +43,8 @@ from services.simulator.town.population import (
 )
 from services.simulator.town.rhythm import times_of_day
 
-# Share of each pattern in all fraud. Merchants and cards carry most, as in published card fraud. Both
-# are visible only through history, so a model must use rolling features to find them.
+# Share of each pattern in all fraud. Merchants and cards carry most, as in published card fraud.
+# Both are visible only through history, so a model must use rolling features to find them.
 SHARES = {
     "merchant": 0.40,
     "card": 0.30,

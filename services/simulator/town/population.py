@@ -21,8 +21,8 @@ MEAN_TRANSACTIONS_PER_DAY = 2.0  # of a customer, as settings.synthetic_customer
 TENURE_DAYS = 1000  # 0.1 % of the customers are new each day
 NEIGHBOURS = 30  # merchants within a customer's everyday reach
 
-# Three numbers by category. The price level is a factor on the customer's own mean amount. The spread
-# of prices within the category is the sigma of the logarithm. The last is its share of the
+# Three numbers by category. The price level is a factor on the customer's own mean amount. The
+# spread of prices within the category is the sigma of the logarithm. The last is its share of the
 # merchants.
 CATEGORIES: dict[str, tuple[float, float, float]] = {
     "grocery": (0.8, 0.25, 0.30),
