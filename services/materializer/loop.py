@@ -38,8 +38,8 @@ def publishable(now: datetime, recorded: datetime) -> datetime:
     """The world time to materialise as of.
 
     It is now. While the lake is behind, it is the publishing time of the last midnight at which the
-    lake is whole. A midnight published from an incomplete lake would stay wrong for a day, because
-    the online store does not replace a row by a row of the same time.
+    lake is whole. A midnight published from an incomplete lake would stay wrong for a day. The
+    reason is that the online store does not replace a row by a row of the same time.
 
     Args:
         recorded: World time up to which the lake holds the world.

@@ -1,4 +1,4 @@
-"""Silences that hide too much. It asks Alertmanager, because a hidden alert cannot tell of itself."""
+"""Silences that hide too much. Alertmanager is asked, as a hidden alert cannot tell."""
 
 from __future__ import annotations
 

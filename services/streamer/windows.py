@@ -52,7 +52,8 @@ if late then redis.call('hincrby', KEYS[2], ARGV[1], 1) end
 redis.call('zremrangebyscore', KEYS[1], '-inf', string.format('%.0f', tonumber(latest) - length))
 redis.call('zremrangebyrank', KEYS[1], 0, -tonumber(ARGV[4]) - 1)
 redis.call('expire', KEYS[1], ARGV[3])
-return {redis.call('hget', KEYS[2], ARGV[1]) or '0', redis.call('zrange', KEYS[1], 0, -1, 'WITHSCORES')}
+return {redis.call('hget', KEYS[2], ARGV[1]) or '0', \
+redis.call('zrange', KEYS[1], 0, -1, 'WITHSCORES')}
 """
 
 
