@@ -15,8 +15,9 @@ settles it, and every retry keeps it. `dry_run` stops after the gate's verdict. 
 the audit trail.
 
 **When it fails.** `collect` is tried four times, at least 5, 10 and 20 s apart. Refusals fail at
-once, because repeating them changes nothing. Refusals are stale data, too few rows, data that
-breaks its schema, features that broke or know the label, and a registry changed past the platform.
+once, because repeating them changes nothing. Examples are stale data, too few rows and data that
+breaks its schema. So are features that broke or know the label, and a registry changed past the
+platform.
 The owner is paged (`dojo alerts`),
 and the champion goes on serving. Read the failed task's log, fix the cause, clear the task. The run
 then continues where it stopped, as of the same world time. It still ends in at most one version.

@@ -2,7 +2,7 @@
 
 A record keeps the lake files from which each day was built, to compare them with the lake now.
 
-    <offline store>/inputs.json    {"<definition hash>": ..., "days": {"2018-06-10": "<fingerprint>"}}
+    <offline store>/inputs.json  {"<definition hash>": .., "days": {"2018-06-10": "<fingerprint>"}}
 
 The fingerprint is of the day's lake files.
 

@@ -1,4 +1,4 @@
-"""A model's serving version by its route, its champion by the registry, and changes past the platform.
+"""A model's serving version by its route, its champion by the registry, and registry faults.
 
 All are remembered while MLflow is away.
 """

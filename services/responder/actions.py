@@ -8,7 +8,7 @@ Each call does the next step and may be repeated, because everything is named af
     the order, before the record  an order of the action's name     takes it as placed and announces
                                                                     it once
     traffic moved, roles not      the route as wanted, roles not    moves the roles
-                                                                    (dojo/core/registry/promotion.py)
+                                                                    (`RoleChanges`)
     the end was told, not saved   an action whose work has ended    repeats the message, which is
                                                                     sent once, and saves
 """

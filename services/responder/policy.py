@@ -8,6 +8,9 @@
     its feed: data_quality, skew,                       notify      notify      notify, as a page
       feature_freshness, label_delay, labels_missing
 
+The spec's critical response is to roll back. It becomes a retraining when the version did not bring
+the trouble.
+
 A champion is old because no retraining has beaten it, or because its schedule stands still. The
 schedule already asks every week, and one more request changes neither. So its owner is told.
 

@@ -14,8 +14,8 @@ half of themselves. Audit entries and messages carry the name of their transitio
     killed after ...                 the next step finds ...                         and ...
     killed after ...               the next step finds ...              and ...
     the look's save                cursors and counts of one moment     reads on, without loss
-    entering shadow or canary      no evidence of that stage            notes the streams' ends, then
-                                                                        makes the route
+    entering shadow or canary      no evidence of that stage            notes the streams' ends,
+                                                                        then makes the route
     entering promoting             the old champion, or both roles      repeats RoleChanges.promote
                                    half changed
     promotion, before watch        everything changed but the stage     repeats it, enters watch

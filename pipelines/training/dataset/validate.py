@@ -37,7 +37,7 @@ def validate(
     Raises:
         InvalidDataError: It has one line for each fault.
     """
-    # Training learns only from the latest label of a request. So an earlier one that was corrected
+    # Training learns only from the latest label of a request. So an earlier, corrected label
     # is no fault.
     outcomes = latest_labels(outcomes.filter(pl.col("model") == spec.name))
     recorded = catalog.recorded_requests(spec.feature_service)

@@ -162,8 +162,8 @@ class Store:
         """Return whether this process may write.
 
         Returns:
-            "ours" if it already had the right, "new" if it has just taken over, "other" if another
-            monitor is at work. After "new", load the state that others wrote.
+            `ours` if it already had the right. `new` if it has just taken over. `other` if another
+            monitor is at work. After `new`, load the state that others wrote.
         """
         if not self._redis.set(LEASE_KEY, self._owner, nx=True, px=self._lease_ms):
             if self._redis.get(LEASE_KEY) != self._owner:
