@@ -50,10 +50,8 @@ def _lines(alert: Alert, resolved: bool) -> list[str]:
     name, notes = alert.labels.get("alertname", "?"), alert.annotations
     lines = [] if resolved or not notes.get("description") else [notes["description"]]
     about = {key: value for key, value in sorted(alert.labels.items()) if key not in _SILENT_LABELS}
-    lines.append(
-        f"{name}"
-        f" ({', '.join([alert.labels.get('severity', 'no severity'), *(f'{k} {v}' for k, v in about.items())])})"
-    )
+    marks = [alert.labels.get("severity", "no severity"), *(f"{k} {v}" for k, v in about.items())]
+    lines.append(f"{name} ({', '.join(marks)})")
     if resolved:
         lasted = timedelta(seconds=round((alert.ends_at - alert.starts_at).total_seconds()))
         lines.append(
