@@ -357,7 +357,17 @@ def test_grafana_has_its_pages_and_reaches_prometheus(stack: Composed) -> None:
 def test_down_with_its_volumes_leaves_nothing(stack: Composed) -> None:
     stack.down("--volumes")
     left = subprocess.run(
-        ["docker", "volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={stack.name}"],
-        env=stack.environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            "docker",
+            "volume",
+            "ls",
+            "--quiet",
+            "--filter",
+            f"label=com.docker.compose.project={stack.name}",
+        ],
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert left.stdout.split() == []

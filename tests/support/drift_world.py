@@ -314,7 +314,7 @@ def _without_materialization(
     after = after.with_columns(
         pl.Series(name, column) for name, column in computed.items() if name in rows.columns
     )
-    return pl.concat([before, after.select(rows.columns).cast(rows.schema)])  # type: ignore[arg-type]
+    return pl.concat([before, after.select(rows.columns).cast(rows.schema)])
 
 
 def _history(days: WorldDays, first: date, end: date) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -255,7 +255,10 @@ def test_a_whole_number_that_became_a_float_is_the_same_customer(tmp_path: Path)
 @pytest.mark.parametrize("written", ["3.77E+15", "1e+12", "3,77E+15"])
 def test_an_id_that_a_spreadsheet_rounded_is_refused(tmp_path: Path, written: str) -> None:
     path = csv(tmp_path / "f.csv", GOOD, f'2,2018-04-01,"{written}",b,5,0')
-    assert f"customer_id: looks like a long number that a spreadsheet has rounded, so that different ids became one in 1 row, first in row 2: {written!r}" in refusal(path)  # fmt: skip
+    assert (
+        f"customer_id: looks like a long number that a spreadsheet has rounded, so that different ids became one in 1 row, first in row 2: {written!r}"
+        in refusal(path)
+    )
 
 
 def test_a_hexadecimal_id_with_an_e_is_an_id(tmp_path: Path) -> None:

@@ -26,9 +26,19 @@ EVENING = datetime(2030, 3, 1, 20, tzinfo=UTC)
 def verdict(hour: int, severity: Severity, since: datetime | None, version: str = "1") -> Verdict:
     start = EVENING + timedelta(hours=hour)
     return Verdict(
-        event_id=f"{version}-{hour}", world_time=start, wall_time=start, model=SPEC.name, version=version, check="input_drift",
-        window="hour", window_start=start, severity=severity, rows=500, summary="", since=since,
-    )  # fmt: skip
+        event_id=f"{version}-{hour}",
+        world_time=start,
+        wall_time=start,
+        model=SPEC.name,
+        version=version,
+        check="input_drift",
+        window="hour",
+        window_start=start,
+        severity=severity,
+        rows=500,
+        summary="",
+        since=since,
+    )
 
 
 def shown(*rounds: list[Verdict]) -> float | None:
