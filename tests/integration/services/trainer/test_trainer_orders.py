@@ -183,7 +183,8 @@ def test_the_process_evaluates_then_retrains_and_says_how_both_ended(
     assert (began.who, began.why) == ("responder", "severe performance")
     with urllib.request.urlopen(f"http://127.0.0.1:{trainer.port}/metrics", timeout=5) as answer:
         assert (
-            f'dojo_trainer_orders_total{{model="{MODEL}",outcome="done",task="retrain"}} 1.0'.encode()
+            f'dojo_trainer_orders_total{{model="{MODEL}",outcome="done",'
+            f'task="retrain"}} 1.0'.encode()
             in answer.read()
         )
 

@@ -96,9 +96,7 @@ def test_only_versions_with_traffic_on_the_newest_day_are_judged_by_their_labels
     assert with_traffic(known, [old, new], day) == {old, new}
 
 
-def test_figures_stand_beside_the_holdouts_while_they_rest_on_enough_and_go_with_their_version() -> (
-    None
-):
+def test_figures_stand_beside_the_holdouts_on_enough_rows_and_go_with_their_version() -> None:
     registry, key, reference = CollectorRegistry(), (SPEC.name, "1"), profile()
     gauges = Gauges(MonitorMetrics(registry))
     enough = reference.results
