@@ -75,7 +75,8 @@ def push_source(view: str) -> str:
 def _feature_view(view: View, entity: Entity, offline_dir: Path) -> FeatureView:
     files = FileSource(
         name=f"{view.name}_files",
-        path=f"{escape(str(offline_dir.resolve()))}/{view.name}/*.parquet",  # DuckDB reads it as a pattern
+        # DuckDB reads it as a pattern.
+        path=f"{escape(str(offline_dir.resolve()))}/{view.name}/*.parquet",
         timestamp_field="event_timestamp",
     )
     return FeatureView(

@@ -2,7 +2,7 @@
 
 `online_store.py` writes it for Feast, and the gateway reads it without Feast.
 
-    key      dojo:features:<entity>:<key>      one hash per entity, such as dojo:features:customer:c42
+    key      dojo:features:<entity>:<key>      a hash per entity, such as dojo:features:customer:c42
     field    <view>                            one field per feature view
     value    MessagePack [schema, event time, [value, ...]]
 

@@ -56,7 +56,8 @@ def open_store(offline_dir: Path, online_url: str, registry_file: Path) -> Featu
         )
     )
     wanted = hashlib.sha256(
-        f"{catalog.definition_hash()} {inspect.getsource(definitions)} {offline_dir.resolve()}".encode()
+        f"{catalog.definition_hash()} {inspect.getsource(definitions)}"
+        f" {offline_dir.resolve()}".encode()
     ).hexdigest()
     applied = registry_file.with_suffix(".applied")
     if not (registry_file.exists() and applied.exists() and applied.read_text() == wanted):

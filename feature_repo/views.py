@@ -52,11 +52,11 @@ class EventSource:
 
     Attributes:
         stream: The stream.
-    key: Column that names the event. A second event with the same key counts once. A second
-        outcome corrects the first one from the moment it becomes known.
-    columns: Columns read by the computations, `world_time` among them.
-    labels_of: The model of these outcomes. None for other events.
-    settled_after: Time after an event from which features take its outcome as final.
+        key: Column that names the event. A second event with the same key counts once. A second
+            outcome corrects the first one from the moment it becomes known.
+        columns: Columns read by the computations, `world_time` among them.
+        labels_of: The model of these outcomes. None for other events.
+        settled_after: Time after an event from which features take its outcome as final.
     """
 
     stream: Stream

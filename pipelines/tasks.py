@@ -1,10 +1,11 @@
 """The tasks of a retraining: one function per step. A scheduler may run each in its own process.
 
-    collect -> validate -> build_dataset -> train -> evaluate -> compare --promote---> register -> start_rollout
-                                                                 |------first-----> register            (it becomes champion)
-                                                    without a gate -----> register            (it becomes champion or challenger)
-                                                                 |------keep------> keep_champion
-                                                                 \\-----regression-> alert_regression
+    collect -> validate -> build_dataset -> train -> evaluate -> compare
+      compare --promote---> register -> start_rollout
+              |------first-----> register            (it becomes champion)
+              |------keep------> keep_champion
+              \\-----regression-> alert_regression
+      without a gate: evaluate -> register           (it becomes champion or challenger)
 
 Each task takes the job and returns something small: paths, ids, a verdict. Everything large stays
 in the job's workspace. A task may be killed at any point and run again under the same `job.key`.
@@ -158,7 +159,11 @@ def train(job: Job, settings: Settings, progress: Progress = silent) -> dict[str
 
 
 def evaluate(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:
-    """Judge the challenger on its holdout and log its MLflow run, which stays open for the gate. -> run_id, and the primary metric by its name."""
+    """Judge the challenger on its holdout and log its MLflow run, which stays open for the gate.
+
+    Returns:
+        run_id, and the primary metric by its name.
+    """
     registry = ModelRegistry.of(settings)
     logged = find_run(registry, job.model, job.key)
     primary = load_spec(settings.models_dir / f"{job.model}.yaml").gate.primary_metric
@@ -177,11 +182,13 @@ def compare(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     """Run the gate. It decides once per job, and reports to the MLflow run and the audit trail.
 
     Returns:
-        outcome (promote | keep | regression | first), verdict, gain, low, high (None where nothing was compared), vetoes, reason,
-        champion (its version), metrics (the challenger's, on the holdout), run_id.
+        outcome (promote | keep | regression | first), verdict, gain, low and high. These are None
+        where nothing was compared. Also vetoes, reason, champion (its version), metrics (the
+        challenger's, on the holdout) and run_id.
 
     Raises:
-        RegistryChangedError: a refusal; the champion that it would be compared with is not the one that serves.
+        RegistryChangedError: A refusal. The champion in the registry, for the comparison, is not
+            the version that serves.
     """
     registry, records = (
         ModelRegistry.of(settings),

@@ -1,4 +1,7 @@
-"""How the platform's servers are addressed: hosts and URLs that settings may name, and no proxies."""
+"""How the platform's servers are addressed.
+
+It checks the hosts and URLs in settings, and keeps requests away from proxies.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ EVERY_ADDRESS = "0.0.0.0"
 
 
 def require_bindable(host: str) -> str:
-    """Raises ValueError: servers cannot listen there.
+    """Raises ValueError when servers cannot listen there.
 
-    IPv6 is refused: Redis, MLflow, Airflow and Prometheus each want it written in another way.
+    IPv6 is refused, because Redis, MLflow, Airflow and Prometheus each want another notation.
     """
     try:
         usable = host == "localhost" or not (
@@ -31,7 +34,7 @@ def require_bindable(host: str) -> str:
 
 
 def require_url(url: str, schemes: Sequence[str]) -> str:
-    """Raises ValueError: no server can be asked there. Empty means the embedded server."""
+    """Raises ValueError when no server can be asked there. Empty means the embedded server."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
@@ -44,7 +47,7 @@ def require_url(url: str, schemes: Sequence[str]) -> str:
 
 
 def without_password(value: object) -> object:
-    """A setting's value as messages may show it: a URL can hold a password."""
+    """A setting's value as messages may show it. A URL can hold a password."""
     return re.sub(r"//.*@", "//***@", value) if isinstance(value, str) else value
 
 

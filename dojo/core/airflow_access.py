@@ -1,4 +1,7 @@
-"""How to reach Airflow: its address, and who we are there. Only reads; the embedded one's password is made by its first start."""
+"""How to reach Airflow: its address, user and password.
+
+It only reads. The first start of the embedded Airflow makes its password.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,12 @@ PASSWORDS_FILE = (  # below its home, as Airflow's SimpleAuthManager keeps it: {
 
 @dataclass(frozen=True, slots=True)
 class AirflowAccess:
-    """`url` has no credentials and no slash at its end; `password` is empty where none is known, and never printed by `repr`."""
+    """Address and credentials of Airflow.
+
+    Attributes:
+        url: Address without credentials and without a slash at its end.
+        password: Empty where none is known. `repr` never prints it.
+    """
 
     url: str
     user: str

@@ -1,4 +1,4 @@
-"""Redis clients with deadlines: a hanging server must cost a caller a bounded time, never its life."""
+"""Redis clients with deadlines. A hanging server may only cost a caller a bounded time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from redis.retry import Retry
 
 
 def connect_redis(url: str, timeout: timedelta = timedelta(seconds=2)) -> Redis:
-    """A client whose every command fails after `timeout` (redis.TimeoutError) and which does not retry by itself:
-    callers know whether repeating is safe. Blocking reads must ask to wait for less than `timeout`.
+    """A client whose every command fails after `timeout` (redis.TimeoutError).
+
+    It does not retry by itself, because callers know whether repeating is safe. Blocking reads must
+    ask to wait for less than `timeout`.
     """
     seconds = timeout.total_seconds()
     return Redis.from_url(
@@ -25,6 +27,6 @@ def connect_redis(url: str, timeout: timedelta = timedelta(seconds=2)) -> Redis:
 
 
 def redis_address(url: str) -> str:
-    """`host:port` of a Redis URL, for messages: user and password are nobody's to read there."""
+    """`host:port` of a Redis URL, for messages. Leaves out user and password."""
     parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port or 6379}"

@@ -1,4 +1,8 @@
-"""The platform's own keys: from the environment, or made at first use below the home, where only its user reads them."""
+"""The platform's own keys.
+
+They come from the environment, or are made at first use below the home. Only the home's user can
+read them there.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,12 @@ KEY_BYTES = 32
 
 
 def time_key(settings: Settings) -> str:
-    """What a caller of the gateway shows to set a request's time freely."""
+    """The key with which a caller of the gateway may set a request's time freely."""
     return settings.time_key or _kept(settings, "time")
 
 
 def seal_key(settings: Settings) -> str:
-    """What versions in the registry are sealed with."""
+    """The key that seals versions in the registry."""
     return settings.seal_key or _kept(settings, "seal")
 
 

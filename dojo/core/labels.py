@@ -1,4 +1,6 @@
-"""The label of a request, from all its outcomes in the lake. A later outcome corrects an earlier one.
+"""The label of a request, from all its outcomes in the lake.
+
+A later outcome corrects an earlier one.
 
 The latest outcome known by a moment counts at that moment. The same label again changes nothing.
 For streams `dojo/core/outcome_join.py: OutcomeJoin` follows the same rule.
@@ -20,7 +22,7 @@ def in_order_known(outcomes: Frame) -> Frame:
     """Sort outcomes by when each became known.
 
     Args:
-        outcomes: Lake columns; `wall_time` may be left out.
+        outcomes: Lake columns, where `wall_time` may be left out.
     """
     names = outcomes.collect_schema().names()
     return outcomes.sort([column for column in _ORDER if column in names])
@@ -30,10 +32,12 @@ def latest_labels(outcomes: Frame) -> Frame:
     """Return the latest outcome of each request, and when its first one became known.
 
     Args:
-        outcomes: One model's, known by the moment in question. Lake columns; `wall_time` may be left out.
+        outcomes: Outcomes of one model, known by the moment in question. Lake columns, where
+            `wall_time` may be left out.
 
     Returns:
-        One row per request, with `first_known` added. A label's delay ends there: a correction is no late label.
+        One row per request, with `first_known` added. A label's delay ends there, because a
+        correction is no late label.
     """
     return (
         in_order_known(outcomes)

@@ -2,10 +2,10 @@
 
     <root>/<stream>/date=2018-06-10/<name>.parquet
 
-Files are written whole (temporary name, fsync, rename) and never changed until their day is too old
-(`pipelines/retention.py`), so a list of file names and hashes pins a
-data set for good (`manifest`). Whoever writes owns a file name: history is `history.parquet`, the recorder's are
-`part-<first message id>.parquet`.
+Files are written whole (temporary name, fsync, rename). They never change until their day is too
+old (`pipelines/retention.py`). So a list of file names and hashes pins a data set for good
+(`manifest`). Each writer owns its file names. History is `history.parquet`, and the recorder
+writes `part-<first message id>.parquet`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCHEMAS = {stream: schema_of(event_type) for stream, event_type in EVENT_TYPES.i
 
 @dataclass(frozen=True, slots=True)
 class LakeFile:
-    """One file of a manifest: path relative to the lake's root, and the SHA-256 of its bytes."""
+    """One file of a manifest. `path` is relative to the lake's root, `sha256` is of its bytes."""
 
     path: str
     sha256: str
@@ -46,16 +46,18 @@ class Lake:
         return self.root / stream / f"date={day.isoformat()}"
 
     def write(self, stream: Stream, frame: pl.DataFrame, name: str) -> list[Path]:
-        """Write rows into their day's partition as `<name>.parquet`, atomically per partition; the same name replaces.
+        """Write rows into their day's partition as `<name>.parquet`.
+
+        Each partition is written atomically. The same name replaces an earlier file.
 
         Args:
-            frame: columns as in SCHEMAS[stream]; other columns are refused.
+            frame: Columns as in SCHEMAS[stream]. Other columns are refused.
 
         Returns:
             The files written, in order of day.
 
         Raises:
-            ValueError: columns missing or unknown.
+            ValueError: Columns are missing or unknown.
         """
         schema = SCHEMAS[stream]
         if set(frame.columns) != set(schema):
@@ -76,7 +78,10 @@ class Lake:
     def files(
         self, stream: Stream, start: date | None = None, end: date | None = None
     ) -> list[Path]:
-        """Files of the partitions from `start` to `end`, both included; None is unbounded. In order of day and name."""
+        """Files of the partitions from `start` to `end`, both included, by day and name.
+
+        None is unbounded.
+        """
         found = []
         for partition in sorted((self.root / stream).glob("date=*")):
             day = date.fromisoformat(partition.name.removeprefix("date="))
@@ -91,10 +96,12 @@ class Lake:
         end: datetime | None = None,
         files: Iterable[Path] | None = None,
     ) -> pl.LazyFrame:
-        """Rows with start <= world_time < end, lazily; an empty frame of the right schema when there are none.
+        """Rows with start <= world_time < end, lazily.
+
+        When there are none, the frame is empty and has the right schema.
 
         Args:
-            files: read exactly these (a pinned manifest) instead of what is there now.
+            files: Files to read (a pinned manifest). None reads the files that are there now.
         """
         paths = (
             list(files)
@@ -103,7 +110,8 @@ class Lake:
         )
         if not paths:
             return pl.LazyFrame(schema=SCHEMAS[stream])
-        # Files from before a column existed have it as null. Columns of a newer recorder are ignored.
+        # Files from before a column existed have it as null. Columns of a newer recorder are
+        # ignored.
         frame = pl.scan_parquet(
             paths,
             schema=SCHEMAS[stream],
@@ -130,7 +138,10 @@ class Lake:
         return first, last
 
     def newest(self, stream: Stream) -> datetime | None:
-        """World time (UTC) of the newest row, None without any. As far as events come in order, the lake is whole up to it."""
+        """World time (UTC) of the newest row, None without any.
+
+        As far as events come in order, the lake is whole up to it.
+        """
         span = self.days(stream)
         if span is None:
             return None
@@ -190,10 +201,12 @@ def file_sha256(path: Path) -> str:
 
 
 def content_hash(frame: pl.DataFrame, columns: Sequence[str] | None = None) -> str:
-    """SHA-256 of a frame's values, independent of file format and chunking; row and column order count.
+    """SHA-256 of a frame's values, independent of file format and chunking.
+
+    Row and column order count.
 
     Args:
-        columns: the columns that count, in this order; all by default.
+        columns: Columns that count, in this order. All by default.
     """
     selected = frame.select(columns) if columns is not None else frame
     digest = hashlib.sha256(repr(selected.schema).encode())

@@ -1,7 +1,7 @@
-"""Predictions joined to their outcomes as both stream in, in whatever order, in bounded memory.
+"""Predictions joined to their outcomes as both stream in, in any order, in bounded memory.
 
-The batch form, over the lake, is `dojo/core/performance.py: with_outcomes`. Both find the same pairs and the same labels:
-the latest label of a request counts.
+The batch form, over the lake, is `dojo/core/performance.py: with_outcomes`. Both find the same
+pairs and the same labels: the latest label of a request counts.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-# Of each kind that may wait. The watched 48 h of a shop with 10,000 requests a day hold 20,000.
-# A waiting answer takes 10 bytes, or 18 where a value is kept, 9 more for the time of a label, and another label when paired.
-# A rollout writes 0.4 to 1.1 MB with every look, three times that when all are full.
+# How many of each kind may wait. The watched 48 h of a shop with 10,000 requests a day hold 20,000.
+# A waiting answer takes 10 bytes, or 18 where a value is kept. The time of a label takes 9 more.
+# A pair also holds a label. A rollout writes 0.4 to 1.1 MB with every look, three times that when
+# all are full.
 WAITING_LIMIT = 40_000
 
 Answer = TypeVar("Answer")
@@ -21,15 +22,19 @@ Label = TypeVar("Label")
 
 
 class OutcomeJoin(msgspec.Struct, Generic[Answer, Label], kw_only=True):
-    """Holds what waits for its other half, and the pairs whose label may still be corrected. An answer and its label meet once.
+    """Holds waiting answers and labels, and the pairs whose label may still be corrected.
+
+    An answer and its label meet once.
 
     Attributes:
         open: Hash of the request -> answer without a label yet, oldest first.
         early: Hash of the request -> label without an answer yet, oldest first.
         paired: Hash of the request -> answer and its latest label, oldest pair first.
-        known_at: Hash of the request -> when its label in `early` or `paired` became known, world time, unix seconds.
+        known_at: Hash of the request -> when its label in `early` or `paired` became known, world
+            time, unix seconds.
         forgotten: Answers that left `open` without a label, because too many were waiting.
-        limit: Largest size of `open`, of `early` and of `paired`. Beyond it the oldest is forgotten.
+        limit: Largest size of `open`, of `early` and of `paired`. Beyond it the oldest is
+            forgotten.
     """
 
     open: dict[int, Answer] = {}
@@ -40,7 +45,10 @@ class OutcomeJoin(msgspec.Struct, Generic[Answer, Label], kw_only=True):
     limit: int = WAITING_LIMIT
 
     def predicted(self, request_id: str, answer: Answer) -> tuple[Answer, Label] | None:
-        """Take an answer. Returns the pair when its label was there already. A repeated answer of a pair is none."""
+        """Take an answer. Returns the pair when its label was there already.
+
+        Returns None for a repeated answer of a pair.
+        """
         key = short_hash(request_id)
         if key in self.early:
             return self._pair(key, answer, self.early.pop(key))
@@ -50,7 +58,9 @@ class OutcomeJoin(msgspec.Struct, Generic[Answer, Label], kw_only=True):
         return None
 
     def known(self, request_id: str, label: Label, at: float = 0.0) -> tuple[Answer, Label] | None:
-        """Take a label. Returns the pair when its answer was there already. The label of a pair is for `corrected`.
+        """Take a label. Returns the pair when its answer was there already.
+
+        The label of a pair is for `corrected`.
 
         Args:
             at: When it became known, world time, unix seconds.
@@ -66,7 +76,10 @@ class OutcomeJoin(msgspec.Struct, Generic[Answer, Label], kw_only=True):
         return None
 
     def corrected(self, request_id: str, label: Label, at: float) -> tuple[Answer, Label] | None:
-        """Give a pair its later label. Returns the pair as it was, or None where nothing is corrected."""
+        """Give a pair its later label.
+
+        Returns the pair as it was, or None where nothing is corrected.
+        """
         key = short_hash(request_id)
         before = self.paired.get(key)
         if before is None or at < self.known_at.get(key, at):

@@ -1,7 +1,7 @@
-"""How well answers turned out, as far as outcomes have arrived (D16), and what can be expected of them before.
+"""How well answers turned out, as far as outcomes have arrived (D16).
 
-A prediction is judged once its payment's outcome is in the lake (`with_outcomes`). With too few labels a figure is missing
-and its reason is named: "insufficient_data" is never "ok".
+A prediction is judged once its payment's outcome is in the lake (`with_outcomes`). With too few
+labels a figure is missing and its reason is named: "insufficient_data" is never "ok".
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dojo.core.lake import Lake
 from dojo.core.tasks.protocol import Task
 from dojo.core.tasks.records import Answered, Figure
 
-# Standard errors between the shares of both kinds of labels that came within the median delay, from which on the delay depends on
-# the label: one in 15,000 by chance.
+# The delay depends on the label from this difference on, in standard errors. It is between the two
+# kinds' shares of labels within the median delay. By chance it occurs once in 15,000.
 DEPENDENT_BEYOND = 4.0
 
 Status = Literal["measured", "insufficient_data"]
@@ -34,7 +34,7 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         labelled: Predictions with an outcome. `figures` rest on these alone.
         degraded_share: Share of all predictions with a named degradation.
-        reason: What is missing where `status` is insufficient_data; figures then have no value.
+        reason: What is missing where `status` is insufficient_data. Then figures have no value.
         figures: The task's figures by name.
     """
 
@@ -50,7 +50,9 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
 def judged_predictions(
     lake: Lake, model: str, since: datetime | None = None, until: datetime | None = None
 ) -> pl.DataFrame:
-    """A model's predictions with since <= world_time < until, one per request (the latest answer), `label` null until known.
+    """A model's predictions with since <= world_time < until, one per request.
+
+    The latest answer of a request counts. Its `label` is null until it is known.
 
     Columns: request_id, world_time, version, score, flagged, is_degraded, label.
     """
@@ -67,7 +69,8 @@ def judged_predictions(
             (pl.col("degraded").list.len() > 0).alias("is_degraded"),
         )
     )
-    # Of every time: a prediction has the gateway's clock, an outcome its payment's, which may be behind `since`.
+    # Outcomes of every time: a prediction has the gateway's clock, an outcome its payment's. The
+    # payment's may be behind `since`.
     return (
         with_outcomes(predictions, _outcomes(lake, model), how="left").drop("wall_time").collect()
     )
@@ -81,11 +84,12 @@ def labelled_predictions(
     known_before: datetime,
     feature: str = "",
 ) -> pl.DataFrame:
-    """A model's predictions with since <= world_time < until whose outcome arrived before `known_before`, one per request.
+    """A model's labelled predictions with since <= world_time < until, one per request.
 
-    The label is the latest one that was known then.
+    The outcome arrived before `known_before`. The label is the latest at that moment.
 
-    Columns: world_time, version, score, flagged, label, entity_keys (JSON), and `group`: the value of `feature`, null where it is not in the vector.
+    Columns: world_time, version, score, flagged, label, entity_keys (JSON) and `group`. The last is
+    the value of `feature`, null where it is not in the vector.
     """
     position = (
         pl.col("feature_names").list.eval((pl.element() == feature).cast(pl.Int8)).list.arg_max()
@@ -110,7 +114,8 @@ def labelled_predictions(
             "group",
         )
     )
-    # A prediction has the gateway's clock, an outcome its payment's: a label can be a moment older than its prediction.
+    # A prediction has the gateway's clock, an outcome its payment's. So a label can be a moment
+    # older than its prediction.
     outcomes = _outcomes(lake, model, since - timedelta(days=1), known_before)
     return (
         with_outcomes(predictions, outcomes, how="inner").drop("wall_time", "request_id").collect()
@@ -120,10 +125,13 @@ def labelled_predictions(
 def outcomes_of(
     lake: Lake, model: str, since: datetime | None = None, until: datetime | None = None
 ) -> pl.LazyFrame:
-    """The latest outcome of each request of a model, as known before `until`, in the lake's columns and `first_known`.
+    """The latest outcome of each request of a model, as known before `until`.
+
+    It has the lake's columns and `first_known`.
 
     Args:
-        since: Outcomes that became known before are left out. No later than the oldest request in question.
+        since: Outcomes that became known before are left out. It is no later than the oldest
+            request in question.
     """
     return latest_labels(_outcomes(lake, model, since, until))
 
@@ -139,7 +147,8 @@ def delay_depends_on_label(
 ) -> bool:
     """Whether labels of one kind come within the median delay more or less often than the others.
 
-    If they do, early labels are a biased sample, and only answers whose labels are complete may be judged.
+    If they do, early labels are a biased sample. Then only answers whose labels are complete may be
+    judged.
 
     Args:
         delays: Of requests whose labels are complete, Duration, shape (rows,).
@@ -162,8 +171,10 @@ def with_outcomes(
     """Add each prediction's `label`: the batch form of `dojo/core/outcome_join.py: OutcomeJoin`.
 
     Args:
-        predictions: Columns request_id, wall_time and any others. Of one request's answers the latest counts.
-        outcomes: Of the predictions' model, in the lake's columns. Of one request's outcomes the latest counts.
+        predictions: Columns request_id, wall_time and any others. The latest answer of a request
+            counts.
+        outcomes: Outcomes of the predictions' model, in the lake's columns. The latest outcome of
+            a request counts.
         how: "left" keeps the predictions without an outcome, with a null label.
     """
     latest = predictions.sort("wall_time").unique("request_id", keep="last", maintain_order=True)
@@ -191,7 +202,10 @@ def measure(judged: pl.DataFrame, task: Task, version: str = "all") -> Performan
 
 
 def measure_by_version(judged: pl.DataFrame, task: Task) -> list[Performance]:
-    """All versions together first, then each that answered, in order of their numbers; "0" is the spec's fallback."""
+    """All versions together first, then each that answered, in order of their numbers.
+
+    "0" is the spec's fallback.
+    """
     versions = sorted(
         judged["version"].unique().to_list(),
         key=lambda v: (not v.isdigit(), int(v) if v.isdigit() else 0, v),

@@ -1,4 +1,7 @@
-"""What only the platform's own user may read: everything below the home, whatever the umask was."""
+"""Privacy of everything below the home: only the platform's own user may read it.
+
+This holds for every umask.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def close_off(root: Path) -> list[Path]:
     """Take the rights of other users from a directory and everything below it.
 
     Returns:
-        What other users could reach before. Links are not followed below `root`.
+        Paths that other users could reach before. Links are not followed below `root`.
 
     Raises:
         PermissionError: Something belongs to another user.
@@ -41,7 +44,10 @@ def is_open_to_others(path: Path) -> bool:
 
 
 def kept_text(path: Path, make: Callable[[], str]) -> str:
-    """The content of a private file. Several processes may make it at once: the first one's stays."""
+    """The content of a private file.
+
+    Several processes may make it at once. The first one's content stays.
+    """
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = _written(path, make(), f".{os.getpid()}")

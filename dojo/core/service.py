@@ -1,8 +1,9 @@
-"""The harness of every long-running process: what each one does beside its own work.
+"""The harness of every long-running process, for the work that all of them share.
 
     settings -> logs -> signals -> open -> /healthz and /metrics -> round, wait, round, ... -> close
 
-A service is a class with a `round`. `serve` runs it until SIGTERM, through outages of what it needs.
+A service is a class with a `round`. `serve` runs it until SIGTERM, also while a server that it
+needs is down.
 """
 
 from __future__ import annotations
@@ -61,8 +62,10 @@ class Service(ABC):
     """The work of one process, done in rounds.
 
     Attributes:
-        causes: Errors that the service expects. The first that fits counts, UNFORESEEN after all of them.
-        backoff: Seconds until the next round after one, two ... failed rounds in a row. The last one repeats.
+        causes: Errors that the service expects. The first that fits counts, UNFORESEEN after all
+            of them.
+        backoff: Seconds until the next round after one, two ... failed rounds in a row. The last
+            one repeats.
         stuck_after: Seconds after which a round that has not ended turns /healthz to 503.
         posts: What answers a POST, by path.
     """
@@ -89,13 +92,16 @@ class Service(ABC):
 
     @abstractmethod
     def round(self, stop: threading.Event) -> float:
-        """Do what is due, and end early once `stop` is set. Returns seconds to wait until the next."""
+        """Do what is due, and end early once `stop` is set.
+
+        Returns seconds to wait until the next round.
+        """
 
     def failed(self, cause: str, part: str) -> None:  # noqa: B027 -- optional
         """Count a failure, and forget what it may have left half done."""
 
     def details(self) -> Mapping[str, object]:
-        """What /healthz says beside the state; called on the health server's thread."""
+        """What /healthz says beside the state. The health server's thread calls it."""
         return {}
 
     def close(self) -> None:  # noqa: B027 -- optional
@@ -118,7 +124,8 @@ class Service(ABC):
         """Guard a part of the round: its failure must not stop the others. The whole is part "".
 
         Args:
-            pause: Wall seconds until a failed part is `due` again. Then the rounds go on at their pace.
+            pause: Wall seconds until a failed part is `due` again. Then the rounds go on at their
+                pace.
         """
         try:
             yield
@@ -151,7 +158,7 @@ class Service(ABC):
             self._faults.pop(name, None)
 
     def turn(self, stop: threading.Event) -> float:
-        """One round, whatever it raises. Returns seconds to wait until the next."""
+        """Do one round and catch its errors. Returns seconds to wait until the next."""
         self._busy_since, self._failing, wait = time.monotonic(), False, 0.0
         with self.part(""):
             wait = self.round(stop)
@@ -207,7 +214,8 @@ def serve(name: str, open_service: Callable[[Settings], Service]) -> int:
 def run_process(name: str, run: Callable[[Settings], int]) -> int:
     """Load the settings, configure logs, and run. Returns the exit code.
 
-    What the process and its children write is private. Wrong settings and specs end it with EXIT_WRONG_SETTINGS and a message on stderr.
+    Files of the process and its children are private. Wrong settings and specs end it with
+    EXIT_WRONG_SETTINGS and a message on stderr.
     """
     keep_private()
     try:

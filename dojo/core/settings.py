@@ -1,7 +1,8 @@
-"""Settings: what differs between the embedded and the compose mode. Everything from the environment (`DOJO_*`).
+"""Settings: what differs between the embedded and the compose mode.
 
-Thresholds, windows and limits of a *model* are in its spec, not here. `docs/settings.md` lists these with their reasons and
-is held to this file by a test.
+All of them come from the environment (`DOJO_*`). Thresholds, windows and limits of a *model* are in
+its spec, not here. `docs/settings.md` lists the settings with their reasons. A test holds it to
+this file.
 """
 
 from __future__ import annotations
@@ -28,17 +29,21 @@ from dojo.core.addresses import (
 
 Port = Annotated[int, Field(ge=1024, le=65535)]
 
-# Processes that the stack can do without. airflow: 0.9 GB less, and the same work done in a process of our own. prometheus: with Alertmanager and
-# the alert receiver, 0.2 GB less, and nobody is alerted.
+# Processes that the stack can do without. Without `airflow` it takes 0.9 GB less, and the same work
+# is done in a process of our own. Without `prometheus`, and with it Alertmanager and the alert
+# receiver, it takes 0.2 GB less, and sends no alerts.
 Optional = Literal["airflow", "prometheus"]
 
 
 class SettingsError(ValueError):
-    """A `DOJO_*` variable is wrong; the message names it, what was found and what would be right."""
+    """A `DOJO_*` variable is wrong. The message names it, and gives the found and a right value."""
 
 
 class Settings(BaseSettings):
-    """One process' view of the environment. Build it with `load_settings` in a composition root and pass parts on."""
+    """One process' view of the environment.
+
+    Build it with `load_settings` in a composition root and pass parts on.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="DOJO_", env_ignore_empty=True, frozen=True, extra="ignore"
@@ -48,9 +53,9 @@ class Settings(BaseSettings):
     home: Path = Field(
         default=Path(DEFAULT_HOME),
         description=(
-            "Directory of everything the embedded mode keeps (lake, Redis AOF, MLflow, caches,"
-            " logs). Deleting it is a fresh start. Private to the user who starts the stack,"
-            " whatever the umask: `dojo up` takes other users' rights away and says so."
+            "Directory of everything that the embedded mode keeps (lake, Redis AOF, MLflow, caches,"
+            " logs). Deleting it is a fresh start. Only the user who starts the stack can read it,"
+            " with any umask. `dojo up` takes other users' rights away and says so."
         ),
     )
     models_dir: Path = Field(
@@ -60,8 +65,8 @@ class Settings(BaseSettings):
         default=(),
         description=(
             "Python modules with `VIEWS` and `SERVICES` that join the feature catalogue, separated"
-            " by commas. A model's features need not live in feature_repo/. The same for every"
-            " process."
+            " by commas. A model's features need not live in feature_repo/. Every process needs"
+            " the same value."
         ),
     )
 
@@ -70,28 +75,29 @@ class Settings(BaseSettings):
     host: str = Field(
         default=LOOPBACK,
         description=(
-            "Address that servers bind to: an IPv4 address of this machine, 0.0.0.0 for all of"
-            " them, or localhost. Loopback: nothing is authenticated yet."
+            "Address that servers bind to. It is an IPv4 address of this machine, 0.0.0.0 for all"
+            " of them, or localhost. The default is loopback, because nothing is authenticated yet."
         ),
     )
     publish_as: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description=(
             "Further names and addresses under which browsers reach MLflow's page, separated by"
-            " commas, such as `shop.lan,192.168.1.20`; `*` stands for any text in one. Under a name"
-            " that is neither localhost nor DOJO_HOST nor here it answers 403, so that a foreign"
-            " page in a browser cannot act as one of ours. Containers: PUBLISH_AS."
+            " commas, such as `shop.lan,192.168.1.20`. `*` stands for any text in a name."
+            " `localhost` and DOJO_HOST are always allowed. Under any other name the page answers"
+            " 403, so that a foreign page in a browser cannot act as one of ours. In containers"
+            " PUBLISH_AS sets it."
         ),
     )
     gateway_port: Port = Field(
         default=8000, description="Port of the gateway (predictions, /docs, /metrics)."
     )
     redis_port: Port = Field(
-        default=6390, description="Port of the embedded Redis; not 6379, which is often taken."
+        default=6390, description="Port of the embedded Redis. Not 6379, which is often taken."
     )
     mlflow_port: Port = Field(
         default=5001,
-        description="Port of the embedded MLflow; not 5000, which AirPlay takes on macOS.",
+        description="Port of the embedded MLflow. Not 5000, which AirPlay takes on macOS.",
     )
     simulator_port: Port = Field(
         default=8101, description="Port of the simulator's /healthz and /metrics."
@@ -120,7 +126,7 @@ class Settings(BaseSettings):
     receiver_port: Port = Field(
         default=8109,
         description=(
-            "Port of the alert receiver: where Alertmanager's chat and pager messages arrive."
+            "Port of the alert receiver, where Alertmanager's chat and pager messages arrive."
         ),
     )
     prometheus_port: Port = Field(
@@ -131,43 +137,45 @@ class Settings(BaseSettings):
     )
     airflow_port: Port = Field(
         default=8088,
-        description="Port of the embedded Airflow (UI and API); not 8080, which is often taken.",
+        description="Port of the embedded Airflow (UI and API). Not 8080, which is often taken.",
     )
 
-    # Where other servers are; empty means the embedded ones
+    # Where other servers are. Empty means the embedded ones.
     peer_hosts: str = Field(
         default="",
         description=(
-            "Host under which a process of the platform finds another one, with `{name}` for that"
-            " one's name: `{name}` where each has a container (compose); empty: all run on this"
-            " machine, at DOJO_HOST."
+            "Host under which a process of the platform finds another one. `{name}` stands for the"
+            " other one's name. Use `{name}` alone where each has a container (compose). Empty"
+            " means that all run on this machine, at DOJO_HOST."
         ),
     )
     redis_url: str = Field(
         default="",
         description=(
-            "Redis of the event log and the clock, `redis://host:port/db`; empty: the embedded one."
+            "Redis of the event log and the clock, `redis://host:port/db`. Empty means the embedded"
+            " one."
         ),
     )
     online_store_url: str = Field(
-        default="", description="Redis of Feast's online store; empty: the same as DOJO_REDIS_URL."
+        default="",
+        description="Redis of Feast's online store. Empty means the same as DOJO_REDIS_URL.",
     )
     mlflow_url: str = Field(
         default="",
-        description="MLflow tracking server, `http://host:port`; empty: the embedded one.",
+        description="MLflow tracking server, `http://host:port`. Empty means the embedded one.",
     )
     airflow_url: str = Field(
         default="",
         description=(
-            "Airflow's API server, `http://user:password@host:port`; empty: the embedded one."
+            "Airflow's API server, `http://user:password@host:port`. Empty means the embedded one."
         ),
     )
     without: Annotated[tuple[Optional, ...], NoDecode] = Field(
         default=(),
         description=(
-            "Optional processes that the embedded stack does without, separated by commas:"
-            " `airflow`, whose work then goes on in the trainer process; `prometheus`, with"
-            " Alertmanager and the alert receiver, without which nobody is alerted. `dojo up"
+            "Optional processes that the embedded stack does without, separated by commas. Without"
+            " `airflow`, its work goes on in the trainer process. Without `prometheus`,"
+            " Alertmanager and the alert receiver are left out too, and no alert is sent. `dojo up"
             " --without` sets it."
         ),
     )
@@ -177,9 +185,9 @@ class Settings(BaseSettings):
         repr=False,
         description=(
             "Key that the platform seals registered versions with, so that a changed hash in MLflow"
-            " is found. Every process of one platform needs the same, MLflow's none. Empty: made at"
-            " first use in `<home>/keys/seal`. With another key every version must be sealed again:"
-            " `dojo models seal`."
+            " is found. Every process of one platform needs the same key. MLflow must not have it."
+            " Empty means that it is made at first use in `<home>/keys/seal`. With another key"
+            " every version must be sealed again: `dojo models seal`."
         ),
     )
 
@@ -187,18 +195,19 @@ class Settings(BaseSettings):
     world_source: Literal["synthetic", "replay"] = Field(
         default="synthetic",
         description=(
-            "Where transactions come from: generated from a seed, or replayed from an imported"
-            " file."
+            "Where transactions come from. They are generated from a seed (`synthetic`), or"
+            " replayed from an imported file (`replay`)."
         ),
     )
     replay_dataset: Path | None = Field(
-        default=None, description="Imported Parquet file to replay (what `dojo data import` wrote)."
+        default=None,
+        description="Imported Parquet file to replay, which `dojo data import` has written.",
     )
     seed: int = Field(
         default=7,
         ge=0,
         description=(
-            "Seed of the synthetic world and of label delays: the same seed gives the same world."
+            "Seed of the synthetic world and of label delays. The same seed gives the same world."
         ),
     )
     history_days: int = Field(
@@ -206,8 +215,9 @@ class Settings(BaseSettings):
         ge=45,
         le=1000,
         description=(
-            "World days of history before live traffic, days. 90 to train on, and the label delay"
-            " (7) whose labels are still out; a shorter replay file uses what it has."
+            "World days of history before live traffic, days. 90 are for training. The rest covers"
+            " the label delay (7), whose labels are still out. A shorter replay file uses all of"
+            " its days."
         ),
     )
     speed: float = Field(
@@ -215,8 +225,8 @@ class Settings(BaseSettings):
         gt=0,
         le=86400,
         description=(
-            "World seconds per wall second once live. 60: a world hour a minute; the demo uses"
-            " more."
+            "World seconds per wall second once live. At 60 a world hour takes a minute. The demo"
+            " uses more."
         ),
     )
     world_runs_on_seconds: float = Field(
@@ -225,15 +235,15 @@ class Settings(BaseSettings):
         le=60,
         description=(
             "How long world time runs on without its simulator, wall seconds. Then it stands still,"
-            " so that a machine that slept or a stack that was stopped makes no leap. 5: longer"
-            " than a busy machine's hesitation, and at the demo's speed the simulator catches up in"
-            " as long. At least 2: readers look at the clock every second."
+            " so that a machine that slept or a stack that was stopped makes no leap. 5 is longer"
+            " than a busy machine's hesitation. At the demo's speed the simulator catches up in the"
+            " same time. At least 2, because readers look at the clock every second."
         ),
     )
     synthetic_customers: int = Field(
         default=5000,
         ge=50,
-        description="Customers in the synthetic world; each pays about twice a day.",
+        description="Customers in the synthetic world. Each pays about twice a day.",
     )
     synthetic_merchants: int = Field(
         default=5000, ge=20, description="Merchants in the synthetic world."
@@ -250,9 +260,10 @@ class Settings(BaseSettings):
     synthetic_fraud_shift: date = Field(
         default=date(2024, 11, 18),
         description=(
-            "World day from which fraudsters have new ways (bust-outs at merchants in on it). Seven"
-            " weeks before the synthetic world's live traffic begins: a version trained before it"
-            " has never seen them, one trained now has. A day after the world's end: never."
+            "World day on which fraudsters change their method (bust-outs at merchants that take"
+            " part in the fraud). It lies seven weeks before the synthetic world's live traffic"
+            " begins. A version trained before it has never seen the new method. A version trained"
+            " now has. To switch this off, set a day after the world's end."
         ),
     )
 
@@ -261,8 +272,8 @@ class Settings(BaseSettings):
         default=200_000,
         ge=1000,
         description=(
-            "Messages kept per stream. At about 1 kB each it bounds Redis' memory near 600 MB; a"
-            " consumer that is away for longer loses the oldest."
+            "Messages kept per stream. At about 1 kB each it bounds Redis' memory near 600 MB. A"
+            " consumer that is away for longer loses the oldest messages."
         ),
     )
 
@@ -271,7 +282,7 @@ class Settings(BaseSettings):
         default=250,
         ge=1,
         description=(
-            "Requests that one gateway process answers at a time; a new one beyond it gets 503 at"
+            "Requests that one gateway process answers at a time. A further request gets 503 at"
             " once, and the others keep their latency. By Little's law, 250 at 2,500 requests a"
             " second are answered within 100 ms."
         ),
@@ -281,33 +292,34 @@ class Settings(BaseSettings):
         ge=0,
         allow_inf_nan=False,
         description=(
-            "How far the time that a caller sends may be from the world's now, world seconds;"
-            " beyond it 422. 300 covers a caller's queue and its clock, and is a twelfth of the"
-            " shortest feature window, an hour, which a false time would empty."
+            "How far the time that a caller sends may be from the world's now, world seconds."
+            " Beyond it the gateway answers 422. 300 covers a caller's queue and its clock. It is a"
+            " twelfth of the shortest feature window, an hour, which a false time would empty."
         ),
     )
     time_key: str = Field(
         default="",
         repr=False,
         description=(
-            "Key of callers that may send any time, as `Authorization: Bearer KEY`: the simulator,"
-            " which catches up after an outage, and replays. Empty: made at first use in"
-            " `<home>/keys/time`. Who has it can choose a model's features."
+            "Key of callers that may send any time, as `Authorization: Bearer KEY`. These are the"
+            " simulator, which catches up after an outage, and replays. Empty means that it is made"
+            " at first use in `<home>/keys/time`. A holder of the key can choose a model's"
+            " features."
         ),
     )
     max_body_bytes: int = Field(
         default=1_048_576,
         ge=1024,
         description=(
-            "Largest request body, bytes; above it 413. 1 MiB is far above the 1,000 instances that"
-            " one request may hold, and small beside a process' memory."
+            "Largest request body, bytes. Above it the gateway answers 413. 1 MiB is far above the"
+            " 1,000 instances that one request may hold, and small beside a process' memory."
         ),
     )
     spool_max_bytes: int = Field(
         default=268_435_456,
         ge=1_048_576,
         description=(
-            "Disk for prediction events while Redis is away, bytes; beyond it events are dropped"
+            "Disk for prediction events while Redis is away, bytes. Beyond it events are dropped"
             " and counted. 256 MiB is about 15 minutes at 250 req/s."
         ),
     )
@@ -321,7 +333,7 @@ class Settings(BaseSettings):
         default=2.0,
         gt=0,
         allow_inf_nan=False,
-        description="How often the gateway asks MLflow who the champion is, seconds.",
+        description="How often the gateway asks MLflow for the champion, seconds.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log line that is written."
@@ -386,7 +398,7 @@ class Settings(BaseSettings):
 
     @property
     def own_host(self) -> str:
-        """Where servers of this machine are asked. One that listens everywhere is on loopback too."""
+        """Host of servers of this machine. A server that listens everywhere is on loopback too."""
         return LOOPBACK if self.host == EVERY_ADDRESS else self.host
 
     def peer(self, name: str) -> str:
@@ -394,7 +406,7 @@ class Settings(BaseSettings):
         return self.peer_hosts.format(name=name) or self.own_host
 
     def port_of(self, name: str) -> int:
-        """The port of a process: of its field `<name>_port`."""
+        """The port of a process, from its field `<name>_port`."""
         return int(getattr(self, f"{name}_port"))
 
     def url_of(self, name: str) -> str:
@@ -426,10 +438,10 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """Settings from the environment, `overrides` first.
 
-    Proxies are put out of action here: a process knows no server before this call.
+    Proxies are switched off here, because a process knows no server before this call.
 
     Raises:
-        SettingsError: one line per wrong or unknown variable.
+        SettingsError: One line per wrong or unknown variable.
     """
     ask_directly(os.environ)
     faults = [
@@ -462,7 +474,7 @@ def variable(field: str) -> str:
 VARIABLES = frozenset(variable(field) for field in Settings.model_fields)
 
 
-# Settings of earlier versions: each is refused with its new name, so that a value is never ignored.
+# Settings of earlier versions. Each is refused with its new name, so that a value is never ignored.
 RENAMED = {"DOJO_RETRAINER_PORT": "DOJO_TRAINER_PORT"}
 
 
@@ -476,7 +488,7 @@ def _unknown(name: str) -> str:
 
 
 def markdown_table() -> str:
-    """Every variable with its default and its meaning, unit and reason, as docs/settings.md shows them."""
+    """Every variable with its default and its meaning, unit and reason, for docs/settings.md."""
     rows = ["| variable | default | meaning, unit and reason |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = "(none)" if field.default in (None, "", ()) else f"`{field.default}`"

@@ -1,14 +1,15 @@
-"""How good or bad a state is: the five severities, and how each is written, drawn and coloured everywhere.
+"""How good or bad a state is: the five severities, and how each is written, drawn and coloured.
 
-Commands, dashboards and pages show a state by its glyph, its word and its colour together. So a reader who cannot tell two
-colours apart still reads the state. `insufficient_data` has no colour of its own, because nothing is known.
+Commands, dashboards and pages show a state by its glyph, its word and its colour together. So a
+reader who cannot tell two colours apart still reads the state. `insufficient_data` has no colour of
+its own, because nothing is known.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-# In order. `insufficient_data` is below ok: it never passes for it.
+# In order. `insufficient_data` is below ok and never counts as ok.
 Severity = Literal["insufficient_data", "ok", "warning", "severe", "critical"]
 
 ORDER: tuple[Severity, ...] = ("insufficient_data", "ok", "warning", "severe", "critical")
@@ -28,8 +29,8 @@ class Appearance(NamedTuple):
     colour: str
 
 
-# For readers with protanopia, deuteranopia or tritanopia, too, any two colours differ by a Delta E (CIE 1976) of at least 15.
-# In a plain scale from green to red, two differ by 8.
+# Any two colours differ by at least 15 in Delta E (CIE 1976). This also holds for readers with
+# protanopia, deuteranopia or tritanopia. In a plain scale from green to red, two differ by 8.
 APPEARANCES: dict[Severity, Appearance] = {
     "insufficient_data": Appearance("○", "dim", "#8e8e8e"),
     "ok": Appearance("●", "cyan", "#2f9db3"),

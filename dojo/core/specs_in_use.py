@@ -1,4 +1,7 @@
-"""The specs that a process read at its start, beside what their files say now. An edited file takes effect with a restart."""
+"""The specs that a process read at its start, beside the present content of their files.
+
+An edited file takes effect with a restart.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class SpecsInUse:
 
     Args:
         directory: Where the files are.
-        specs: What the process read there.
+        specs: Specs that the process read there.
     """
 
     def __init__(
@@ -31,18 +34,20 @@ class SpecsInUse:
         self._read = {name: spec_hash(spec)[:SHOWN] for name, spec in specs.items()}
         self._files: dict[
             str, tuple[tuple[int, int] | None, str]
-        ] = {}  # model -> the file's stamp, what it says
+        ] = {}  # model -> the file's stamp, and its hash or fault
         self._changed = Gauge(
-            "dojo_spec_changed", "1 if a model's spec file differs from what this process read at its start.",
+            "dojo_spec_changed",
+            "1 if a model's spec file differs from what this process read at its start.",
             ["model"], registry=registry,
         )  # fmt: skip
         self.latest = self.look()
 
     def look(self) -> Mapping[str, Mapping[str, str]]:
-        """Compare with the files; only a file that was written since the last look is read.
+        """Compare with the files. Only a file that was written since the last look is read.
 
         Returns:
-            Model -> `read`, the hash in use, and `file` where the file differs: its hash, or what is wrong with it.
+            Model -> `read`, the hash in use. Where the file differs, `file` is its hash, or what is
+            wrong with it.
         """
         found = {}
         for name, read in self._read.items():

@@ -14,10 +14,10 @@ from typing import NamedTuple, TextIO, cast
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 
-# A process that has no word on its health within this time is taken as dead by its supervisor, seconds.
+# A supervisor takes a process as dead that says nothing on its health within this time, seconds.
 HEALTH_TIMEOUT_SECONDS = 2.0
 
-# (healthy, details): details are small JSON values that `dojo status` shows.
+# (healthy, details). Details are small JSON values that `dojo status` shows.
 Health = Callable[[], tuple[bool, Mapping[str, object]]]
 
 # A sender that stops in the middle gives its thread back, seconds.
@@ -34,12 +34,15 @@ class Reply(NamedTuple):
     text: str
 
 
-# Answers the body of a POST; called on a thread of its own.
+# Answers the body of a POST. Called on a thread of its own.
 Post = Callable[[bytes], Reply]
 
 
 def configure_logging(process: str, level: str = "info") -> None:
-    """One JSON object a line on stderr, with the process' name and the wall time. Call once, from a composition root."""
+    """Log one JSON object a line on stderr, with the process' name and the wall time.
+
+    Call it once, from a composition root.
+    """
     logging.basicConfig(level=level.upper(), stream=sys.stderr, format="%(name)s: %(message)s")
     structlog.configure(
         processors=[
@@ -58,7 +61,10 @@ def configure_logging(process: str, level: str = "info") -> None:
 
 
 class _BestEffort:
-    """A stream whose failed writes are lost lines: the disk that a process reports as full may hold its log too."""
+    """A stream that loses a line when a write fails.
+
+    A process that reports a full disk may have its log on that disk.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -76,7 +82,7 @@ class HealthServer:
     """Serves `/healthz` (JSON, 200 or 503), `/metrics` and POSTs, on threads of its own.
 
     Args:
-        posts: What answers a POST, by path.
+        posts: Function that answers a POST, by path.
     """
 
     def __init__(

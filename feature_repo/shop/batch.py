@@ -129,8 +129,8 @@ def merchant_daily(
         .sort("day")
         .collect()
     )
-    # Nearly every label is known when its delay is over. Later labels and corrections count from the
-    # midnight after their arrival.
+    # Nearly every label is known when its delay is over. Later labels and corrections count from
+    # the midnight after their arrival.
     by_arrival = (
         labelled.lazy()
         .drop_nulls("known_from")
@@ -150,11 +150,11 @@ def label_known_from(transactions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.D
         outcomes: In the order they became known.
 
     Returns:
-        The transactions' columns, `new`, `gained` and `known_from`. `new` is 1 where the transaction
-        appears first, 0 in the rows of corrections. `gained` is what the label adds to the frauds
-        known before, -1 to 1, null without an outcome. `known_from` is the first midnight for using
-        the outcome, null without one. From then on, the outcome has arrived, and the label delay is
-        over for the whole day of the transaction.
+        The transactions' columns, `new`, `gained` and `known_from`. `new` is 1 where the
+        transaction appears first, 0 in the rows of corrections. `gained` is what the label adds to
+        the frauds known before, -1 to 1, null without an outcome. `known_from` is the first
+        midnight for using the outcome, null without one. From then on, the outcome has arrived, and
+        the label delay is over for the whole day of the transaction.
     """
     # Few labels are corrected, and a window over all of a month's would take longer than the rest.
     several = outcomes["request_id"].is_duplicated()

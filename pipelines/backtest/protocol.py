@@ -5,7 +5,7 @@ Detection (2022), chapter 3, `get_train_test_set`. Days are counted from `start`
 
     [0, train_days)                             training
     [train_days, train_days + delay_days)       labels are arriving; nothing is used
-    the test_days after that                    test, without customers that are known to be compromised by then
+    the test_days after that                    test, without customers known to be compromised
 
 Customers with a fraud in the training days are known. On test day k (from 0), more customers are
 known. They have a fraud on one of the days up to train_days + k - 1. On that day these labels are

@@ -154,8 +154,9 @@ def evaluate_champion(
     span = requests.filter(pl.col("world_time").is_between(start, end, closed="left"))
     labelled = span.drop_nulls("label")
     found = Freshest(
-        verdict="insufficient_data", reason="", version=champion.version, start=start, end=end, rows=len(labelled),
-        support=task.support(rows_of(labelled, spec)), labelled_share=len(labelled) / len(span) if len(span) else 0.0,
+        verdict="insufficient_data", reason="", version=champion.version, start=start, end=end,
+        rows=len(labelled), support=task.support(rows_of(labelled, spec)),
+        labelled_share=len(labelled) / len(span) if len(span) else 0.0,
         only_complete=only_complete, metric=metric, promised=promised[metric],
     )  # fmt: skip
     if few := task.too_few_live(found.support, found.rows):
@@ -241,7 +242,8 @@ def rows_of(
     labels = requests["label"].to_numpy().astype(np.float64)
     return Answered(
         labels, labels if scores is None else scores, None, entities_of(requests, spec),
-        requests["world_time" if "world_time" in requests.columns else "event_timestamp"].dt.replace_time_zone(None).to_numpy(),
+        requests["world_time" if "world_time" in requests.columns else "event_timestamp"]
+        .dt.replace_time_zone(None).to_numpy(),
     )  # fmt: skip
 
 

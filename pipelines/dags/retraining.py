@@ -1,8 +1,9 @@
 """**Retrain a model and let the better version win.** One generated DAG per model spec.
 
-    collect -> validate -> build_dataset -> train -> evaluate -> compare -> decide --+--> register -> start_rollout
-                                                                                     +--> keep_champion
-                                                                                     +--> alert_regression
+    collect -> validate -> build_dataset -> train -> evaluate -> compare -> decide
+      decide --+--> register -> start_rollout
+               +--> keep_champion
+               +--> alert_regression
 
 **When it runs.** Every `training.schedule` of *world* time. The trainer process looks at the
 world's clock and asks Airflow's API. A paused world asks for nothing. After a pause one run makes
@@ -14,8 +15,10 @@ settles it, and every retry keeps it. `dry_run` stops after the gate's verdict. 
 the audit trail.
 
 **When it fails.** `collect` is tried four times, at least 5, 10 and 20 s apart. Refusals fail at
-once, because repeating them changes nothing. Refusals are stale data, too few rows, data that
-breaks its schema, features that broke or know the label, and a registry changed past the platform. The owner is paged (`dojo alerts`),
+once, because repeating them changes nothing. Examples are stale data, too few rows and data that
+breaks its schema. So are features that broke or know the label, and a registry changed past the
+platform.
+The owner is paged (`dojo alerts`),
 and the champion goes on serving. Read the failed task's log, fix the cause, clear the task. The run
 then continues where it stopped, as of the same world time. It still ends in at most one version.
 After a later run has begun, clear from `collect` on, because the data is gone. Large data is in

@@ -33,8 +33,8 @@ def pinned_job(
         run_id: Airflow's id of the run.
         params: as_of (ISO 8601 or None for the world's now), dry_run, reason, and optionally who.
         who: Who asked, unless `params` names another.
-        world_now: Called at most once in the life of a run, so that a later retry trains on the
-            same data.
+        world_now: Called at most once in the life of a run. So a later retry trains on the same
+            data.
 
     Raises:
         WrongParameterError: as_of is no time.

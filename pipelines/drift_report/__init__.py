@@ -5,8 +5,8 @@ verdicts do not come from here. They rest on every row, take milliseconds, and c
 confirmation. A report takes ten seconds and shows on samples *how* a feature moved. It uses the
 verdicts' measure and thresholds.
 
-    from pipelines.drift_report import build          a work order's way (services/trainer/run_order.py)
-    dojo drift report MODEL VERSION START END         by hand
+    from pipelines.drift_report import build    for a work order (services/trainer/run_order.py)
+    dojo drift report MODEL VERSION START END   by hand
 """
 
 from pipelines.drift_report.publish import DriftReport, EmptyWindowError, NoReferenceError, build

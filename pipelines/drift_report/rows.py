@@ -93,8 +93,8 @@ def window_side(
         )
     drawn = known.sort("prediction_id").sample(min(MOST_ROWS, known.height), seed=SEED)
     values = drawn["features"].list.to_struct(fields=features).struct.unnest()
-    # Float32 as in the reference, because the model sees Float32. As Float64, 57.16 is above the
-    # edge at the Float32 of 57.16.
+    # `Float32` as in the reference, because the model sees it. As `Float64`, 57.16 is above the
+    # edge at the `Float32` of 57.16.
     return (
         values.cast(pl.Float32).with_columns(drawn["score"].alias(SCORE_COLUMN)).select(columns),
         known.height,

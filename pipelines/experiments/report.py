@@ -158,7 +158,11 @@ def _split(
 ) -> TrafficSplit:
     shares = [arm.weight for arm in experiment.arms]
     p_value = sample_ratio_p_value(entities, shares)
-    unassigned = 1 - float(requests["assigned"].mean() or 0.0) if len(requests) else 0.0  # type: ignore[arg-type]
+    unassigned = (
+        1 - float(requests["assigned"].mean() or 0.0)  # type: ignore[arg-type]
+        if len(requests)
+        else 0.0
+    )
     fault = ""
     if p_value < MISMATCH_P_VALUE:
         fault = (

@@ -2,7 +2,9 @@
 
 A record keeps the lake files from which each day was built, to compare them with the lake now.
 
-    <offline store>/inputs.json    {"<definition hash>": ..., "days": {"2018-06-10": "<fingerprint of its lake files>"}}
+    <offline store>/inputs.json  {"<definition hash>": .., "days": {"2018-06-10": "<fingerprint>"}}
+
+The fingerprint is of the day's lake files.
 
 A fingerprint covers names, sizes and times of files, and not their contents. Lake files are written
 once, and a day looks back on hundreds of them.

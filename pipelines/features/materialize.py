@@ -2,7 +2,7 @@
 
 Incremental and idempotent, so running it again changes nothing.
 
-dojo:features:materialized    hash: view name -> world time (ISO 8601, UTC) it was last materialised as of
+    dojo:features:materialized    hash: view name -> world time (ISO 8601, UTC) of its last run
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ def point_in_time_rows(store: FeatureStore, service: str, examples: pl.DataFrame
             kept.
 
     Returns:
-        The examples in their order, with the stored features of the service's views (Float64) and
-        the service's features (Float32). The latter win where a name is in both. A missing value is
-        0.
+        The examples in their order. They have the stored features of the service's views (Float64)
+        and the service's features (Float32). The latter win where a name is in both. A missing
+        value is 0.
     """
     if examples.is_empty():
         raise ValueError("no examples: point-in-time rows need at least one")

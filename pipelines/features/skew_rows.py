@@ -61,8 +61,8 @@ def row_to_compare(
         served: Time of the row that serving got. None without one. Then a first row is late within
             `allowed`, and missing beyond it.
         allowed: Allowed lateness of the view.
-        batch: True for a batch view. A row published between `happened` and `asked` is then no look
-            into the future, because a batch row holds nothing of its own day.
+        batch: True for a batch view. Its rows hold nothing of their own day. So a row published
+            between `happened` and `asked` is no look into the future.
 
     Returns:
         The row's number, None for no row (all values 0). Then the time for which serving had missed

@@ -1,7 +1,8 @@
 """The gate at work: both models score the challenger's holdout, and the decision is written.
 
-    gate/decision.json     every number (decision.py)          gate/gate.md, gate/gate.html    for people
-    gate/*.png             both versions' first curve, and the gains that were drawn
+    gate/decision.json              every number (decision.py)
+    gate/gate.md, gate/gate.html    the report for people
+    gate/*.png                      both versions' first curve, and the gains that were drawn
 
 decision.json is written last and at once. Where it exists, the other files exist too, and the
 decision is made.

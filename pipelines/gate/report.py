@@ -141,7 +141,8 @@ def html_page(decision: GateDecision, images: Mapping[str, str]) -> str:
         f"<h1>Gate: {say(decision.model)}, trained as of {decision.as_of:%Y-%m-%d %H:%M}</h1>",
         (
             '<p class="outcome" style="border-color:'
-            f' {COLOURS[decision.outcome]}"><strong>{say(headline(decision))}.</strong><br>{say(decision.reason)}</p>'
+            f' {COLOURS[decision.outcome]}"><strong>{say(headline(decision))}.</strong><br>'
+            f"{say(decision.reason)}</p>"
         ),
         "<ul>" + "".join(f"<li>{say(fact)}</li>" for fact in facts(decision)) + "</ul>",
     ]
@@ -163,25 +164,29 @@ def html_page(decision: GateDecision, images: Mapping[str, str]) -> str:
         note = f"<p>{say(table.note)}</p>" if table.note else ""
         body.append(
             f"<h2>{say(table.title)}</h2>{note}<div"
-            f" class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+            f" class=scroll><table><thead><tr>{head}</tr></thead>"
+            f"<tbody>{''.join(rows)}</tbody></table></div>"
         )
     body += [
         f'<figure><img src="{source}" alt="{say(text)}"></figure>'
         for source, text in images.items()
     ]
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">\
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Gate: {say(decision.model)}</title><style>{STYLE}</style></head>
 <body>{"".join(body)}</body></html>
 """
 
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24; background: #fff }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; \
+padding: 0 1rem; color: #1b1f24; background: #fff }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 .outcome { border-left: 6px solid; padding: .6rem 1rem; background: #f6f7f9 }
 .scroll { overflow-x: auto }
-table { border-collapse: collapse; width: 100% } th, td { padding: .3rem .6rem; border-bottom: 1px solid #e4e6ea; text-align: left }
+table { border-collapse: collapse; width: 100% } \
+th, td { padding: .3rem .6rem; border-bottom: 1px solid #e4e6ea; text-align: left }
 .number { text-align: right; font-variant-numeric: tabular-nums } tr.veto td { background: #fde8e8 }
 img { max-width: 100% } figure { margin: 1.5rem 0 }
 """
@@ -301,7 +306,8 @@ def _training_sets(change: TrainingSetChange) -> Table:
 def _primary(decision: GateDecision, champion: Contender, challenger: Contender) -> Row:
     name = decision.primary_metric
     return (
-        f"{task_type(decision.task).metrics[name].title}; relative gain", f"{champion.metrics[name]:.4f}", f"{challenger.metrics[name]:.4f}",
+        f"{task_type(decision.task).metrics[name].title}; relative gain",
+        f"{champion.metrics[name]:.4f}", f"{challenger.metrics[name]:.4f}",
         f"{decision.gain:+.2%}", f"at least {decision.minimum_gain:+.2%}", decision.verdict,
         f"interval {decision.low:+.2%} to {decision.high:+.2%}",
     )  # fmt: skip
@@ -319,7 +325,8 @@ def _guard(guard: Guard) -> Row:
             guard.note,
         )
     return (
-        guard.measures, _value(guard, guard.champion), _value(guard, guard.challenger), _change(guard, guard.change),
+        guard.measures, _value(guard, guard.champion), _value(guard, guard.challenger),
+        _change(guard, guard.change),
         f"at most {_change(guard, guard.limit)}", VERDICTS[guard.verdict], guard.note,
     )  # fmt: skip
 
@@ -348,6 +355,7 @@ def _segment(segment: Segment) -> Row:
             "too few",
         )
     return (
-        segment.name, f"{segment.rows:,}", f"{segment.support:,}", f"{segment.champion:.4f}", f"{segment.challenger:.4f}",
+        segment.name, f"{segment.rows:,}", f"{segment.support:,}",
+        f"{segment.champion:.4f}", f"{segment.challenger:.4f}",
         f"{segment.gain:+.2%}", f"{segment.low:+.2%} to {segment.high:+.2%}",
     )  # fmt: skip

@@ -192,7 +192,10 @@ def _lost(
     logged, decision = decided(registry, job)
     champion = decision.champion.version if decision.champion else None
     spec = load_spec(settings.models_dir / f"{job.model}.yaml")
-    report = f"{registry.url}/#/experiments/{logged.info.experiment_id}/runs/{logged.info.run_id}/artifacts/{GATE_PATH}"
+    report = (
+        f"{registry.url}/#/experiments/{logged.info.experiment_id}"
+        f"/runs/{logged.info.run_id}/artifacts/{GATE_PATH}"
+    )
     text = (
         f"{decision.reason}\nAsked for by {job.who}: {job.reason}\nReport: dojo gate show"
         f" {job.model}, or {report}"
@@ -230,7 +233,8 @@ def _become_challenger(
     registry.set_alias(version.model, CHALLENGER, version.version)
     records.write(
         "challenger", "alias", f"version {version.version} became challenger",
-        before={"challenger": before.version if before else None}, after={"challenger": version.version},
+        before={"challenger": before.version if before else None},
+        after={"challenger": version.version},
     )  # fmt: skip
 
 

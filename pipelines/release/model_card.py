@@ -38,14 +38,23 @@ Label: `{spec.label.truth}` of each of the {spec.label.event}.
 
 ## Data
 
-Examples are the {spec.label.event} from {manifest.start:%Y-%m-%d} to {manifest.end:%Y-%m-%d} (world time, end excluded), with the labels that had arrived by
-{manifest.as_of:%Y-%m-%d %H:%M} UTC. Every label is final {format_duration(spec.label.delay.maximum)} after its event.
+Examples are the {spec.label.event} from {manifest.start:%Y-%m-%d} to {manifest.end:%Y-%m-%d} \
+(world time, end excluded), with the labels that had arrived by
+{manifest.as_of:%Y-%m-%d %H:%M} UTC. Every label is final {
+        format_duration(spec.label.delay.maximum)
+    } after its event.
 
 | part | examples | {task.support_name} |
 |---|---:|---:|
-{_rows((name, f"{fit.rows[name]:,}", f"{fit.support[name]:,}") for name in ("train", "validation", "holdout"))}
+{
+        _rows(
+            (name, f"{fit.rows[name]:,}", f"{fit.support[name]:,}")
+            for name in ("train", "validation", "holdout")
+        )
+    }
 
-The parts follow each other in time. Trees and decisions were chosen on the validation part; the figures below are of the holdout.
+The parts follow each other in time. Trees and decisions were chosen on the validation part; \
+the figures below are of the holdout.
 
 ## Performance on the holdout
 
@@ -56,21 +65,26 @@ The parts follow each other in time. Trees and decisions were chosen on the vali
 
 ## Inputs
 
-{len(features)} features of the service `{spec.feature_service}`: {len([f for f in features if f not in computed])} stored, \
+{len(features)} features of the service `{spec.feature_service}`: \
+{len([f for f in features if f not in computed])} stored, \
 {len([f for f in features if f in computed])} computed in the request. The five that matter most:
 
 | feature | share of gain |
 |---|---:|
 {_rows(_top_features(fit))}
 
-Personal data: {", ".join(catalog.personal_keys(spec.feature_service))} (pseudonymous); it selects feature values and is not an input itself.
+Personal data: {", ".join(catalog.personal_keys(spec.feature_service))} (pseudonymous); \
+it selects feature values and is not an input itself.
 
 ## Limits
 
 - Labels are what was reported. A wrong report teaches the model the wrong thing.
-- A change of the world is learned from its first labels on, up to {format_duration(spec.label.delay.maximum)} after it began.
-- Entities without history ({", ".join(spec.entities)}) get zeros; the gateway says `cold_start` for them.
-- Results on {format_duration(spec.training.holdout)} of one shop say little about other shops or about what has not happened yet.
+- A change of the world is learned from its first labels on, \
+up to {format_duration(spec.label.delay.maximum)} after it began.
+- Entities without history ({", ".join(spec.entities)}) get zeros; \
+the gateway says `cold_start` for them.
+- Results on {format_duration(spec.training.holdout)} of one shop say little about other shops \
+or about what has not happened yet.
 
 ## Reproduce
 

@@ -20,7 +20,10 @@ class TrainingRefusedError(RefusedError):
 
 
 class RegistryChangedError(TrainingRefusedError):
-    """The registry was changed past the platform: the gate has no champion to compare with, or no run can be logged."""
+    """The registry was changed past the platform.
+
+    The gate has no champion to compare with, or no run can be logged.
+    """
 
 
 class StaleDataError(TrainingRefusedError):

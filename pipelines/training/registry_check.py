@@ -1,4 +1,7 @@
-"""Whether the registry holds what a training needs: asked before its minutes of work, and again before each step that relies on it."""
+"""Whether the registry holds what a training needs.
+
+It is asked before the minutes of work, and again before each step that relies on it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from dojo.core.state.routes import RouteTable
 from pipelines.training.errors import RegistryChangedError
 from pipelines.training.job import Job
 
-# What a training cannot do without: a place for its run, and version numbers that go on.
+# A training needs a place for its run, and version numbers that go on.
 TRAINING_NEEDS: frozenset[FaultKind] = frozenset({"model", "experiment"})
 
 # What the gate cannot do without: the champion that it compares with, and that champion's record.
@@ -20,12 +23,15 @@ GATE_NEEDS: frozenset[FaultKind] = TRAINING_NEEDS | {"version", "role", "bundle"
 
 
 def require_registry(job: Job, registry: ModelRegistry, redis: Redis) -> ServingRecord:
-    """Who serves by the platform's own record, when the registry holds all that the job needs.
+    """Return the serving versions by the platform's own record.
 
-    Without a champion in the registry the gate would let any challenger pass as the model's first version.
+    It returns only when the registry holds all that the job needs.
+
+    Without a champion in the registry, the gate would let any challenger pass as the model's first
+    version.
 
     Raises:
-        RegistryChangedError: a refusal that names each fault and what mends it.
+        RegistryChangedError: A refusal that names each fault and its repair.
         RegistryUnavailableError: MLflow does not answer.
     """
     record = serving_record(

@@ -28,10 +28,8 @@ def state(last: datetime | None, now: datetime, every: timedelta) -> State:
     """Return what the schedule asks for at world time `now`.
 
     Returns:
-        begin: Count from now on. Nothing was remembered, or `last` is later than now and so of
-            another world.
-        due: Retrain once.
-        waiting: Wait until last + every.
+        `begin` counts from now on. Nothing was remembered, or `last` is later than now and so of
+        another world. `due` retrains once. `waiting` waits until last + every.
     """
     if last is None or last > now:
         return "begin"

@@ -1,4 +1,7 @@
-"""Who may say when something happens. A caller who sets the time freely chooses features: an hour later the last hour is empty."""
+"""Which callers may say when something happens.
+
+A caller who sets the time freely chooses features. An hour later, the last hour is empty.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`python -m services.materializer`: reads its settings (DOJO_*) and keeps the world's features fresh until SIGTERM."""
+"""`python -m services.materializer`: keeps the world's features fresh until SIGTERM.
+
+It reads its settings (DOJO_*).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from services.materializer.loop import MaterializerService
 from services.materializer.metrics import MaterializerMetrics
 from services.materializer.skew_watch import SkewWatch
 
-# One short try per question: the next look asks again.
+# One short try per question, because the next look asks again.
 REGISTRY_TIMEOUT_SECONDS = 5
 
 

@@ -27,19 +27,22 @@ from services.materializer.metrics import MaterializerMetrics
 
 log = structlog.get_logger()
 
-POLL_SECONDS = 0.5  # wall time; 20 world minutes at demo speed, against hours of publishing delay
+POLL_SECONDS = 0.5  # wall time, 20 world minutes at demo speed, against hours of publishing delay
 
-# The part of a round that deletes. Wall seconds until a failed deletion is tried again: it is in no hurry, and features do not wait.
+# The part of a round that deletes, and the wall seconds until a failed deletion is tried again. It
+# is in no hurry, and features do not wait.
 RETENTION, RETENTION_PAUSE = "retention", 300.0
 
 
 def publishable(now: datetime, recorded: datetime) -> datetime:
-    """The world time to materialise as of: now, or, while the lake is behind, when the last midnight it is whole at is published.
+    """The world time to materialise as of.
 
-    A midnight published from an incomplete lake would stay wrong for a day: the online store does not replace a row by one of the same time.
+    It is now. While the lake is behind, it is the publishing time of the last midnight at which the
+    lake is whole. A midnight published from an incomplete lake would stay wrong for a day. The
+    reason is that the online store does not replace a row by a row of the same time.
 
     Args:
-        recorded: up to where the lake holds the world.
+        recorded: World time up to which the lake holds the world.
     """
     return now if recorded >= latest_midnight(now) else midnight(recorded) + PUBLISH_DELAY
 
@@ -48,7 +51,8 @@ def is_due(materialized: datetime | None, now: datetime, as_of: datetime) -> boo
     """Whether a run as of `as_of` has a midnight to publish.
 
     Args:
-        materialized: world time of the last run; None, or later than `now` (that was in another world), is due at once.
+        materialized: World time of the last run. None is due at once. So is a time later than
+            `now`, which was in another world.
     """
     return (
         materialized is None
@@ -58,7 +62,10 @@ def is_due(materialized: datetime | None, now: datetime, as_of: datetime) -> boo
 
 
 def stopped_since(redis: Redis, now: datetime) -> datetime | None:
-    """Since which world time materialisation is stopped on purpose (drift kind stale_features); None when it is not."""
+    """World time since which materialisation is stopped on purpose, None when it is not.
+
+    The drift kind stale_features stops it.
+    """
     drifts = DriftTable(redis).active()
     return next(
         (
@@ -74,10 +81,12 @@ class MaterializerService(Service):
     """Materialises whenever it is due.
 
     Args:
-        recorded: up to which world time the lake holds the world's events; None when it lacks them.
-        materialize: brings features online as of a world time.
-        retain: told the world time at every look; deletes what is kept too long.
-        measure_skew: told the world time at every look, once what is due then is online; never raises.
+        recorded: Gives the world time up to which the lake holds the world's events. None when it
+            lacks them.
+        materialize: Brings features online as of a world time.
+        measure_skew: Called with the world time at every look, after due features are online. It
+            never raises.
+        retain: Called with the world time at every look. It deletes data that is kept too long.
     """
 
     causes = (REDIS, ANY_ERROR)

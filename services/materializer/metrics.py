@@ -1,4 +1,4 @@
-"""What the materializer measures (Prometheus)."""
+"""The metrics of the materializer (Prometheus)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Measures every model's skew once a world day, in the materializer's loop, when the day's features are in place. It never fails the loop."""
+"""Measures every model's skew once a world day, in the materializer's loop.
+
+It measures when the day's features are in place. It never fails the loop.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ from pipelines.features.materialize import latest_midnight
 from pipelines.features.skew import measure
 from services.materializer.metrics import MaterializerMetrics
 
-# Wall time after a failure until it is tried again. The features themselves come first.
+# Wall time after a failure until the next try. The features themselves come first.
 RETRY_SECONDS = 60.0
 
 log = structlog.get_logger()
 
 
 class SkewWatch:
-    """One per materializer. `look` costs nothing but once a day."""
+    """One per materializer. `look` does work only once a day."""
 
     def __init__(
         self,
@@ -50,7 +53,10 @@ class SkewWatch:
             metrics.skew_failures.labels(name, cause)
 
     def look(self, as_of: datetime) -> None:
-        """Measure the last whole day before the midnight that is published at `as_of`, unless that was done. Never raises."""
+        """Measure the last whole day before the midnight that is published at `as_of`.
+
+        It does nothing when that day was measured before. It never raises.
+        """
         day = (latest_midnight(as_of) - timedelta(days=1)).date()
         due = [spec for spec in self._specs.values() if self._measured.get(spec.name) != day]
         if not due or self._monotonic() < self._not_before:
@@ -58,7 +64,7 @@ class SkewWatch:
         for spec in due:
             try:
                 self._measure(spec, day, as_of)
-            except Exception as error:  # beside the loop's own work: log, count, go on
+            except Exception as error:  # the loop's own work must go on
                 self._metrics.skew_failures.labels(
                     spec.name, "redis" if isinstance(error, RedisError) else "unforeseen"
                 ).inc()
@@ -75,7 +81,7 @@ class SkewWatch:
         before = latest.get()
         if (
             before is None or before.day.date() != day or before.as_of > as_of
-        ):  # later than now: of another world
+        ):  # a time later than now is of another world
             with self._metrics.skew_seconds.time():
                 found = measure(
                     self._lake, spec.name, spec.feature_service, day, spec.drift.skew.sample, as_of

@@ -374,7 +374,8 @@ class Judging:
         )
         previous = None if late else latest.get((check, window, version))
         verdict = make_verdict(
-            model=spec.name, version=version, check=check, window=window, start=start, now=now, findings=findings, rows=rows,
+            model=spec.name, version=version, check=check, window=window, start=start, now=now,
+            findings=findings, rows=rows,
             since=None, previous=previous, without="" if enough else _why_nothing(measured),
             essential=task_of(spec).essential if check == "performance" else frozenset(),
         )  # fmt: skip

@@ -1,4 +1,7 @@
-"""Tells a model's owner what was changed in the registry past the platform, once, and when it is mended."""
+"""Tells a model's owner what was changed in the registry past the platform.
+
+Each change is told once, and its end too.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ class RegistryNotices:
         self._told: dict[str, tuple[RegistryFault, ...]] = {}
 
     def look(self, now: datetime) -> None:
-        """Tell what has changed since it was told last. While the registry is away nothing is known."""
+        """Tell what has changed since the last notice. Nothing is known while MLflow is away."""
         for model, spec in self._specs.items():
             serving = self._serving.of(model)
             if serving is not None and model not in self._serving.away:
@@ -54,14 +57,15 @@ class RegistryNotices:
                 since=since,
                 occasion=before.occasion + 1 if before is not None else 1,
             )
-            # Told before it is written: after a kill in between it is told under the same name, which tells it once.
+            # Told before it is written. After a kill in between it is told again under the same
+            # name, so the owner reads it once.
             self._notifier.tell(spec.owner, spec.name, notice_of(spec.name, after, known), now)
             document.put(after)
         self._told[spec.name] = faults
 
 
 def notice_of(model: str, found: RegistryFaults, before: tuple[RegistryFault, ...]) -> Notice:
-    """What the owner reads. `before`: the faults that were told last."""
+    """The notice for the owner. `before` holds the faults that were told last."""
     name = f"registry:{model}:{found.since:%Y%m%dT%H%M%S}:{found.occasion}"
     if not found.faults:
         return Notice(

@@ -1,4 +1,4 @@
-"""The serving version of a model by its route, the champion by the registry, and changes made past the platform.
+"""A model's serving version by its route, its champion by the registry, and registry faults.
 
 All are remembered while MLflow is away.
 """
@@ -105,12 +105,16 @@ class ServingVersions:
             except UnknownVersionError:
                 holder = None
         as_of = holder.tags.as_of if holder is not None else None
-        # A promotion changes role, trail and route one after the other: what two looks see is no promotion under way.
+        # A promotion changes role, trail and route one after the other. A fault that two looks see
+        # is no promotion under way.
         lasting = tuple(fault for fault in faults if fault in seen)
         return ServingVersion(version, as_of, champion, disagreement(route, champion), lasting)
 
     def _champion_told(self, model: str) -> Entry | None:
-        """The trail's last word. Only what was appended since the last look is read: the trail is long."""
+        """The trail's newest entry on the champion.
+
+        It reads only entries since the last look, because the trail is long.
+        """
         length, told = self._told.get(model, (0, None))
         now = self._audit.length()
         if now < length:  # another world's trail

@@ -1,1 +1,4 @@
-"""Where Alertmanager's notifications arrive: a local inbox that shows what a person would have received (`dojo alerts`)."""
+"""Where Alertmanager's notifications arrive.
+
+It is a local inbox that shows what a person would have received (`dojo alerts`).
+"""

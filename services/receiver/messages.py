@@ -11,7 +11,7 @@ from services.receiver.payload import Alert
 
 Channel = Literal["chat", "pager"]
 
-# An alert without a team is the platform's: nobody's would be worse.
+# The team of an alert without a team, so that every alert has a receiver.
 PLATFORM = "ml-platform"
 
 _URGENCY: dict[Channel, Urgency] = {"chat": "warning", "pager": "page"}
@@ -33,7 +33,8 @@ def subject_of(alert: Alert) -> str:
 def notice_of(alert: Alert, channel: Channel) -> Notice:
     """The notice of an alert, or of its end.
 
-    The same alert of the same occasion has the same id whoever sends it how often: it is told once.
+    The same alert of the same occasion always has the same id. So it is told once, even when
+    several senders repeat it.
     """
     resolved = alert.status == "resolved"
     summary = alert.annotations.get("summary", alert.labels.get("alertname", "?"))
@@ -49,10 +50,8 @@ def _lines(alert: Alert, resolved: bool) -> list[str]:
     name, notes = alert.labels.get("alertname", "?"), alert.annotations
     lines = [] if resolved or not notes.get("description") else [notes["description"]]
     about = {key: value for key, value in sorted(alert.labels.items()) if key not in _SILENT_LABELS}
-    lines.append(
-        f"{name}"
-        f" ({', '.join([alert.labels.get('severity', 'no severity'), *(f'{k} {v}' for k, v in about.items())])})"
-    )
+    marks = [alert.labels.get("severity", "no severity"), *(f"{k} {v}" for k, v in about.items())]
+    lines.append(f"{name} ({', '.join(marks)})")
     if resolved:
         lasted = timedelta(seconds=round((alert.ends_at - alert.starts_at).total_seconds()))
         lines.append(
@@ -69,7 +68,7 @@ def _runbook(path: str) -> str:
 
 
 def silence_notice(last: datetime, silent: timedelta) -> Notice:
-    """The dead man's switch: `last` is the latest sign of life, or the receiver's start."""
+    """The dead man's switch. `last` is the latest sign of life, or the receiver's start."""
     return Notice(
         message_id=f"watchdog:{last.isoformat()}:silent",
         urgency="page",
@@ -83,7 +82,7 @@ def silence_notice(last: datetime, silent: timedelta) -> Notice:
 
 
 def hidden_notice(silence_id: str, silence: str) -> Notice:
-    """A silence hides the very alert about silences: said past Alertmanager.
+    """A silence hides the very alert about silences, so this notice goes past Alertmanager.
 
     Args:
         silence: Its conditions, author, end and comment in words.

@@ -1,4 +1,4 @@
-"""What the receiver counts."""
+"""The metrics of the receiver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Alertmanager posts to a webhook (its format 4), as far as it is used here.
+"""The used part of Alertmanager's posts to a webhook (its format 4).
 
 Source: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 """
@@ -12,7 +12,7 @@ import msgspec
 
 
 class MalformedPayloadError(ValueError):
-    """The body is no notification of format 4; names what was expected and found."""
+    """The body is no notification of format 4. The message says what was expected and found."""
 
 
 class Alert(msgspec.Struct, frozen=True, rename="camel"):
@@ -27,7 +27,7 @@ class Alert(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Notification(msgspec.Struct, frozen=True, rename="camel"):
-    """One group's alerts; those that ended since the last one are among them, as resolved."""
+    """One group's alerts. Alerts that ended since the last one are among them, as resolved."""
 
     version: Literal["4"]
     receiver: str

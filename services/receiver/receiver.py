@@ -1,4 +1,8 @@
-"""What becomes of a notification: each alert a message in the inbox, each sign of life noted, each malformed body set aside."""
+"""The path of a notification.
+
+Each alert becomes a message in the inbox, each sign of life is noted, each malformed body is set
+aside.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +42,14 @@ CHANNELS: tuple[Channel, ...] = ("chat", "pager", "watchdog")
 
 _log = structlog.get_logger("receiver")
 
-LOOK_SECONDS = 1.0  # wall time, between looks at the watchdog; against a limit of two minutes
+LOOK_SECONDS = 1.0  # wall time between looks at the watchdog, against a limit of two minutes
 SILENCES_SECONDS = 15.0  # wall time, between questions to Alertmanager
 
 
 class Receiver(Service):
-    """Files notifications as they arrive, on the server's threads. Rounds look at the watchdog and at silences.
+    """Files notifications as they arrive, on the server's threads.
+
+    Rounds look at the watchdog and at silences.
 
     Alertmanager repeats a notification after a 5xx and gives it up after a 4xx.
     """
@@ -70,7 +76,7 @@ class Receiver(Service):
             steady_clock(wall()),
         )
         self._silences_due = 0.0
-        self._active: Sequence[Silence] | None = None  # silences; None for unknown
+        self._active: Sequence[Silence] | None = None  # silences, None for unknown
 
     def receive(self, channel: Channel, body: bytes) -> Reply:
         try:

@@ -1,4 +1,4 @@
-"""Silences that hide too much: asked of Alertmanager, because a hidden alert cannot tell of itself."""
+"""Silences that hide too much. Alertmanager is asked, as a hidden alert cannot tell."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import msgspec
 
 from services.receiver.metrics import ReceiverMetrics
 
-# A maintenance ends within it. What is to be quiet for longer is a rule to be changed.
+# A maintenance ends within it. For a longer quiet, a rule has to be changed.
 LONGEST = timedelta(days=1)
 
 TIMEOUT_SECONDS = 1.0  # rounds also watch the watchdog
 
 REASONS = ("critical", "old")
 
-# Labels of the alert that tells of silences (monitoring/prometheus/rules/monitoring.yml). The label `reason` is added.
+# Labels of the alert about silences (monitoring/prometheus/rules/monitoring.yml). The label
+# `reason` is added.
 OWN_ALERT = {
     "alertname": "AlertsSilenced",
     "severity": "warning",
@@ -42,11 +43,11 @@ class Matcher(msgspec.Struct, frozen=True, rename="camel"):
         try:
             return (re.fullmatch(self.value, label) is not None) is self.is_equal
         except re.error:
-            return True  # a pattern that only Go understands: suspected
+            return True  # only Go understands the pattern, so it is suspected
 
 
 class SilenceStatus(msgspec.Struct, frozen=True):
-    """Where a silence is in its life: `active`, `pending` or `expired`."""
+    """The state of a silence: `active`, `pending` or `expired`."""
 
     state: str
 
@@ -63,7 +64,7 @@ class Silence(msgspec.Struct, frozen=True, rename="camel"):
     comment: str
 
     def hides(self, labels: Mapping[str, str]) -> bool:
-        """Whether it hides the alert with exactly these labels."""
+        """Whether the silence hides the alert with exactly these labels."""
         return all(matcher.holds(labels.get(matcher.name, "")) for matcher in self.matchers)
 
     @property
@@ -99,7 +100,10 @@ class Silences:
         self._url, self._metrics = url, metrics
 
     def look(self, now: datetime) -> Sequence[Silence] | None:
-        """Ask for the active silences, and export what is wrong with them. None while Alertmanager does not answer."""
+        """Ask for the active silences, and export their faults.
+
+        None while Alertmanager does not answer.
+        """
         try:
             with urllib.request.urlopen(
                 f"{self._url}/api/v2/silences", timeout=TIMEOUT_SECONDS

@@ -1,4 +1,7 @@
-"""The dead man's switch: an alert that always fires must keep arriving. Pure but for its lock; times are a `steady_clock`'s."""
+"""The dead man's switch: an alert that always fires must keep arriving.
+
+Pure but for its lock. Times are a `steady_clock`'s.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-# Four of the repetitions in alertmanager.yml: a restart of Prometheus or Alertmanager costs one or two.
+# Four of the repetitions in alertmanager.yml, because a restart of Prometheus or Alertmanager costs
+# one or two.
 LIMIT = timedelta(seconds=120)
 
 
@@ -26,7 +30,7 @@ def steady_clock(
 
 @dataclass(frozen=True, slots=True)
 class WatchdogChange:
-    """To be told: the silence since `last`, or its end."""
+    """A change that people have to be told: the silence since `last`, or its end."""
 
     kind: Literal["silent", "back"]
     last: datetime
@@ -34,12 +38,15 @@ class WatchdogChange:
 
 
 class Watchdog:
-    """Knows when it heard the last sign of life. Of each silence it reports the beginning and the end, until `told` takes them."""
+    """Knows when it heard the last sign of life.
+
+    It reports the beginning and the end of each silence, until `told` takes them.
+    """
 
     def __init__(self, now: datetime, limit: timedelta = LIMIT) -> None:
         self._lock = threading.Lock()
         self._limit = limit
-        self._last = now  # the start counts as one: whoever never barks is silent too
+        self._last = now  # the start counts as one, so that total silence is found too
         self._silent_since: datetime | None = None  # of a silence that was told
         self._back: WatchdogChange | None = None
 
@@ -55,7 +62,7 @@ class Watchdog:
             return now - self._last
 
     def untold(self, now: datetime) -> WatchdogChange | None:
-        """What is to be told; again and again until it was."""
+        """The change to tell. It is returned until it was told."""
         with self._lock:
             if self._back is not None:
                 return self._back
@@ -69,5 +76,5 @@ class Watchdog:
                 self._back = None
             elif change.last == self._last:
                 self._silent_since = change.last
-            else:  # it barked while it was told: that is its end
+            else:  # it barked meanwhile, and that is the silence's end
                 self._back = WatchdogChange("back", change.last, self._last - change.last)

@@ -19,7 +19,8 @@ from services.recorder.metrics import RecorderMetrics
 from services.recorder.ownership import LakeOwnership
 from services.recorder.recorder import Recorder
 
-# A batch is up to 15 MB; a busy Redis hands it over in a fraction of this, a hanging one costs one late round.
+# A batch is up to 15 MB. A busy Redis hands it over in a fraction of this time. A hanging one costs
+# one late round.
 REDIS_TIMEOUT = timedelta(seconds=5)
 
 

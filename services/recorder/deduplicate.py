@@ -1,6 +1,7 @@
-"""Which events are new: their identities against those that the day's partition already holds.
+"""Which events are new: their identities beside those in the day's partition.
 
-An identity is the event's id, or a tuple where the event's type has more fields in it (`Event.identity`).
+An identity is the event's id. It is a tuple where the event's type has more fields in it
+(`Event.identity`).
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from pathlib import Path
 from dojo.core.events.types import EVENT_TYPES, Event, Stream
 from dojo.core.lake import Lake
 
-# Identities kept in memory over all partitions; 130 to 320 bytes each, so 65 to 160 MB. Streams write to today's partition, late ones
-# to a few before: partitions that fall out are those nobody writes to, and are read again if somebody does.
+# Identities kept in memory over all partitions, 130 to 320 bytes each, so 65 to 160 MB. Streams
+# write to today's partition, and late events to a few before. So the partitions that fall out get
+# no more events. They are read again if an event comes after all.
 MAXIMUM_IDS = 500_000
 
-# Name, inode, size and modification time (ns) of a file: a replaced file is another file.
+# Name, inode, size and modification time (ns) of a file. A replaced file is another file.
 _FileState = tuple[str, int, int, int]
 
 
@@ -33,13 +35,13 @@ class Received:
 
 
 def identity_of(event: Event) -> Hashable:
-    """What is the same in every repetition of an event, and different in any other event."""
+    """What all repetitions of an event share, and no other event has."""
     identity: Hashable = attrgetter(*event.identity)(event)
     return identity
 
 
 def new_events(received: Sequence[Received], known: Collection[Hashable]) -> list[Received]:
-    """Those whose identity is not in `known`, the first of each, in order."""
+    """Received events with an identity that is not in `known`, the first of each, in order."""
     first: dict[Hashable, Received] = {}
     for one in received:
         if (identity := identity_of(one.event)) not in known:
@@ -56,8 +58,9 @@ class _Partition:
 class PartitionIds:
     """The identities of each partition's events, read from its files on first use.
 
-    Others write to the lake too (history is bulk-written), so each look compares the partition's files with those read:
-    new ones are added, and when one is gone or replaced the partition is read anew.
+    Other processes write to the lake too (history is bulk-written). So each look compares the
+    partition's files with the files that were read. New files are added. When a file is gone or
+    replaced, the partition is read anew.
     """
 
     def __init__(self, lake: Lake, maximum: int = MAXIMUM_IDS) -> None:
@@ -66,7 +69,10 @@ class PartitionIds:
         self._partitions: OrderedDict[tuple[Stream, date], _Partition] = OrderedDict()
 
     def of(self, stream: Stream, day: date) -> Collection[Hashable]:
-        """The identities in a partition now. Raises OSError or polars' errors when a file cannot be read."""
+        """The identities in a partition now.
+
+        Raises OSError or polars' errors when a file cannot be read.
+        """
         partition = self._partitions.get((stream, day), _Partition())
         files = _files(self._lake.partition(stream, day))
         if partition.files - files:
@@ -85,7 +91,7 @@ class PartitionIds:
         return partition.ids
 
     def wrote(self, stream: Stream, day: date, file: Path, identities: Sequence[Hashable]) -> None:
-        """Our own file, whose identities we need not read back."""
+        """Note our own file, so that its identities need not be read back."""
         partition = self._partitions[stream, day]
         partition.ids.update(identities)
         partition.files |= {_state(file)}

@@ -1,4 +1,4 @@
-"""The recorder as a service: one owner per lake, and what a failed round leaves."""
+"""The recorder as a service: one owner per lake, and recovery after a failed round."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from services.recorder.ownership import LOCK_FILE, LakeOwnership, remove_leftove
 from services.recorder.pace import round_interval
 from services.recorder.recorder import Recorder
 
-# How soon a waiting recorder takes over from one that died. Asking costs one system call.
+# How soon a waiting recorder takes over from a dead one. Asking costs one system call.
 STANDBY_SECONDS = 0.1
 
-# How often a waiting recorder measures the lag. A backlog of 200,000 messages takes Redis 20 ms to count.
+# How often a waiting recorder measures the lag. A backlog of 200,000 messages takes Redis 20 ms to
+# count.
 LAG_SECONDS = 5.0
 
 
@@ -25,7 +26,7 @@ class RecorderService(Service):
     """Records everything that is in the log, once per round."""
 
     causes = (REDIS, Cause("lake", (OSError, PolarsError), healthy=False))
-    stuck_after = 60.0  # a hanging disk; 600,000 waiting messages take half of it
+    stuck_after = 60.0  # a hanging disk. 600,000 waiting messages take half of it
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class RecorderService(Service):
         if not owned:
             if (
                 time.monotonic() >= self._lag_due
-            ):  # the owner may hang: the lag must not stand still
+            ):  # the owner may hang, and then the lag must still be measured
                 self._recorder.show_lag()
                 self._lag_due = time.monotonic() + LAG_SECONDS
             self.say(
@@ -71,7 +72,7 @@ class RecorderService(Service):
             return round_interval(None).total_seconds()
 
     def failed(self, cause: str, part: str) -> None:
-        # Some messages may be read and not acknowledged: the next round starts with those.
+        # Some messages may be read and not acknowledged. The next round starts with them.
         self._recovered = False
         self._metrics.failures.labels(cause).inc()
 

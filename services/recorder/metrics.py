@@ -1,4 +1,4 @@
-"""What the recorder counts."""
+"""The recorder's metrics, all named dojo_recorder_*."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class RecorderMetrics:
             "dojo_recorder_write_seconds",
             "Time to write one file, fsync and rename included.",
             ["stream"],
-            # A few ms on an SSD, 10-100 ms on a busy or networked disk; beyond a second the disk is in trouble.
+            # A few ms on an SSD, 10-100 ms on a busy or networked disk. Beyond a second the disk is
+            # in trouble.
             buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
             registry=registry,
         )
@@ -58,7 +59,8 @@ class RecorderMetrics:
             " lags by more loses the oldest.",
             registry=registry,
         )
-        # There before the first of them happens: a counter that appears with its first failure hides it from increase().
+        # They exist before the first failure. A counter that appears with it hides it from
+        # increase().
         for stream in Stream:
             self.events.labels(stream)
         for cause in CAUSES:

@@ -1,4 +1,4 @@
-"""One recorder per lake: two would each drop only their own duplicates."""
+"""One recorder per lake, because two would each drop only their own duplicates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LOCK_FILE = ".recorder.lock"
 
 
 class LakeOwnership:
-    """A lock on the lake that the kernel gives up with the process, however it dies."""
+    """A lock on the lake. The kernel releases it when the process ends, also after a kill."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -47,7 +47,10 @@ class LakeOwnership:
 
 
 def remove_leftovers(root: Path) -> int:
-    """Delete what a killed recorder left half-written (only ours: others may be writing now). Call it as the owner."""
+    """Delete the half-written files of a killed recorder. Call it as the owner.
+
+    It deletes only the recorder's files, because other processes may be writing now.
+    """
     leftovers = list(root.glob("*/date=*/.part-*.tmp"))
     for path in leftovers:
         path.unlink()

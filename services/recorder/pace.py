@@ -1,9 +1,11 @@
 """How long to wait between two rounds. Pure.
 
-Every round writes one small file per stream that had messages, and files are never merged (manifests pin them), so rounds are as rare
-as readers allow. Readers think in world time: batch features are computed hours after midnight, performance by the day. Half a
-world hour per file is fine for them and leaves at most 48 files a day and stream: each file costs a reader 0.2 ms, so 30 days of
-10,000 transactions take 0.24 s instead of 0.03 s in one file a day. The bounds below decide where the world runs very fast or slow.
+Every round writes one small file per stream that had messages. Files are never merged, because
+manifests pin them. So rounds are as rare as readers allow. Readers think in world time: batch
+features are computed hours after midnight, performance by the day. Half a world hour per file is
+fine for them, and leaves at most 48 files a day and stream. Each file costs a reader 0.2 ms. So 30
+days of 10,000 transactions take 0.24 s instead of 0.03 s in one file a day. The bounds below decide
+where the world runs very fast or slow.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from datetime import timedelta
 
 FILE_WORLD_TIME = timedelta(minutes=30)
 
-# At demo speed (2,400 world seconds a second) a file would be due every 0.75 s; a second is soon enough for people who watch.
+# At demo speed (2,400 world seconds a second) a file would be due every 0.75 s. A second is soon
+# enough for people who watch.
 SHORTEST = timedelta(seconds=1)
 
-# At speed 1 a file would be due after half an hour; until then its events live in Redis alone, whose memory is bounded.
+# At speed 1 a file would be due after half an hour. Until then its events live in Redis alone, and
+# its memory is bounded.
 LONGEST = timedelta(seconds=60)
 
 
@@ -23,7 +27,8 @@ def round_interval(speed: float | None) -> timedelta:
     """Wall time between two rounds.
 
     Args:
-        speed: world seconds per wall second; 0 is a paused world, None one without a time. Both are about to change, so be quick.
+        speed: World seconds per wall second, 0 for a paused world, None for a world without a time.
+            Both are about to change, so the shortest interval applies.
     """
     if not speed:
         return SHORTEST

@@ -1,4 +1,4 @@
-"""One batch at a time: what makes recording effectively once."""
+"""One batch at a time. Its order of steps makes recording effectively once."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ from services.recorder.metrics import RecorderMetrics
 GROUP = "recorder"
 CONSUMER = "recorder"  # one per lake, so its name says nothing more
 
-# Rows per file at most: 10,000 predictions of 60 features decode into about 60 MB and compress into 2 MB of Parquet.
+# Rows per file at most. 10,000 predictions of 60 features decode into about 60 MB and compress into
+# 2 MB of Parquet.
 BATCH_ROWS = 10_000
 
-# Reading never waits: the loop's pace decides when to come back.
+# Reading never waits, because the loop's pace decides when to come back.
 _NO_WAIT = timedelta(milliseconds=1)
 
 
 class Recorder:
-    """Moves messages from the log to the lake. Nothing is kept between calls but the ids of partitions, which files can
-    always give back: whatever fails, calling `recover` and then `drain` again is right."""
+    """Moves messages from the log to the lake.
+
+    It keeps nothing between calls but the ids of partitions, and these can be read again from the
+    files. So after any failure it is right to call `recover` and then `drain` again.
+    """
 
     def __init__(
         self,
@@ -45,7 +49,7 @@ class Recorder:
         self._newest: dict[Stream, float] = defaultdict(float)  # world time, unix seconds
 
     def recover(self, stopping: Callable[[], bool]) -> None:
-        """Finish what any recorder before us had read and not acknowledged."""
+        """Finish messages that an earlier recorder had read and not acknowledged."""
         for stream in Stream:
             while not stopping() and (
                 found := self._log.reclaim(stream, GROUP, CONSUMER, BATCH_ROWS, timedelta(0))
@@ -68,11 +72,13 @@ class Recorder:
             self._metrics.lag.labels(stream).set(self._log.lag(stream, GROUP))
 
     def record(self, stream: Stream, deliveries: Sequence[Delivery]) -> None:
-        """Deduplicate, write, acknowledge: in this order.
+        """Deduplicate, write, acknowledge, in this order.
 
         Raises:
-            OSError, polars.exceptions.PolarsError: the lake cannot be written or read; nothing was acknowledged.
-            redis.RedisError: the log is out of reach; what was written is dropped as a duplicate next time.
+            OSError, polars.exceptions.PolarsError: The lake cannot be written or read. Nothing was
+                acknowledged.
+            redis.RedisError: The log is out of reach. Written events are dropped as duplicates next
+                time.
         """
         found, rejected = sift(EVENT_TYPES[stream], deliveries)
         days: dict[date, list[Received]] = defaultdict(list)
@@ -100,8 +106,11 @@ class Recorder:
             self._metrics.newest.labels(stream).set(newest)
 
     def _free_name(self, stream: Stream, day: date, message_id: str) -> str:
-        """`part-<first message>`. That message is new, so no file of this log starts with it; a file of an earlier log whose
-        clock ran ahead could, and files are never replaced."""
+        """Return `part-<first message>`.
+
+        That message is new, so no file of this log starts with it. A file of an earlier log whose
+        clock ran ahead could, and files are never replaced.
+        """
         name = f"part-{message_id}"
         while (self._lake.partition(stream, day) / f"{name}.parquet").exists():
             name += "-again"

@@ -2,11 +2,15 @@
 
 Each call does the next step and may be repeated, because everything is named after the action.
 
-    killed after ...                the next call finds ...                and ...
-    the intent was saved            an action that was not placed          places its order, or makes its change, once
-    the order, before the record    an order of the action's name          takes it as placed; announces it once
-    traffic moved, roles not        the route as wanted, roles not         moves the roles (dojo/core/registry/promotion.py)
-    the end was told, not saved     an action whose work has ended         repeats the message, which is sent once, and saves
+    killed after ...              the next call finds ...           and ...
+    the intent was saved          an action that was not placed     places its order, or makes its
+                                                                    change, once
+    the order, before the record  an order of the action's name     takes it as placed and announces
+                                                                    it once
+    traffic moved, roles not      the route as wanted, roles not    moves the roles
+                                                                    (`RoleChanges`)
+    the end was told, not saved   an action whose work has ended    repeats the message, which is
+                                                                    sent once, and saves
 """
 
 from __future__ import annotations
@@ -155,7 +159,8 @@ class Actions:
                 else {}
             )
             order = WorkOrder(
-                id=action.id, model=spec.name, kind=kind, who=RESPONDER, why=action.why, world_time=action.begun, parameters=since
+                id=action.id, model=spec.name, kind=kind, who=RESPONDER, why=action.why,
+                world_time=action.begun, parameters=since,
             )  # fmt: skip
             try:
                 work = self.orders.place(order)

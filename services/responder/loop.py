@@ -12,12 +12,15 @@ from dojo.core.state.watch import StateWatch
 from services.responder.metrics import ResponderMetrics
 from services.responder.responder import Responder
 
-POLL_SECONDS = 0.5  # wall time; at demo speed 20 world minutes, against hourly verdicts
-STEPS_AT_ONCE = 5  # per model and turn; intent, deed and record are three
+POLL_SECONDS = 0.5  # wall time, at demo speed 20 world minutes, against hourly verdicts
+STEPS_AT_ONCE = 5  # per model and turn, more than the three of intent, deed and record
 
 
 class ResponderService(Service):
-    """Takes verdicts in, then acts, once per round. Decides nothing before it knows what Redis may have lost."""
+    """Takes verdicts in, then acts, once per round.
+
+    It decides nothing before it knows what Redis may have lost.
+    """
 
     causes = (REDIS, REGISTRY, Cause("disk", OSError))
     backoff = (0.5, 1.0, 2.0, 5.0, 15.0)  # each try of a rollback asks MLflow a dozen times

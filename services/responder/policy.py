@@ -1,12 +1,15 @@
 """The response to a verdict, before circumstances (decide.py). Pure. This is the whole policy.
 
     verdicts about                                      warning     severe      critical
-    the model's world and work: input_drift,            the spec's  the spec's  the spec's `response`
-      prediction_drift, flagged_rate, segments,         `response`  `response`  (roll back, or retrain when the
-      estimated_performance, performance                (notify)    (evaluate)  version did not bring the trouble)
+    the model's world and work: input_drift,            the spec's  the spec's  the spec's
+      prediction_drift, flagged_rate, segments,         `response`  `response`  `response`
+      estimated_performance, performance                (notify)    (evaluate)  (roll_back)
     its age: model_freshness                            notify      notify      notify
     its feed: data_quality, skew,                       notify      notify      notify, as a page
       feature_freshness, label_delay, labels_missing
+
+The spec's critical response is to roll back. It becomes a retraining when the version did not bring
+the trouble.
 
 A champion is old because no retraining has beaten it, or because its schedule stands still. The
 schedule already asks every week, and one more request changes neither. So its owner is told.

@@ -61,7 +61,8 @@ class Reports:
             }
             why = f"{trouble.severity} {trouble.check} of version {trouble.version}"
             order = WorkOrder(
-                id=order_id, model=spec.name, kind="drift_report", who=RESPONDER, why=why, world_time=now, parameters=parameters
+                id=order_id, model=spec.name, kind="drift_report", who=RESPONDER, why=why,
+                world_time=now, parameters=parameters,
             )  # fmt: skip
             try:
                 work = self.orders.place(order)

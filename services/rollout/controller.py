@@ -12,13 +12,19 @@ The property is *everything that follows is idempotent*. A route that is already
 half of themselves. Audit entries and messages carry the name of their transition.
 
     killed after ...                 the next step finds ...                         and ...
-    the look's save                  cursors and counts of the same moment           reads on, without loss or doubling
-    entering shadow or canary        no evidence of that stage                       notes the streams' ends, then makes the route
-    entering promoting               the old champion, or both roles half changed    repeats RoleChanges.promote
-    promotion, before watch          everything changed but the stage                repeats it (nothing to do), enters watch
-    entering rolling_back            the challenger still in the route               gives all traffic to the champion, then the roles
-    done, before its route           an ended rollout with a watch's route           settles the route once
-    any of these, before telling     a history longer than the announced part        announces the rest, once
+    killed after ...               the next step finds ...              and ...
+    the look's save                cursors and counts of one moment     reads on, without loss
+    entering shadow or canary      no evidence of that stage            notes the streams' ends,
+                                                                        then makes the route
+    entering promoting             the old champion, or both roles      repeats RoleChanges.promote
+                                   half changed
+    promotion, before watch        everything changed but the stage     repeats it, enters watch
+    entering rolling_back          the challenger still in the route    gives all traffic to the
+                                                                        champion, then the roles
+    done, before its route         an ended rollout with a watch's      settles the route once
+                                   route
+    any of these, before telling   a history longer than the            announces the rest, once
+                                   announced part
 """
 
 from __future__ import annotations
@@ -68,7 +74,12 @@ class Controller:
         wall: Callable[[], datetime] = wall_now,
         held_back: Callable[[], str] = lambda: "",
     ) -> None:
-        """held_back: why nothing is decided automatically, but for taking a version back; "" when nothing stands in its way."""
+        """Make the controller.
+
+        Args:
+            held_back: Why nothing is decided automatically, "" when nothing stands in the way. A
+                rollback is always possible.
+        """
         self._specs = specs
         self._journal = journal
         self._reader = reader
@@ -343,7 +354,10 @@ class Controller:
         self._move(msgspec.structs.replace(rollout, champion=theirs), Stage.ROLLING_BACK, why)
 
     def _give_way(self, rollout: Rollout, champion: str | None) -> None:
-        """Accept a changed champion. A role moved past the platform moves no traffic, because no gate decided that."""
+        """Accept a changed champion.
+
+        A role moved past the platform moves no traffic, because no gate decided that.
+        """
         if rollout.stage is not Stage.WATCH and not self._champions.was_made_champion(
             rollout.model, champion
         ):

@@ -1,6 +1,6 @@
 """`python -m services.simulator`: builds the world's history once, then lives until SIGTERM.
 
-Wrong settings are also those that ask for another world than this home or this Redis has.
+Settings are also wrong when they ask for another world than this home or this Redis has.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Simulator(Service):
         return self._live.details()
 
     def _ensure_history(self, stop: threading.Event) -> datetime | None:
-        """Where to live on; None when asked to end meanwhile."""
+        """Return where to live on, or None when asked to end meanwhile."""
 
         def progress(step: str, share: float) -> None:
             self._live.state = f"building history: {share:.0%}"
@@ -105,7 +105,10 @@ class Simulator(Service):
 
 @contextmanager
 def of_settings() -> Iterator[None]:
-    """Make wrong settings of another world, or of a file that makes none: a restart cures neither."""
+    """Turn another world, or a file that makes none, into wrong settings.
+
+    A restart cures neither.
+    """
     try:
         yield
     except (DatasetError, OtherWorldError, TooShortError) as error:

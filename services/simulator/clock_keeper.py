@@ -1,4 +1,4 @@
-"""The world's clock is renewed while the world is lived, and people are told of wall time that was not lived.
+"""Renews the world's clock while the world is lived, and reports wall time that was not lived.
 
 A simulator that stops, hangs or waits renews nothing, so world time stops within `runs_on`.
 What it did not live is skipped: world time goes on where it stopped.
@@ -18,10 +18,10 @@ from dojo.core.state.inbox import Notice, Notifier
 
 log = structlog.get_logger()
 
-# Renewals within `runs_on`: one that is late by a busy machine costs no world time.
+# Renewals within `runs_on`. A renewal that a busy machine delays by one step costs no world time.
 RENEWALS = 10
 
-# Who is told: a clock belongs to no model.
+# The team to tell, because a clock belongs to no model.
 PLATFORM = "ml-platform"
 
 
@@ -29,7 +29,8 @@ class ClockKeeper:
     """Keeps one world's clock running.
 
     Args:
-        runs_on: How long world time runs on after a renewal, wall time. Shorter lapses are not told.
+        runs_on: How long world time runs on after a renewal, wall time. Shorter lapses are not
+            reported.
         monotonic: Seconds of a clock that is never set.
     """
 

@@ -1,4 +1,7 @@
-"""A world's days: the transactions that happen on a day and the outcomes that become known on it. Pure, cached."""
+"""A world's days: the transactions that happen on a day and the outcomes that become known on it.
+
+Pure, and cached.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from dojo.core.lake import start_of  # days begin there; who has a day wants both
+from dojo.core.lake import start_of
 from dojo.core.spec.schema import Label
 from dojo.shop.truths import truth
 from dojo.shop.world_drift import ActiveDrift
@@ -26,8 +29,8 @@ class WorldDays:
 
     Args:
         labels: Model -> what its labels say, and how late they arrive.
-        first: the world's first day; what a source holds before it never happened.
-        drifts: what is done to the world, with final bounds (dojo/shop/world_drift.py).
+        first: The world's first day. A source's earlier days never happened.
+        drifts: Drifts of the world, with final bounds (dojo/shop/world_drift.py).
     """
 
     def __init__(
@@ -48,11 +51,14 @@ class WorldDays:
 
     @property
     def steerable(self) -> bool:
-        """Whether the source's fraudsters do as they are told."""
+        """Whether the source's fraudsters can change their method on demand."""
         return isinstance(self._source, FraudsterSource)
 
     def drift(self, drifts: Iterable[ActiveDrift]) -> bool:
-        """Go on under other drifts than before; whether they differ. What lies before a changed bound stays as it was."""
+        """Go on under other drifts than before. Returns whether they differ.
+
+        Days before a changed bound stay as they were.
+        """
         if (drifts := tuple(drifts)) == self._drifts:
             return False
         self._drifts = drifts
@@ -60,7 +66,10 @@ class WorldDays:
         return True
 
     def transactions(self, day: date) -> pl.DataFrame:
-        """The day's transactions in order of time, and for each model when their labels become known (`arrival_column`)."""
+        """The day's transactions in order of time.
+
+        For each model, `arrival_column` says when their labels become known.
+        """
         if day not in self._cache:
             self._cache[day] = self._load(day)
             if len(self._cache) > self._kept:
@@ -68,7 +77,10 @@ class WorldDays:
         return self._cache[day]
 
     def outcomes(self, day: date) -> pl.DataFrame:
-        """Labels that become known on `day`: model, transaction_id, time (of the transaction), label, arrival; in order of arrival."""
+        """Labels that become known on `day`, in order of arrival.
+
+        Columns: model, transaction_id, time (of the transaction), label, arrival.
+        """
         start = start_of(day)
         reach = look_back(
             start, max(label.delay.maximum for label in self._labels.values()), self._drifts

@@ -1,4 +1,7 @@
-"""A day's rows as events: structs for the streams, frames for the lake. The same fact has the same id in both."""
+"""A day's rows as events: structs for the streams, frames for the lake.
+
+The same fact has the same id in both.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,11 @@ def outcome_events(rows: pl.DataFrame, wall_time: datetime) -> list[Outcome]:
 
 
 def transaction_history(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows of WorldDays.transactions for the lake. Nobody wrote history down as it happened: its wall time is its world time,
-    which also makes a rebuilt file equal to the first one, byte for byte."""
+    """Rows of WorldDays.transactions for the lake.
+
+    History was not written down as it happened, so its wall time is its world time. This also makes
+    a rebuilt file equal to the first one, byte for byte.
+    """
     return rows.select(
         (Transaction.id_for("") + pl.col("transaction_id")).alias("event_id"),
         pl.col("time").alias("world_time"),
@@ -57,7 +63,7 @@ def transaction_history(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def outcome_history(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows of WorldDays.outcomes for the lake; wall time as in `transaction_history`."""
+    """Rows of WorldDays.outcomes for the lake. Wall time as in `transaction_history`."""
     return rows.select(
         pl.format(Outcome.id_for("{}", "{}"), "model", "transaction_id").alias("event_id"),
         pl.col("arrival").alias("world_time"),

@@ -1,4 +1,7 @@
-"""What is due: the rows between the cursor and now, in order, a bounded number at a time. Pure: no clock, no network."""
+"""What is due: the rows between the cursor and now, in order, a bounded number at a time.
+
+Pure: no clock, no network.
+"""
 
 from __future__ import annotations
 
@@ -36,17 +39,23 @@ class Feed:
         self._outcomes = pl.DataFrame()
 
     def can(self, drift: ActiveDrift) -> bool:
-        """Whether this world can have such a drift: what fraudsters do is not ours to change where recorded payments are repeated."""
+        """Whether this world can have such a drift.
+
+        Recorded payments are repeated, so the method of their fraudsters cannot change.
+        """
         return self._days.steerable or not KINDS[drift.kind].synthetic_only
 
     def drift(self, drifts: Iterable[ActiveDrift]) -> None:
-        """Go on under these drifts. Their bounds are final: what was sliced off before would come out the same."""
+        """Go on under these drifts. Their bounds are final, so earlier batches stay the same."""
         if self._days.drift(drifts):
             self._day = None
 
     def due(self, cursor: datetime, now: datetime, limit: int) -> DueBatch:
-        """The next batch from `cursor` on: within one day, before `now`, of at most `limit` transactions (more only when
-        more happen in one microsecond). `until` lies after `cursor` whenever `now` does."""
+        """The next batch from `cursor` on, within one day and before `now`.
+
+        It has at most `limit` transactions. It has more only when more happen in one microsecond.
+        `until` lies after `cursor` whenever `now` does.
+        """
         day = cursor.date()
         if day != self._day:
             self._transactions, self._outcomes, self._day = (

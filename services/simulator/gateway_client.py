@@ -1,4 +1,4 @@
-"""Asks the gateway about payments, the way a shop's checkout would: with little patience, and never twice."""
+"""Asks the gateway about payments, as a shop's checkout would: impatiently and never twice."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ import polars as pl
 # The model's name is part of the address.
 PREDICT_PATH = "/v1/models/{model}:predict"
 
-# Payments asked about at a time. The gateway is one core: more in flight only wait there and spoil its latency figures,
-# and 16 in flight at 3 ms each are 5,000 a second.
+# Payments asked about at a time. The gateway is one core, so more in flight would only wait there
+# and spoil its latency figures. 16 in flight at 3 ms each are 5,000 a second.
 CONCURRENCY = 16
 
-# How long a checkout waits for one answer, and a batch for all of its answers, wall seconds. The gateway's own deadline is
-# 100 ms; beyond these it is hanging, and the payments go through without an answer.
+# How long a checkout waits for one answer, and a batch for all of its answers, wall seconds. The
+# gateway's own deadline is 100 ms. After these times it counts as hanging, and the payments go
+# through without an answer.
 ANSWER_PATIENCE_SECONDS = 0.5
 BATCH_PATIENCE_SECONDS = 1.0
 
-# After a batch of nothing but timeouts nobody asks for this long, wall seconds: waiting for every batch of a hanging gateway
-# would slow the whole world to 20 payments a second.
+# After a batch of nothing but timeouts the world asks nothing for this long, wall seconds. Waiting
+# for every batch of a hanging gateway would slow it to 20 payments a second.
 PAUSE_AFTER_HANGING_SECONDS = 2.0
 
-# How a question ended; the values of the metric's label `outcome`.
+# How a question ended, the values of the metric's label `outcome`.
 Answer = Literal[
     "scored", "degraded", "refused", "failed", "unreachable", "timeout", "malformed", "skipped"
 ]
 
 
 class GatewayAnswer(msgspec.Struct, frozen=True):
-    """What the world looks at in an answer; the rest is the gateway's own record."""
+    """What the world reads of an answer. The rest is the gateway's own record."""
 
     prediction_id: str
     degraded: list[str] | None = None
@@ -45,10 +46,11 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class GatewayClient:
-    """One connection pool to the gateway; use as `async with`.
+    """One connection pool to the gateway. Use it as `async with`.
 
     Args:
-        questions: Model -> what it is asked about each payment: field of the request -> column. Every model is asked.
+        questions: Model -> its question about each payment, field of the request -> column. Every
+            model is asked.
         time_key: Lets payments have their own time, which is long ago while the world catches up.
     """
 
@@ -81,11 +83,13 @@ class GatewayClient:
             await self._session.close()
 
     async def ask_all(self, rows: pl.DataFrame) -> list[tuple[Answer, float]]:
-        """Ask every model about every payment, in order, CONCURRENCY at a time; about none for a while after the gateway hung.
+        """Ask every model about every payment, in order, CONCURRENCY at a time.
+
+        After the gateway hung, ask nothing for a while.
 
         Returns:
-            How each question ended and after how many seconds of wall time, a payment's questions together. Never raises: a payment
-            does not depend on the answer.
+            How each question ended and after how many seconds of wall time, a payment's questions
+            together. Never raises, because a payment does not depend on the answer.
         """
         clock = asyncio.get_running_loop().time
         if clock() < self._ask_again_at:

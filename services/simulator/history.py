@@ -1,14 +1,17 @@
 """A world's past: written to the lake in bulk, then the clock is set to its end.
 
-    world.json -> lake (every day of history) -> the last 24 h onto the transactions stream -> cursor -> clock
+    world.json -> lake (every day of history) -> the last 24 h onto the transactions stream
+               -> cursor -> clock
 
-The clock comes last and each step repeats itself without harm, so a build that was killed is simply run again. What is found
-half lost is mended from the source, which knows every day:
+The clock comes last, and each step can be repeated without harm. So a build that was killed is
+simply run again. A world that is half lost is mended from the source, which knows every day:
 
     clock and cursor there       nothing to do, the world goes on
-    lake without history         written again; what was recorded after history is not (the streams have passed it on)
-    Redis empty, lake there      the world goes on where the lake's records end, not at history's end: the past stays past.
-                                 The clock runs as this process saw it run, else at its everyday speed
+    lake without history         history is written again. Later records are gone: the streams
+                                 have passed them on
+    Redis empty, lake there      the world goes on where the lake's records end, not at history's
+                                 end: the past stays past. The clock runs at the speed that this
+                                 process saw, else at its everyday speed
 """
 
 from __future__ import annotations
@@ -30,19 +33,19 @@ from services.simulator.world import RedisCursor, World
 # The file name of history in each partition of the lake (dojo/core/lake.py).
 HISTORY_FILE = "history"
 
-# What the streaming features look back on: their longest window.
+# How far the streaming features look back, their longest window.
 STREAM_LOOKBACK = timedelta(hours=24)
 
 # Events per append: a megabyte a round trip.
 APPEND_BATCH = 1000
 
-# (what is being done, share of the work that is done: 0 to 1)
+# (name of the step, share of the work that is done: 0 to 1)
 Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
 class HistorySummary:
-    """What the lake's history holds."""
+    """The content of the lake's history."""
 
     start: datetime
     end: datetime
@@ -56,8 +59,8 @@ class Readiness:
     """A world that can be lived from `position` on.
 
     Attributes:
-        built: the history that had to be written for it; None when it was there.
-        notes: what had been lost and how that was mended, for people.
+        built: The history that had to be written for it. None when it was there.
+        notes: What had been lost and how that was mended, for people.
     """
 
     position: datetime
@@ -68,7 +71,10 @@ class Readiness:
 def build_history(
     world: World, days: WorldDays, lake: Lake, progress: Progress | None = None
 ) -> HistorySummary:
-    """Write every day of history to the lake: its transactions, and the outcomes that became known on it."""
+    """Write every day of history to the lake.
+
+    A day has its transactions, and the outcomes that became known on it.
+    """
     tell = progress or (lambda step, share: None)
     transactions = frauds = outcomes = 0
     for done, day in enumerate(world.span.days):
@@ -95,14 +101,15 @@ def ensure_world(
     everyday_speed: float,
     progress: Progress | None = None,
 ) -> Readiness:
-    """Bring a world to the point from which it can be lived, whatever of it exists.
+    """Bring a world to the point from which it can be lived, with any of its parts missing.
 
     Args:
-        everyday_speed: World seconds per wall second, for a world that has been lived and whose clock is lost.
+        everyday_speed: World seconds per wall second, for a world that has been lived and whose
+            clock is lost.
 
     Raises:
         OtherWorldError: Redis carries another world.
-        redis.RedisError: out of reach; call again.
+        redis.RedisError: Redis is out of reach. Call again.
     """
     end = start_of(world.history_end)
     position = cursor.load()
@@ -149,14 +156,20 @@ def _known(clock: RedisWorldClock) -> tuple[datetime, float] | None:
 
 
 def _lake_end(lake: Lake) -> datetime | None:
-    """Up to where the lake's record of both streams is whole: the earlier of their latest events."""
+    """Up to where the lake's record of both streams is whole.
+
+    It is the earlier of their latest events.
+    """
     transactions, outcomes = lake.newest(Stream.TRANSACTIONS), lake.newest(Stream.OUTCOMES)
     return min(transactions, outcomes) if transactions and outcomes else None
 
 
 def _append_last_hours(days: WorldDays, position: datetime, event_log: EventLog) -> None:
-    """The transactions of STREAM_LOOKBACK before `position`, so that the streaming features fill the normal way. The recorder
-    knows them by their ids and drops them."""
+    """Append the transactions of STREAM_LOOKBACK before `position`.
+
+    So the streaming features fill the normal way. The recorder knows the transactions by their ids
+    and drops them.
+    """
     start = position - STREAM_LOOKBACK
     both = {midnight(start).date(), midnight(position).date()}
     rows = pl.concat([days.transactions(day) for day in sorted(both)])

@@ -1,6 +1,7 @@
 """When a transaction's label arrives: a lognormal delay, decided by (seed, transaction id) alone.
 
-No generator state: the live process after a restart, a rebuilt history and a test all compute the same arrival.
+It needs no generator state. The live process after a restart, a rebuilt history and a test all
+compute the same arrival.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from services.simulator.town.chance import keys, second, uniform
 def label_delays(transaction_ids: pl.Series, delay: LabelDelay, seed: int) -> pl.Series:
     """How long after its transaction each label arrives, Duration("us").
 
-    exp(ln median + sigma * z) with z standard normal, and `maximum` for what would take longer: a payment that nobody
-    has reported by then counts as legitimate, so its label is known at that moment.
+    The delay is exp(ln median + sigma * z) with z standard normal, and at most `maximum`. A payment
+    that was not reported by then counts as legitimate, so its label is known at that moment.
     """
     first = keys(transaction_ids, seed)
     radius = np.sqrt(-2 * np.log(uniform(first)))

@@ -1,10 +1,17 @@
-"""The present: as world time passes, payments are made, asked about and logged, and outcomes become known.
+"""The present: as world time passes, payments are made, asked about and logged, and labels arrive.
 
-For every batch between the cursor and now: take the drifts that people cause, promise the batch, ask the gateway about each payment
-(once; a payment does not wait for a gateway that is away), append the transactions, append the outcomes, then move the cursor and
-renew the clock. A crash before the cursor moved repeats the batch with the same event ids, so nothing is lost and consumers drop what they have seen.
-A cursor that is gone ends the life with a WorldLostError: history.py then finds where it goes on.
-The promise keeps drift that was started meanwhile out of it: repeated, a payment is what it was.
+These steps repeat for every batch between the cursor and now:
+
+1. take the drifts that people cause
+2. promise the batch
+3. ask the gateway about each payment once, without waiting for a gateway that is away
+4. append the transactions, then the outcomes
+5. move the cursor and renew the clock
+
+A crash before the cursor moved repeats the batch with the same event ids. So nothing is lost, and
+consumers drop what they have seen. A cursor that is gone ends the life with a WorldLostError. Then
+history.py finds where it goes on. The promise keeps drift that was started meanwhile out of the
+batch. So a repeated payment is the same as before.
 """
 
 from __future__ import annotations
@@ -31,20 +38,22 @@ from services.simulator.world import RedisCursor
 
 log = structlog.get_logger()
 
-# Between looks at the clock, wall seconds: at 400 payments/s a batch is 8, which the gateway takes without a queue.
+# Between looks at the clock, wall seconds. At 400 payments/s a batch is 8, which the gateway takes
+# without a queue.
 TICK_SECONDS = 0.02
 
 # Between looks at a paused world's clock, wall seconds.
 PAUSED_TICK_SECONDS = 0.2
 
-# Payments per batch. With TICK_SECONDS it bounds catching up after an outage to 1,000 a second: 2.5 times what the fastest
-# demo needs, and about half of what one gateway core can take, so that catching up does not look like an attack.
+# Payments per batch. With TICK_SECONDS it bounds catching up after an outage to 1,000 a second.
+# That is 2.5 times the need of the fastest demo. It is about half the capacity of one gateway core,
+# so that catching up does not look like an attack.
 BATCH_LIMIT = 20
 
 # Pause between attempts while Redis is away, wall seconds.
 REDIS_RETRY_SECONDS = 0.5
 
-# What /healthz says meanwhile.
+# The state on /healthz meanwhile.
 WAITING_FOR_REDIS = "waiting for Redis"
 
 # Behind by more than this many wall seconds is "catching up" in /healthz.
@@ -53,7 +62,7 @@ CATCHING_UP_SECONDS = 2.0
 
 @dataclass(slots=True)
 class LiveState:
-    """What /healthz tells; written by the loop, read by the health thread."""
+    """The content of /healthz. The loop writes it, the health thread reads it."""
 
     state: str = "starting"
     cursor: datetime | None = None
@@ -77,7 +86,7 @@ class LiveWorld:
     """Emits a world's present until told to stop.
 
     Args:
-        last_day: the source's last day; None: endless.
+        last_day: The source's last day. None is endless.
     """
 
     def __init__(
@@ -106,7 +115,10 @@ class LiveWorld:
         metrics.STANDING_STILL.set_function(lambda: float(keeper.stands_still()))
 
     async def run(self, position: datetime, stop: threading.Event) -> None:
-        """Emit from `position` on. Redis calls block the loop on purpose: nothing else runs in it between questions."""
+        """Emit from `position` on.
+
+        Redis calls block the loop on purpose, because nothing else runs in it between questions.
+        """
         lived: datetime | None = None  # nothing before it changes any more
         while not stop.is_set():
             started = asyncio.get_running_loop().time()
@@ -137,7 +149,7 @@ class LiveWorld:
             await asyncio.sleep(max(0.0, tick - (asyncio.get_running_loop().time() - started)))
 
     def _take(self, drifts: tuple[ActiveDrift, ...]) -> None:
-        """Live on under these drifts, all but those that the source cannot have."""
+        """Live on under these drifts, except drifts that the source cannot have."""
         if drifts == self._drifts:
             return
         possible = [drift for drift in drifts if self._feed.can(drift)]
@@ -154,7 +166,10 @@ class LiveWorld:
         self._drifts = drifts
 
     async def _emit(self, batch: DueBatch, stop: threading.Event) -> bool:
-        """One batch; False when stopped while Redis was away (the batch is then repeated by the next process)."""
+        """Emit one batch. False when stopped while Redis was away.
+
+        Then the next process repeats the batch.
+        """
         happens = batch.transactions.height + batch.outcomes.height > 0
         if happens and not await self._written(lambda: self._cursor.promise(batch.until), stop):
             return False
@@ -180,7 +195,7 @@ class LiveWorld:
         return True
 
     async def _written(self, write: Callable[[], None], stop: threading.Event) -> bool:
-        """Repeat a write until Redis has taken it; False when stopped before."""
+        """Repeat a write until Redis has taken it. False when stopped before."""
         while not stop.is_set():
             try:
                 write()
@@ -192,7 +207,11 @@ class LiveWorld:
         return False
 
     async def _wait(self, error: RedisError | DriftError) -> None:
-        """Say what the world waits for, and wait a little. A drift table that makes no sense stops it: going on without would be undone later."""
+        """Say what the world waits for, and wait a little.
+
+        A drift table that makes no sense stops the world, because going on without it would be
+        undone later.
+        """
         state = WAITING_FOR_REDIS if isinstance(error, RedisError) else f"waiting: {error}"
         if self._state.state != state:
             log.warning("the world waits, and its time stops", reason=str(error))

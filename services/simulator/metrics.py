@@ -1,23 +1,26 @@
 """Metrics of the world.
 
-dojo_world_transactions_total               payments appended to the event log
-dojo_world_outcomes_total                   labels appended to the event log
-dojo_world_gateway_answers_total{outcome}   how the question about each payment ended:
-                                            scored       answered, nothing missing
-                                            degraded     answered, and the answer names what was missing
-                                            refused      4xx: the gateway does not accept the question
-                                            failed       5xx
-                                            unreachable  no connection
-                                            timeout      no answer within the checkout's patience
-                                            malformed    an answer that is none
-                                            skipped      not asked: the gateway has just been hanging
-dojo_world_gateway_seconds                  wall time from question to answer, as the caller sees it
-dojo_world_append_failures_total            attempts to write to Redis that failed; each is repeated
-dojo_world_lag_seconds                      world seconds between now and the last emitted instant
-dojo_world_emitted_until_timestamp_seconds  that instant, unix seconds of world time
-dojo_world_replay_exhausted                 1 when the replayed file has no more transactions
-dojo_world_standing_still                   1 while world time stands still because nothing is lived; a pause is no standstill
-dojo_world_drift_intensity{cause}           how much of a caused drift there is now, 0 to 1; a series per kind (dojo/shop/drift_kinds.py)
+    dojo_world_transactions_total               payments appended to the event log
+    dojo_world_outcomes_total                   labels appended to the event log
+    dojo_world_gateway_answers_total{outcome}   how the question about each payment ended:
+                                                scored       answered, nothing missing
+                                                degraded     answered, with the missing parts named
+                                                refused      4xx: the question is not accepted
+                                                failed       5xx
+                                                unreachable  no connection
+                                                timeout      no answer within its patience
+                                                malformed    an answer that cannot be read
+                                                skipped      not asked after the gateway hung
+    dojo_world_gateway_seconds                  wall time from question to answer, for the caller
+    dojo_world_append_failures_total            attempts to write to Redis that failed
+    dojo_world_lag_seconds                      world seconds between now and the last emission
+    dojo_world_emitted_until_timestamp_seconds  the last emission, unix seconds of world time
+    dojo_world_replay_exhausted                 1 when the replayed file has no more transactions
+    dojo_world_standing_still                   1 while world time stands still, not in a pause
+    dojo_world_drift_intensity{cause}           intensity of a caused drift now, 0 to 1
+
+A failed attempt to write is repeated. World time stands still when nothing is lived. The drifts'
+kinds are in dojo/shop/drift_kinds.py.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ STANDING_STILL = Gauge(
     "dojo_world_standing_still", "1 while world time stands still because nothing is lived."
 )
 
-# There before the first of them happens: a counter that appears with its first failure hides it from increase().
+# They exist before the first failure. A counter that appears with it hides it from increase().
 for _outcome in (
     "scored",
     "degraded",

@@ -1,4 +1,7 @@
-"""Opening a world: what the settings describe, put together. For the process and for `dojo data history` alike."""
+"""Opening a world: builds the parts that the settings describe.
+
+It serves the process and `dojo data history` alike.
+"""
 
 from __future__ import annotations
 
@@ -38,21 +41,22 @@ from services.simulator.world import (
     save_world,
 )
 
-# What happens here, and what a spec's `label.event` says that its labels are about.
+# What happens here. A spec's `label.event` names it when its labels are about these events.
 EVENT = Stream.TRANSACTIONS
 
-# How long a paused world may run on here. The world is what the others follow, so it looks at the clock more often than they
-# do: at 2,400 world seconds a second the usual refresh would overshoot a pause by 40 world minutes.
+# How long a paused world may run on here. Other processes follow this one, so it looks at the clock
+# more often than they do. At 2,400 world seconds a second the usual refresh would overshoot a pause
+# by 40 world minutes.
 CLOCK_REFRESH = timedelta(milliseconds=100)
 
 
 @dataclass(frozen=True)
 class OpenWorld:
-    """A world and everything it is kept in.
+    """A world and everything that keeps it.
 
     Attributes:
         specs: The models that are asked about what happens here.
-        questions: What each of them is asked: field of the request -> column.
+        questions: The question to each of them, field of the request -> column.
     """
 
     specs: Mapping[str, ModelSpec]
@@ -72,16 +76,18 @@ class OpenWorld:
         """Build or mend what is missing (`history.ensure_world`)."""
         parts = self.world, self.days, self.lake, self.event_log, self.cursor, self.clock
         ready = ensure_world(*parts, self.everyday_speed, progress)
-        self.keeper.keep(ready.position)  # a world that is never lived runs no further either
+        self.keeper.keep(ready.position)  # a world that is never lived must stop as well
         return ready
 
 
 def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld:
-    """Open the world of `settings.home`; a new one is only named (`world.json`), `ensure` builds it.
+    """Open the world of `settings.home`.
+
+    A new world is only named (`world.json`), and `ensure` builds it.
 
     Raises:
-        SpecError, DatasetError: a spec or the file to replay is missing or wrong.
-        OtherWorldError, TooShortError: as in `agree_on_world`.
+        SpecError, DatasetError: A spec or the file to replay is missing or wrong.
+        OtherWorldError, TooShortError: As in `agree_on_world`.
     """
     specs = asked_models(agreed(load_specs(settings.models_dir)), settings.models_dir)
     labels = {name: spec.label for name, spec in specs.items()}
@@ -109,7 +115,10 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
 
 
 def asked_models(specs: Mapping[str, ModelSpec], directory: Path) -> dict[str, ModelSpec]:
-    """The models whose labels are about this world's events. Raises SpecError when there is none, or this world knows no such label."""
+    """The models whose labels are about this world's events.
+
+    Raises SpecError when there is none, or this world knows no such label.
+    """
     asked = {name: spec for name, spec in specs.items() if spec.label.event == EVENT}
     if not asked:
         raise SpecError(
@@ -124,7 +133,10 @@ def asked_models(specs: Mapping[str, ModelSpec], directory: Path) -> dict[str, M
 
 
 def question_of(spec: ModelSpec) -> dict[str, str]:
-    """What a model is asked about a payment: field of the request -> column. Raises SpecError: a payment has no such thing."""
+    """A model's question about a payment, field of the request -> column.
+
+    Raises SpecError when a payment has no such field.
+    """
     request = SERVICES[spec.feature_service].request
     fields = (*(join_key(entity) for entity in spec.entities), *request.numbers)
     if unknown := [field for field in fields if field not in TRANSACTION_SCHEMA]:
@@ -146,15 +158,16 @@ def agree_on_world(
     asked: Mapping[str, Label],
     history_days: int | None = None,
 ) -> World:
-    """The world of the settings' home: the one it has, or a new one over `source`.
+    """The world of the settings' home: an existing one, or a new one over `source`.
 
     Args:
-        lake: the home's lake; a new world wants an empty one.
-        history_days: days that history must have; None takes what an existing world has, else settings.history_days.
+        lake: The home's lake. A new world needs an empty one.
+        history_days: Days that history must have. None takes the days of an existing world, else
+            settings.history_days.
 
     Raises:
-        OtherWorldError: the home has another world, or a lake of unknown origin.
-        TooShortError: from a new world over a file of a single day.
+        OtherWorldError: The home has another world, or a lake of unknown origin.
+        TooShortError: Raised for a new world over a file of a single day.
     """
     home, seed = settings.home, settings.seed
     existing = load_world(home)
@@ -192,7 +205,7 @@ def open_source(settings: Settings) -> Source:
     """The source that the settings ask for.
 
     Raises:
-        DatasetError: the file to replay is missing or was not written by `dojo data import`.
+        DatasetError: The file to replay is missing or was not written by `dojo data import`.
     """
     if settings.world_source == "replay":
         assert settings.replay_dataset is not None  # Settings refuses to load without it

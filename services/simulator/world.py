@@ -1,8 +1,9 @@
 """A world's identity and position, kept where restarts find them.
 
-`<home>/world.json` says which world the lake belongs to: written before the first row, so that a lake is never of unknown
-origin. The cursor in Redis says how far the world has been lived; it names the world too, for a Redis may serve another. The promise
-says how far the batch under way reaches: drift that is started meanwhile acts behind it (dojo/shop/world_drift.py).
+`<home>/world.json` says which world the lake belongs to. It is written before the first row, so
+that a lake is never of unknown origin. The cursor in Redis says how far the world has been lived.
+It also names the world, because a Redis may serve another. The promise says how far the batch under
+way reaches. Drift that is started meanwhile acts behind it (dojo/shop/world_drift.py).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ WORLD_FILE = "world.json"
 
 
 class WorldLostError(RuntimeError):
-    """Redis has lost how far the world was lived: what was emitted last may be lost too."""
+    """Redis has lost the position of the world. The last emitted events may be lost too."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -38,7 +39,10 @@ class OtherWorldError(RuntimeError):
 
 
 class World(msgspec.Struct, frozen=True):
-    """What decides everything that happens: the source's identity, each model's labels and their delay, and where history begins and ends."""
+    """What decides everything that happens.
+
+    It is the source's identity, each model's labels and their delay, and the bounds of history.
+    """
 
     source: dict[str, Any]
     labels: dict[str, Any]
@@ -54,14 +58,20 @@ class World(msgspec.Struct, frozen=True):
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """Everything that happens in the world before `until` has been emitted, transactions and outcomes."""
+    """Everything that happens in the world before `until` has been emitted.
+
+    This covers transactions and outcomes.
+    """
 
     until: datetime
     world: str
 
 
 def load_world(home: Path) -> World | None:
-    """The world that `home` belongs to, or None. Raises OtherWorldError: the file is not one of ours."""
+    """The world that `home` belongs to, or None.
+
+    Raises OtherWorldError when the file is not one of ours.
+    """
     try:
         return msgspec.json.decode((home / WORLD_FILE).read_bytes(), type=World)
     except FileNotFoundError:
@@ -79,7 +89,7 @@ def save_world(home: Path, world: World) -> None:
 
 
 def differences(existing: World, wanted: World) -> list[str]:
-    """What two worlds disagree about, as `name is X, wanted Y`."""
+    """The differences of two worlds, as `name is X, wanted Y`."""
     found: dict[str, Any] = existing.source | existing.labels | {"history": _span_text(existing)}
     asked: dict[str, Any] = wanted.source | wanted.labels | {"history": _span_text(wanted)}
     return [
@@ -122,16 +132,22 @@ class RedisCursor:
         self._cursor.put(Cursor(until, self._world))
 
     def move(self, until: datetime) -> None:
-        """Save a later position. Raises WorldLostError: there is none to move on from."""
+        """Save a later position. Raises WorldLostError when Redis has lost the earlier one."""
         if not self._cursor.put_again(Cursor(until, self._world)):
             raise WorldLostError
 
     def promise(self, until: datetime) -> None:
-        """Say that what happens before `until` is about to be emitted: from now on nothing may change it, whoever repeats it."""
+        """Announce that everything before `until` is about to be emitted.
+
+        From now on nothing may change it, also in a repetition.
+        """
         self._promise.put(Cursor(until, self._world))
 
     def lived(self, position: datetime) -> datetime:
-        """Up to where the world may have been seen, given that it goes on from `position`: a batch may have been cut off by a crash."""
+        """Up to where the world may have been seen, when it goes on from `position`.
+
+        A crash may have cut off a batch.
+        """
         promise = self._promise.get()
         if promise is None or promise.world != self._world:
             return position

@@ -1,4 +1,7 @@
-"""`python -m services.streamer`: reads its settings (DOJO_*) and keeps the streaming features online until SIGTERM."""
+"""`python -m services.streamer`: keeps the streaming features online until SIGTERM.
+
+It reads its settings (DOJO_*).
+"""
 
 from __future__ import annotations
 

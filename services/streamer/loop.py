@@ -1,4 +1,4 @@
-"""The streamer as a service: new messages, those that a predecessor left, lag and freshness."""
+"""The streamer as a service: new messages, a predecessor's messages, lag and freshness."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from feature_repo.freshness import record_freshness
 from services.streamer.metrics import StreamerMetrics
 from services.streamer.streamer import BATCH, GROUP, Streamer
 
-BLOCK = timedelta(milliseconds=500)  # of an idle read; SIGTERM is noticed within it
-HOUSEKEEPING_SECONDS = 0.25  # lag and freshness, wall time; 10 world minutes at demo speed
+BLOCK = timedelta(milliseconds=500)  # of an idle read, within which SIGTERM is noticed
+HOUSEKEEPING_SECONDS = 0.25  # wall time between looks at lag, 10 world minutes at demo speed
 RECLAIM_AFTER = timedelta(
     seconds=15
-)  # a round takes a fraction of a second; older deliveries were left by a dead streamer
+)  # a round takes a fraction of a second, so a dead streamer left older deliveries
 
 
 class StreamerService(Service):
-    """Applies one batch of each stream per round, a predecessor's unacknowledged ones first.
+    """Applies one batch of each stream per round. A predecessor's unacknowledged messages go first.
 
     Args:
         streamers: One per stream.

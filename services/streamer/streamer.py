@@ -1,4 +1,7 @@
-"""One batch of the streamer: read, update windows, push, acknowledge. Redelivery, late and malformed events are no special cases."""
+"""One batch of the streamer: read, update windows, push, acknowledge.
+
+Redelivery, late and malformed events are no special cases.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,16 @@ from services.streamer.windows import RedisWindows
 
 GROUP = "streamer"
 
-# One name for every incarnation: a restarted streamer finds what its predecessor left under its own name.
+# One name for every process, so that a restarted streamer finds its predecessor's messages.
 CONSUMER = "streamer"
 
-# Messages per round. Two pushes a round cost some 20 ms whatever their size; 500 rows more cost as much again.
+# Messages per round. Two pushes a round cost some 20 ms at any size. 500 rows more cost as much
+# again.
 BATCH = 500
 
-# An event from further ahead than clocks disagree (a second of wall time at the fastest speed is a day) is a producer's fault. Its
-# entity's window would start there, and every real event would look too old for it.
+# An event from further ahead is a producer's fault. Clocks disagree by less: a second of wall time
+# at the fastest speed is a day. The window of such an event's entity would start there, and every
+# real event would look too old for it.
 FUTURE_TOLERANCE = timedelta(days=1)
 
 # Brings rows of a streaming view online. Rows that are older than the stored ones are ignored.
@@ -33,14 +38,18 @@ OnlinePush = Callable[[str, Sequence[Mapping[str, object]]], None]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one batch did. `latest` is the newest world time in it."""
+    """The result of one batch. `latest` is the newest world time in it."""
 
     messages: int
     latest: datetime | None
 
 
 class Streamer:
-    """Applies batches of one stream's events to the views that are computed from it."""
+    """Applies batches of one stream's events to the views that are computed from it.
+
+    Args:
+        world_now: World time, None while the world has no time because its history is being built.
+    """
 
     def __init__(
         self,
@@ -53,7 +62,6 @@ class Streamer:
         metrics: StreamerMetrics,
         world_now: Callable[[], datetime | None],
     ) -> None:
-        """world_now: None while the world has no time (its history is being built)."""
         self.stream, self.views = stream, views
         self._log, self._dead_letters, self._windows = event_log, dead_letters, windows
         self._push, self._metrics, self._world_now = push, metrics, world_now
@@ -63,11 +71,14 @@ class Streamer:
         return self.apply(self._log.read(self.stream, GROUP, CONSUMER, BATCH, block))
 
     def reclaim_round(self, idle: timedelta) -> Round:
-        """Apply up to BATCH messages that were delivered longer than `idle` ago and never acknowledged."""
+        """Apply up to BATCH messages whose delivery is older than `idle` and not acknowledged."""
         return self.apply(self._log.reclaim(self.stream, GROUP, CONSUMER, BATCH, idle))
 
     def apply(self, deliveries: Sequence[Delivery]) -> Round:
-        """Windows, then push, then acknowledgement: whatever dies in between is delivered again and gives the same rows."""
+        """Update the windows, push, then acknowledge.
+
+        After a crash in between, the messages are delivered again and give the same rows.
+        """
         now = self._world_now()
         latest = now + FUTURE_TOLERANCE if now is not None else None
 

@@ -1,9 +1,11 @@
-"""Sliding windows in Redis: what each entity did in the time its streaming features look back on.
+"""Sliding windows in Redis: each entity's events in the reach of its streaming features.
 
-    dojo:window:<view>:<key>      sorted set: `<event_id>|<value in whole units>` scored by world time, microseconds
-    dojo:window-revisions:<view>  hash: key -> how often a late event changed the window since its latest event
+    dojo:window:<view>:<key>      sorted set, scored by world time in microseconds:
+                                  `<event_id>|<value in whole units>`
+    dojo:window-revisions:<view>  hash: key -> late changes of the window since its latest event
 
-A member is named after its event, so an event that is delivered twice is in the window once, and order of arrival does not matter.
+A late change is a late event that changed the window. A member is named after its event. So an
+event that is delivered twice is in the window once, and the order of arrival does not matter.
 """
 
 from __future__ import annotations
@@ -18,14 +20,17 @@ from redis import Redis
 from dojo.core.events.types import Event
 from feature_repo.views import StreamingView
 
-# Wall time after which an untouched window is dropped. Any world that runs at all has then moved on by more than a window.
+# Wall time after which an untouched window is dropped. A running world has then moved on by more
+# than a window.
 EXPIRE_SECONDS = 7 * 86400
 
-# Events kept per window. Two hundred times a busy customer's day; it bounds a runaway key to about 250 kB.
+# Events kept per window, two hundred times a busy customer's day. It bounds a runaway key to about
+# 250 kB.
 MAX_MEMBERS = 5000
 
-# KEYS: window, revisions. ARGV: key, length (us), expiry (s), members kept, then score and member per event.
-# Returns the revision and the window with scores. A late event that is inside the window raises the revision; a later
+# KEYS: window, revisions. ARGV: key, length (us), expiry (s), members kept, then score and member
+# per event. It returns the revision and the window with scores. A late event that is inside the
+# window raises the revision. An event later than all known ones begins at revision 0.
 # event than all known ones begins at revision 0.
 _ADD = """
 local latest = redis.call('zrevrange', KEYS[1], 0, 0, 'WITHSCORES')[2]
@@ -47,7 +52,8 @@ if late then redis.call('hincrby', KEYS[2], ARGV[1], 1) end
 redis.call('zremrangebyscore', KEYS[1], '-inf', string.format('%.0f', tonumber(latest) - length))
 redis.call('zremrangebyrank', KEYS[1], 0, -tonumber(ARGV[4]) - 1)
 redis.call('expire', KEYS[1], ARGV[3])
-return {redis.call('hget', KEYS[2], ARGV[1]) or '0', redis.call('zrange', KEYS[1], 0, -1, 'WITHSCORES')}
+return {redis.call('hget', KEYS[2], ARGV[1]) or '0', \
+redis.call('zrange', KEYS[1], 0, -1, 'WITHSCORES')}
 """
 
 
@@ -57,7 +63,7 @@ class SlidingWindow:
 
     Attributes:
         times: World times in microseconds since 1970, ascending, at least one.
-        values: In whole units, same order.
+        values: Values in whole units, in the same order.
         revision: Late events that changed the window since its latest event came.
     """
 
@@ -69,12 +75,15 @@ class SlidingWindow:
     def online_timestamp(self) -> datetime:
         """The row's `event_timestamp` in the online store.
 
-        The online store skips a row whose timestamp is not later than the stored one. That is what keeps an old materialisation from
-        overwriting a newer push, but it would also drop the push after a late event, which changes a window and not its latest time. So:
+        The online store skips a row whose timestamp is not later than the stored one. This keeps an
+        old materialisation from overwriting a newer push. It would also drop the push after a late
+        event, which changes a window and not its latest time. So the timestamp is:
 
-        - latest event at T, no late events: T. A materialised row (T + 1 microsecond, from the lake) wins over it, which heals
-          windows that began with a part of their events (the first ones after history was replayed).
-        - each late event since adds a microsecond, beginning at T + 2: newer than the push before and than what was materialised.
+        - Without late events T, the time of the latest event. A materialised row (T + 1
+          microsecond, from the lake) wins over it. That heals windows that began with a part of
+          their events, which are the first ones after history was replayed.
+        - After late events T + 1 microsecond, and one microsecond more for each of them. This is
+          newer than the push before and than the materialised row.
         """
         late = timedelta(microseconds=self.revision + 1) if self.revision else timedelta(0)
         return _EPOCH + timedelta(microseconds=self.times[-1]) + late
@@ -116,12 +125,12 @@ class RedisWindows:
 
 
 def in_order(events: Iterable[Event]) -> list[Event]:
-    """By time: events that arrived out of order within one batch are not late."""
+    """Sort events by time, because events out of order within one batch are not late."""
     return sorted(events, key=lambda event: (event.world_time, event.event_id))
 
 
 def microseconds(moment: datetime) -> int:
-    """Since 1970, exactly: a float of seconds would round."""
+    """Microseconds since 1970, exactly. A float of seconds would round."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 

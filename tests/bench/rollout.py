@@ -132,7 +132,7 @@ def measure(directory: Path) -> dict[str, object]:
 
 
 def table(report: dict[str, object]) -> str:
-    low, high = report["throughput_ratios"][0], report["throughput_ratios"][-1]  # type: ignore[index]
+    low, high = report["throughput_ratios"][0], report["throughput_ratios"][-1]
     lines = [
         (
             f"router's decision: {report['decision_us']:.2f} us (required <"

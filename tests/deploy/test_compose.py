@@ -66,8 +66,8 @@ def known_customers(stack: Composed) -> list[dict[str, Any]]:
     code = (
         "import json; from pathlib import Path; from dojo.core.lake import Lake; from"
         " dojo.core.events.types import Stream\nrows ="
-        " Lake(Path('/data/lake')).scan(Stream.TRANSACTIONS).tail(200).collect()\nprint(json.dumps(rows.select('customer_id',"
-        " 'merchant_id', 'amount').to_dicts()[:50]))"
+        " Lake(Path('/data/lake')).scan(Stream.TRANSACTIONS).tail(200).collect()\n"
+        "print(json.dumps(rows.select('customer_id', 'merchant_id', 'amount').to_dicts()[:50]))"
     )
     found: list[dict[str, Any]] = json.loads(stack.python(code).splitlines()[-1])
     return found
@@ -252,8 +252,8 @@ def test_killed_it_comes_back_answers_go_on_and_nothing_is_lost(
 # Runs MLflow's own migrations backwards, to the schema of the previous release.
 OLDER_MLFLOW = (
     "import os; from alembic import command; from mlflow.store.db.utils import"
-    " _get_alembic_config\ncommand.downgrade(_get_alembic_config(os.environ['MLFLOW_BACKEND_STORE_URI']),"
-    " '-3')"
+    " _get_alembic_config\n"
+    "command.downgrade(_get_alembic_config(os.environ['MLFLOW_BACKEND_STORE_URI']), '-3')"
 )
 OLDER_AIRFLOW = ("airflow", "db", "downgrade", "--to-version", "3.2.0", "--yes")
 
@@ -357,7 +357,17 @@ def test_grafana_has_its_pages_and_reaches_prometheus(stack: Composed) -> None:
 def test_down_with_its_volumes_leaves_nothing(stack: Composed) -> None:
     stack.down("--volumes")
     left = subprocess.run(
-        ["docker", "volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={stack.name}"],
-        env=stack.environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            "docker",
+            "volume",
+            "ls",
+            "--quiet",
+            "--filter",
+            f"label=com.docker.compose.project={stack.name}",
+        ],
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert left.stdout.split() == []

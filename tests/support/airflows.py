@@ -33,7 +33,7 @@ class AirflowServer:
     """Airflow over these settings. Make and start it on the main thread.
 
     Args:
-        variables: DOJO_* variables: the home, the addresses of Redis and MLflow, the specs.
+        variables: DOJO_* variables with the home, the addresses of Redis and MLflow, and the specs.
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:

@@ -67,10 +67,16 @@ class BulkMonitor:
         registry = sealed_registry(NO_REGISTRY, timeout_seconds=1, retries=0)
         views = {view.name: view.freshness_sla for view in catalog.views_of(spec.feature_service)}
         self._judging = Judging(
-            specs={spec.name: spec}, views={spec.name: views}, redis=self._redis, store=self._store,
-            records=MonitorRecords(self._redis, MANY), lake=self._lake, profiles=Profiles(registry), serving=ServingVersions(registry, RouteTable(self._redis), AuditTrail(self._redis)),
+            specs={spec.name: spec},
+            views={spec.name: views},
+            redis=self._redis,
+            store=self._store,
+            records=MonitorRecords(self._redis, MANY),
+            lake=self._lake,
+            profiles=Profiles(registry),
+            serving=ServingVersions(registry, RouteTable(self._redis), AuditTrail(self._redis)),
             gauges=Gauges(MonitorMetrics(CollectorRegistry())),
-        )  # fmt: skip
+        )
         self._key = (spec.name, live.version)
         self._known = MonitorMemory()
         self._known.learn(
@@ -96,7 +102,7 @@ class BulkMonitor:
                 self._judging.present(self._known, now)
             close_hours(self._store, self._known, day + DAY)
         rows = self._redis.xrange(stream_key(Stream.VERDICTS))
-        found = [decode(Stream.VERDICTS, fields[PAYLOAD_FIELD]) for _, fields in rows]  # type: ignore[union-attr]
+        found = [decode(Stream.VERDICTS, fields[PAYLOAD_FIELD]) for _, fields in rows]
         return [verdict for verdict in found if isinstance(verdict, Verdict)]
 
     def _count(self, hour: datetime) -> None:
@@ -124,7 +130,7 @@ class BulkMonitor:
             labels_of_model.setdefault(hour, LabelWindow()).add(delays)
 
 
-def write_freshness(redis, now: datetime, stopped: datetime | None) -> None:  # type: ignore[no-untyped-def]
+def write_freshness(redis, now: datetime, stopped: datetime | None) -> None:
     """Write the notes of the streamer and the materializer.
 
     The streamer is up to date, and the materializer until it is stopped.

@@ -13,7 +13,7 @@ from dojo.cli.app import build
 
 @cache
 def every_command() -> frozenset[str]:
-    """`dojo audit list`, `dojo up`, ... Without the hidden ones, which are earlier names of others."""
+    """`dojo audit list`, `dojo up`, ... Without hidden commands, which are earlier names."""
     return frozenset(_leaves(typer.main.get_command(build()), ("dojo",)))
 
 

@@ -51,7 +51,7 @@ class Exposed:
         yield from self.registry.collect()
 
     def up(self) -> None:
-        self._server, _ = start_http_server(self.port, "127.0.0.1", registry=self)  # type: ignore[arg-type]
+        self._server, _ = start_http_server(self.port, "127.0.0.1", registry=self)
 
     def down(self) -> None:
         if self._server is not None:
@@ -134,7 +134,7 @@ class Story:
     def verdicts(self) -> list[Verdict]:
         """The event log's verdicts, oldest first."""
         rows = self._redis.xrange(stream_key(Stream.VERDICTS))
-        events = [decode(Stream.VERDICTS, fields[PAYLOAD_FIELD]) for _, fields in rows]  # type: ignore[union-attr]
+        events = [decode(Stream.VERDICTS, fields[PAYLOAD_FIELD]) for _, fields in rows]
         return [event for event in events if isinstance(event, Verdict)]
 
     def hours_until(

@@ -75,9 +75,9 @@ class Live:
 
     Attributes:
         world: The trained world.
-        rows: transaction_id, customer_id, merchant_id, event_timestamp, amount, label, arrival (of
-            the label), stored values, features (Float32), score (Float64), flagged. In order of
-            time.
+        rows: One row per payment, in order of time. The keys are transaction_id, customer_id,
+            merchant_id and event_timestamp. Then come amount, label and arrival (of the label).
+            Stored values, features (Float32), score (Float64) and flagged follow.
         labels: Labels that become known on these days, of earlier payments too. The columns are
             transaction_id, time (of the payment), label, arrival.
         stopped: When batch features were published for the last time. None while they still are.
@@ -314,7 +314,7 @@ def _without_materialization(
     after = after.with_columns(
         pl.Series(name, column) for name, column in computed.items() if name in rows.columns
     )
-    return pl.concat([before, after.select(rows.columns).cast(rows.schema)])  # type: ignore[arg-type]
+    return pl.concat([before, after.select(rows.columns).cast(rows.schema)])
 
 
 def _history(days: WorldDays, first: date, end: date) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -19,7 +19,7 @@ class Machine:
         self.seconds += seconds
 
     def sleeps(self, seconds: float) -> None:
-        """Also what a clock that is set forward looks like; negative: one that is set back."""
+        """Let the machine sleep. A clock that is set forward, or back, looks the same."""
         self.wall += timedelta(seconds=seconds)
 
     def process(self) -> Reckoning:

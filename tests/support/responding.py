@@ -97,9 +97,15 @@ class Surroundings:
         )
         roles = {"champion": version, "previous_champion": previous or None, "challenger": None}
         self.audit.append(
-            entry_id=f"{change.key}:alias", kind="alias", model=self.model, who="tests", what=f"version {version} became champion",
-            why="set up", after=roles, world_time=at,
-        )  # fmt: skip
+            entry_id=f"{change.key}:alias",
+            kind="alias",
+            model=self.model,
+            who="tests",
+            what=f"version {version} became champion",
+            why="set up",
+            after=roles,
+            world_time=at,
+        )
 
     def start(
         self, redis: Redis | None = None, registry: ModelRegistry | None = None
@@ -154,12 +160,26 @@ class Surroundings:
         """Write a verdict as the monitor would now."""
         now = self.clock.now()
         verdict = Verdict(
-            event_id=Verdict.id_for(f"{self.model}-{version}-{check}-{window}-{now:%Y%m%dT%H%M}-{severity}"),
-            world_time=now, wall_time=wall_now(), model=given.get("model", self.model), version=version, check=check,
-            window=window, window_start=now - HOUR, severity=severity, rows=500, summary=f"{check}: catch rate 0.31 (threshold 0.45)",
-            findings=(Finding(subject="catch_rate", severity=severity, value=0.31, threshold=0.45, rows=500),),
+            event_id=Verdict.id_for(
+                f"{self.model}-{version}-{check}-{window}-{now:%Y%m%dT%H%M}-{severity}"
+            ),
+            world_time=now,
+            wall_time=wall_now(),
+            model=given.get("model", self.model),
+            version=version,
+            check=check,
+            window=window,
+            window_start=now - HOUR,
+            severity=severity,
+            rows=500,
+            summary=f"{check}: catch rate 0.31 (threshold 0.45)",
+            findings=(
+                Finding(
+                    subject="catch_rate", severity=severity, value=0.31, threshold=0.45, rows=500
+                ),
+            ),
             since=since or (None if severity == "ok" else now - 3 * HOUR),
-        )  # fmt: skip
+        )
         self.log.append([verdict])
         return verdict
 

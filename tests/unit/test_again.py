@@ -8,7 +8,8 @@ from tests import again
 
 CASES = """<testsuites><testsuite>
   <testcase classname="tests.e2e.test_demo" name="a"/>
-  <testcase classname="tests.integration.dojo.core.test_clock" name="b"><failure message="AssertionError: 1 s&#10;assert 2 == 3"/></testcase>
+  <testcase classname="tests.integration.dojo.core.test_clock" name="b">\
+<failure message="AssertionError: 1 s&#10;assert 2 == 3"/></testcase>
   <testcase classname="tests.integration.dojo.core.test_clock" name="c"><error/></testcase>
   <testcase classname="tests.unit.test_again.TestIt" name="d"><failure/></testcase>
   <testcase classname="" name="tests.gone"><error/></testcase>

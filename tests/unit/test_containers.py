@@ -255,8 +255,11 @@ def test_a_restart_without_a_name_is_refused_before_docker_is_asked(
     docker.chmod(0o755)
     done = subprocess.run(
         [sys.executable, "-m", "dojo", "--context", "compose", *words],
-        text=True, capture_output=True, env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=False,
-    )  # fmt: skip
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        check=False,
+    )
     assert (done.returncode, "restart needs a process" in done.stderr) == (2, True), done.stderr
     assert not (tmp_path / "called").exists()
 
@@ -279,8 +282,12 @@ def test_volumes_are_deleted_by_who_means_it(
     docker.chmod(0o755)
     done = subprocess.run(
         [sys.executable, "-m", "dojo", "--context", "compose", "down", "--purge", *words],
-        input=said, text=True, capture_output=True, env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}, check=False,
-    )  # fmt: skip
+        input=said,
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        check=False,
+    )
     assert (done.returncode == 0) is deleted, done.stderr
     assert (tmp_path / "called").exists() is deleted
     if deleted:

@@ -87,7 +87,7 @@ class Outcome(Event, frozen=True, kw_only=True):
         model: The model that it labels. One request may have a label for each of several models.
         request_id: Joins the label to predictions, and to the request's event.
         request_time: World time of the request's event.
-        label: The truth, in the unit of the model's task: 0 or 1, a value, or a relevance.
+        label: The truth, in the unit of the model's task. It is 0 or 1, a value, or a relevance.
     """
 
     stream: ClassVar[Stream] = Stream.OUTCOMES

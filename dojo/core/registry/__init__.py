@@ -1,1 +1,1 @@
-"""Model versions: who holds which role, and the bundle that a server loads."""
+"""Model versions, the roles that they hold, and the bundle that a server loads."""

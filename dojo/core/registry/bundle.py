@@ -1,11 +1,14 @@
-"""A model version's bundle: the directory that training writes, MLflow stores and the gateway serves from.
+"""A model version's bundle, a directory.
 
-    MLmodel, model.onnx ...      a standard MLflow model (ONNX flavour), loadable by any MLflow client
-    bundle.json                  this module's `Bundle`: inputs, decision, defaults, and the hashes of the files below
-    parity.json                  inputs with the scores that training got for them; whoever loads the model must get the same
+Training writes it, MLflow stores it, the gateway serves it.
+
+    MLmodel, model.onnx ...      a standard MLflow model (ONNX flavour), loadable by any client
+    bundle.json                  `Bundle`: inputs, decision, defaults, hashes of the files below
+    parity.json                  inputs with the scores that training got for them
     reference_profile.json       the training-time distribution that drift is measured against
 
-The SHA-256 of bundle.json is a tag of the registry's version, so a changed byte anywhere is found before it is served.
+Each process that loads the model must get the scores of parity.json. The registry's version
+has the SHA-256 of bundle.json as a tag. So a changed byte is found before it is served.
 """
 
 from __future__ import annotations
@@ -25,26 +28,33 @@ PARITY_FILE = "parity.json"
 PROFILE_FILE = "reference_profile.json"
 HASHED_FILES = (MODEL_FILE, PARITY_FILE, PROFILE_FILE)
 
-# Largest difference of a score that still counts as the same model, of the largest score or of 1: float32 sums over a few hundred
-# trees agree to 5e-7; a wrong model or a wrong column order differs in the second digit.
+# Largest difference of a score that still counts as the same model. It is a share of the largest
+# score or of 1. Float32 sums over a few hundred trees agree to 5e-7. A wrong model or a wrong
+# column order differs in the second digit.
 PARITY_TOLERANCE = 1e-5
 
 
 class CorruptBundleError(RuntimeError):
-    """A bundle that must not be served: a file is missing or changed, or the model does not give training's scores."""
+    """A bundle that must not be served.
+
+    A file is missing or changed, or the model does not give training's scores.
+    """
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """What a server must know about a version beside the model file.
 
     Attributes:
-        features: the model's inputs in order, float32 each.
-        stored_defaults: stored feature -> its median over the training rows; what an unreachable store is replaced by. Of a
-            moment (unix seconds) it is the median age at the row's time, seconds.
-        decision: What was decided on the validation rows, by name (`dojo/core/tasks/protocol.py: Task.decide`).
-        trained_as_of: world time the training data ends at (labels included).
-        sha256: file name -> SHA-256 of its bytes, for HASHED_FILES.
-        parameters: What decided the training beside its data, as text. Empty in bundles from before it was kept.
+        features: The model's inputs in order, float32 each.
+        stored_defaults: Stored feature -> its median over the training rows, which replaces an
+            unreachable store. For a moment (unix seconds) it is the median age at the row's time,
+            seconds.
+        decision: Decisions on the validation rows, by name
+            (`dojo/core/tasks/protocol.py: Task.decide`).
+        trained_as_of: World time at which the training data ends, labels included.
+        sha256: File name -> SHA-256 of its bytes, for HASHED_FILES.
+        parameters: Settings that decided the training beside its data, as text. Empty in bundles
+            from before it was kept.
     """
 
     model: str
@@ -58,7 +68,10 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parity(msgspec.Struct, frozen=True):
-    """Rows from the holdout and the scores that the trained estimator gave them. `inputs` has shape (rows, features)."""
+    """Rows from the holdout and the scores that the trained estimator gave them.
+
+    `inputs` has shape (rows, features).
+    """
 
     inputs: list[list[float]]
     scores: list[float]
@@ -67,7 +80,7 @@ class Parity(msgspec.Struct, frozen=True):
 class OnnxScorer:
     """Scores rows with ONNX Runtime on one thread.
 
-    One thread: default thread pools gave a 50 ms p99 on a busy machine, and one row takes 12 microseconds.
+    Default thread pools gave a 50 ms p99 on a busy machine, and one row takes 12 microseconds.
     """
 
     def __init__(self, model_file: Path) -> None:
@@ -75,7 +88,7 @@ class OnnxScorer:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = (
-            4  # what a run fails with is raised; a line on stderr for each row would fill disks
+            4  # a failed run raises its error, and a line on stderr for each row would fill disks
         )
         try:
             self._session = ort.InferenceSession(
@@ -89,19 +102,29 @@ class OnnxScorer:
             ) from error
         self._input = self._session.get_inputs()[0].name
         outputs = [o.name for o in self._session.get_outputs()]
-        # A classifier has two outputs, labels and probabilities; everything else has one.
+        # A classifier has two outputs, labels and probabilities. Everything else has one.
         self._output = next((name for name in outputs if "prob" in name), outputs[0])
         if len(outputs) > 1 and "prob" not in self._output:
             raise CorruptBundleError(f"{model_file}: no output with scores, only {outputs}")
 
     def score(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Probability of the positive class, or the number that the model gives. rows: float32, shape (n, features) -> shape (n,)."""
+        """Return the probability of the positive class, or the number that the model gives.
+
+        Args:
+            rows: Inputs, float32, shape (n, features).
+
+        Returns:
+            Scores, shape (n,).
+        """
         (scores,) = self._session.run([self._output], {self._input: rows})
         return scores[:, -1]  # type: ignore[no-any-return]
 
 
 def write_bundle(directory: Path, bundle: Bundle) -> str:
-    """Write bundle.json with the hashes of the files already in `directory`. Returns bundle.json's SHA-256."""
+    """Write bundle.json with the hashes of the files already in `directory`.
+
+    Returns bundle.json's SHA-256.
+    """
     hashes = {
         name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in HASHED_FILES
     }
@@ -116,10 +139,10 @@ def verify_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[
     """Read a bundle and check its hashes, without loading the model.
 
     Args:
-        expected_sha256: what the registry says bundle.json hashes to; None skips that one check.
+        expected_sha256: SHA-256 of bundle.json in the registry. None skips that one check.
 
     Raises:
-        CorruptBundleError: says what was expected and found.
+        CorruptBundleError: Says what was expected and found.
     """
     try:
         content = (directory / BUNDLE_FILE).read_bytes()
@@ -143,10 +166,12 @@ def verify_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[
 
 
 def load_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[Bundle, OnnxScorer]:
-    """Open a bundle and prove it: hashes, input width, and parity with training's scores. Arguments as for `verify_bundle`.
+    """Open a bundle and prove it: hashes, input width, and parity with training's scores.
+
+    Arguments as for `verify_bundle`.
 
     Raises:
-        CorruptBundleError: says what was expected and found.
+        CorruptBundleError: Says what was expected and found.
     """
     bundle, parity = verify_bundle(directory, expected_sha256)
     scorer = OnnxScorer(directory / MODEL_FILE)
@@ -155,10 +180,13 @@ def load_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[Bu
 
 
 def check_parity(scorer: OnnxScorer, parity: Parity, width: int) -> float:
-    """The largest difference between the scorer's and training's scores, as a share of the largest score or of 1.
+    """Return the largest difference between the scorer's and training's scores.
+
+    It is a share of the largest score or of 1.
 
     Raises:
-        CorruptBundleError: it exceeds PARITY_TOLERANCE, there are no rows, or their width is not `width`.
+        CorruptBundleError: The difference exceeds PARITY_TOLERANCE, there are no rows, or their
+            width is not `width`.
     """
     inputs = np.asarray(parity.inputs, dtype=np.float32)
     if inputs.ndim != 2 or inputs.shape[1] != width or not len(inputs) == len(parity.scores) > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class RegistryUnavailableError(ConnectionError):
-    """MLflow cannot be reached or does not answer; the last known state stays valid."""
+    """MLflow cannot be reached or does not answer. The last known state stays valid."""
 
 
 class UnknownVersionError(LookupError):

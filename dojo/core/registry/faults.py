@@ -1,7 +1,10 @@
-"""What was changed in the registry past the platform. One function finds it, for the monitor, for trainings and for commands.
+"""What was changed in the registry past the platform.
 
-MLflow's own pages and API move roles and delete versions, and no process of the platform is told. The platform's own record says who
-serves: the route, and the audit trail's last word on the champion. The registry is held against that record.
+One function finds it, for the monitor, for trainings and for commands.
+
+MLflow's own pages and API move roles and delete versions, and no process of the platform is told.
+The platform's own record names the version that serves: the route, and the audit trail's newest
+entry on the champion. The registry is held against that record.
 """
 
 from __future__ import annotations
@@ -20,14 +23,16 @@ from dojo.core.state.routes import Route
 
 @dataclass(frozen=True, slots=True)
 class ServingRecord:
-    """What the platform itself recorded of who serves a model.
+    """What the platform itself recorded of a model's serving versions.
 
     Attributes:
-        champion: The version with the role, "" for none. Without the trail's word the version with most of the traffic.
-        told: The trail says who is champion.
+        champion: The version with the role, "" for none. Without an entry in the trail, the version
+            with most of the traffic.
+        told: Whether the trail names a champion.
         serving: The version with most of the traffic, "" for none.
         versions: These two, and the route's other arms.
-        tags: The champion's tags of its registration, as they were when it got the role. Empty where they are not recorded.
+        tags: The champion's registration tags, as they were when it got the role. Empty where they
+            are not recorded.
     """
 
     champion: str
@@ -41,7 +46,7 @@ def serving_record(route: Route | None, champion: Entry | None) -> ServingRecord
     """The record of a model.
 
     Args:
-        champion: The trail's last word (`AuditTrail.newest_champion`), None where it has none.
+        champion: The trail's newest entry (`AuditTrail.newest_champion`), None where it has none.
     """
     told = champion.after if champion is not None else {}
     primary = route.primary.version if route is not None else ""
@@ -68,10 +73,13 @@ def find_faults(
 
 
 def recorded_tags(registry: ModelRegistry, version: Version, record: ServingRecord) -> VersionTags:
-    """The tags that a version keeps from its registration on, as the audit trail has them, else as its run does.
+    """Return the tags that a version keeps from its registration on.
+
+    They come from the audit trail, or else from the version's run.
 
     Raises:
-        UnknownVersionError: The run is gone. RegistryUnavailableError: MLflow does not answer.
+        UnknownVersionError: The run is gone.
+        RegistryUnavailableError: MLflow does not answer.
     """
     if record.tags and record.champion == version.version:
         return VersionTags.read(record.tags).recorded()
@@ -247,7 +255,7 @@ def restore_command(model: str, why: str) -> str:
 
 
 def _replace_command(model: str, lost: str, known: dict[str, Version], why: str) -> str:
-    """How another version gets the traffic and the role of one that cannot be restored."""
+    """The command that gives another version the traffic and the role of a lost version."""
     able = [_holder(known, CHAMPION), _holder(known, PREVIOUS_CHAMPION)]
     other = next(
         (version.version for version in able if version is not None and version.version != lost), ""

@@ -15,10 +15,10 @@ from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionEr
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager, Retry
 
-# Statuses that pass by themselves. A creation is repeated for none of them: it may have happened.
+# Statuses that pass by themselves. A creation is never repeated, because it may have happened.
 PASSING_STATUSES = (429, 500, 502, 503, 504)
 
-# First wait before a repetition, seconds; each further one waits twice as long.
+# First wait before a repetition, seconds. Each further one waits twice as long.
 BACKOFF_SECONDS = 0.5
 
 
@@ -120,7 +120,10 @@ class MlflowHttp:
 
 
 def _refused(about: str, status: int, content: bytes) -> Exception:
-    """MLflow's refusal as one of the platform's errors. An absent alias, and a version that is no number, are an invalid parameter to it."""
+    """MLflow's refusal as one of the platform's errors.
+
+    MLflow calls an absent alias, and a version that is no number, an invalid parameter.
+    """
     try:
         refusal = msgspec.json.decode(content, type=_Refusal)
     except msgspec.MsgspecError:

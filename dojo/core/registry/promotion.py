@@ -1,10 +1,13 @@
-"""Changing the champion: registry and route together, recorded, and repeatable after a kill at any point.
+"""Changing the champion: registry and route together, in the audit trail.
 
-Promotion gives the role first and the traffic second: a version that the registry refuses never gets traffic. Rollback takes the
-traffic away first: that needs only Redis, and must not wait for MLflow (docs/adr/0011-routes-and-roles.md).
+A change that was killed at any point can be repeated.
 
-A route and its audit entry are one write. A role and its entry are in two stores: the entry follows the role, and whoever
-repeats the change writes what is missing.
+Promotion gives the role first and the traffic second. So a version that the registry refuses never
+gets traffic. Rollback takes the traffic away first. That needs only Redis, and must not wait
+for MLflow (docs/adr/0011-routes-and-roles.md).
+
+A route and its audit entry are one write. A role and its entry are in two stores. The entry follows
+the role, and a repetition of the change writes what is missing.
 """
 
 from __future__ import annotations
@@ -23,12 +26,19 @@ from dojo.core.state.routes import CHAMPION_ARM, STANDBY_ARM, Arm, Route, RouteT
 
 
 class TrafficElsewhereError(RuntimeError):
-    """Others than the champion answer the traffic; the message names them and the command that resolves it."""
+    """Other versions than the champion answer traffic.
+
+    The message names them and the command that resolves it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Why something is changed: `key` names this one change for good, so that its repetition is recognised."""
+    """Why something is changed.
+
+    Attributes:
+        key: Names this one change for good, so that its repetition is recognised.
+    """
 
     key: str
     who: str
@@ -45,11 +55,14 @@ class RoleChanges:
     audit: AuditTrail
 
     def promote(self, model: str, version: str, change: Change, keep_standby: bool = True) -> Route:
-        """Make `version` the champion and give it all traffic; the old champion stays warm beside it when `keep_standby`.
+        """Make `version` the champion and give it all traffic.
+
+        With `keep_standby` the old champion stays warm beside it.
 
         Raises:
-            UnknownVersionError, RegistryUnavailableError: nothing or only the role was changed; repeat it.
-            ConflictError, redis.RedisError: repeat it.
+            UnknownVersionError, RegistryUnavailableError: Nothing or only the role was changed.
+                Repeat it.
+            ConflictError, redis.RedisError: Repeat it.
         """
         before = self._holder(model, CHAMPION)
         self.registry.promote(model, version)
@@ -68,12 +81,15 @@ class RoleChanges:
         """Give all traffic, then the role, back to `to` (default: the previous champion).
 
         Args:
-            rejected: the version rolled back from, where it may never have become champion (a failed canary).
+            rejected: The version that loses the traffic. It may never have become champion (a
+                failed canary).
 
         Raises:
-            NoPreviousChampionError: nothing was changed.
-            RegistryUnavailableError: with `to` given the traffic has moved, the role has not: repeat it.
-            UnknownVersionError: the registry does not know `to`. Check it before: the traffic has moved.
+            NoPreviousChampionError: Nothing was changed.
+            RegistryUnavailableError: With `to` given, the traffic has moved and the role has not.
+                Repeat it.
+            UnknownVersionError: The registry does not know `to`. Check it before, because the
+                traffic has moved.
         """
         if to is None:
             to = self._holder(model, PREVIOUS_CHAMPION)
@@ -91,8 +107,10 @@ class RoleChanges:
         return route
 
     def was_made_champion(self, model: str, champion: str | None) -> bool:
-        """Whether the platform itself made a version champion, by the trail's last word or by a route that gives it the traffic: a
-        rollback moves the traffic first. True as well where the trail says nothing. Raises redis.RedisError.
+        """Whether the platform itself made a version champion. Raises redis.RedisError.
+
+        True when the trail's newest entry says so, or when a route gives it most of the traffic. A
+        rollback moves the traffic first. Also true where the trail says nothing.
         """
         told, route = self.audit.newest_champion(model), self.routes.get(model)
         if told is None or told.after["champion"] == champion:
@@ -100,10 +118,13 @@ class RoleChanges:
         return route is not None and route.primary.version == champion
 
     def put_back(self, model: str, version: str, change: Change) -> None:
-        """Give the champion's role back to a version that lost it past the platform. Traffic stays as it is.
+        """Give the champion's role back to a version that lost it past the platform.
+
+        Traffic stays as it is.
 
         Raises:
-            UnknownVersionError, RegistryUnavailableError, ConflictError, redis.RedisError: repeat it.
+            UnknownVersionError, RegistryUnavailableError, ConflictError, redis.RedisError: Repeat
+                it.
         """
         before = self._holder(model, CHAMPION)
         self.registry.put_back(model, version)
@@ -112,10 +133,12 @@ class RoleChanges:
         self._record_champion(model, version, before, previous, what, change)
 
     def retire(self, model: str, change: Change) -> None:
-        """Record that no version is champion, and remove the route: the model's next training is its first.
+        """Record that no version is champion, and remove the route.
+
+        The model's next training is then its first.
 
         Raises:
-            ConflictError, redis.RedisError: repeat it.
+            ConflictError, redis.RedisError: Repeat it.
         """
         found, told = self.routes.read(model), self.audit.newest_champion(model)
         entry = Entry(
@@ -140,13 +163,15 @@ class RoleChanges:
         salt: str = "",
         expected: int | None = None,
     ) -> Route:
-        """Make a route the current one and record it, in one write. A route that already is as wanted stays.
+        """Make a route the current one and record it, in one write.
+
+        A route that already is as wanted stays.
 
         Args:
-            expected: the generation that the change was decided on; None takes whatever is current.
+            expected: Generation that the change was decided on. None accepts any current route.
 
         Raises:
-            ConflictError, redis.RedisError: repeat it.
+            ConflictError, redis.RedisError: Repeat it.
         """
         found = self.routes.read(model)
         current = found.value
@@ -198,17 +223,21 @@ class RoleChanges:
         what: str,
         change: Change,
     ) -> None:
-        """Write down that `version` became champion, if that is news, and anchor the entry here and in the registry.
+        """Record that `version` became champion, if that is news.
+
+        The entry is anchored here and in the registry.
 
         Args:
-            before: who was champion when this attempt began: `version` itself when nothing changed, or when an earlier attempt was
-                killed after it had moved the role; then the trail says which of both.
+            before: The champion when this attempt began. It is `version` itself when nothing
+                changed, or when an earlier attempt was killed after it had moved the role. Then
+                the trail tells the two cases apart.
         """
         newest = self.audit.newest_champion(model)
         told = newest.after["champion"] if newest else None
         if before != version or told != version:
             self.audit.append(
-                # Under one key a role can change again (somebody changed it back meanwhile); after one entry only once.
+                # The sequence lets a role change again under one key, after another change. After
+                # one entry it changes only once.
                 entry_id=f"{change.key}:alias:{newest.sequence if newest else 0}",
                 kind="alias",
                 model=model,
@@ -235,7 +264,10 @@ def _serves_the_same(one: Route, other: Route) -> bool:
 
 
 def anchors(registry: ModelRegistry) -> Mapping[int, str]:
-    """The audit entries that the registry remembers: sequence -> hash. Raises RegistryUnavailableError."""
+    """The audit entries that the registry remembers, sequence -> hash.
+
+    Raises RegistryUnavailableError.
+    """
     return {
         sequence: value
         for model in registry.models()
@@ -262,14 +294,14 @@ def describe(route: Route) -> str:
 
 
 def require_champions_traffic(routes: RouteTable, model: str, champion: str) -> None:
-    """A rollout compares with the champion and goes back to it: it must be who answers.
+    """Require that only the champion answers. A rollout compares with it and goes back to it.
 
     Args:
-        champion: the version that has the role in the registry.
+        champion: The version that has the role in the registry.
 
     Raises:
-        TrafficElsewhereError: another version, or another one too, has traffic.
-        redis.RedisError: the routes are out of reach.
+        TrafficElsewhereError: Another version has traffic, alone or beside the champion.
+        redis.RedisError: The routes are out of reach.
     """
     route = routes.get(model)
     if route is None or all(

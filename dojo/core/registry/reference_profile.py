@@ -1,11 +1,14 @@
-"""The reference profile: what a version's inputs, scores and results were when it was trained, which drift is measured against.
+"""The reference profile: a version's inputs, scores and results when it was trained.
 
-Taken from the holdout: rows the model has not learned from, so its scores on them are honest, and the most recent ones, so that
-features, scores and results describe the same fortnight. Fixed quantile edges with open outer ends (dojo/stats/histograms/binning.py).
+Drift is measured against it. It is taken from the holdout. The model has not learned from these
+rows, so its scores on them are honest. They are the most recent rows, so features, scores and
+results describe the same fortnight. The quantile edges are fixed, with open outer ends
+(dojo/stats/histograms/binning.py).
 
-A world has rhythms that are no drift: people pay otherwise at night than at noon, on Sundays than on Mondays. Counts are therefore kept by
-*slot* (hour of the day, working day or weekend), so that an hour is compared with the same hour of the holdout. And days differ by more
-than chance of independent rows gives (campaigns of fraud, customers who pay often): `HoldoutVariation` says by how much the holdout's own
+A world has rhythms that are no drift: payments at night differ from payments at noon, and Sundays
+from Mondays. Therefore counts are kept by *slot* (hour of the day, working day or weekend). An hour
+is compared with the same hour of the holdout. Days also differ more than independent rows would
+(campaigns of fraud, customers who pay often). `HoldoutVariation` says how much the holdout's own
 windows differ from the rest of it.
 """
 
@@ -20,7 +23,7 @@ import numpy.typing as npt
 from dojo.core.tasks.records import HoldoutVariation, Proxies, Results
 from dojo.stats.histograms.binning import bin_counts, quantile_edges
 
-BINS = 10  # ten bins resolve a shift of half a standard deviation and need only ~300 rows per check (FACTS)
+BINS = 10  # resolves a shift of half a standard deviation, with only ~300 rows per check (FACTS)
 
 SLOTS = 48  # 24 hours of working days, then 24 of weekend days, UTC
 
@@ -29,17 +32,22 @@ FORMAT = 3
 
 
 class UnusableProfileError(ValueError):
-    """The file is no reference profile, or of a version that was trained before profiles held what monitoring needs."""
+    """The file is no reference profile, or too old a profile for monitoring."""
 
 
 class Distribution(msgspec.Struct, frozen=True):
-    """Counts over (-inf, edges[0]], (edges[0], edges[1]], ..., (edges[-1], inf): one more count than edges.
+    """Counts over (-inf, edges[0]], (edges[0], edges[1]], ..., (edges[-1], inf).
+
+    There is one more count than edges.
 
     Attributes:
-        low, high: smallest and largest value of the rows, in the column's unit.
-        slots: counts by slot, shape (SLOTS, bins); empty where times were not known.
-        quiet_hour, quiet_day: excess of PSI between a window of the holdout and the rest of it over what independent rows give, per degree of
-            freedom: 1/quiet is the number of independent rows that a window is worth at most, however many it has. 0 is none.
+        low: Smallest value of the rows, in the column's unit.
+        high: Largest value of the rows, in the column's unit.
+        slots: Counts by slot, shape (SLOTS, bins). Empty where times were not known.
+        quiet_hour: Excess of the PSI between one hour of the holdout and the rest, per degree of
+            freedom. The excess is over the PSI of independent rows. A window never counts as more
+            than 1 / excess independent rows. 0 is no excess.
+        quiet_day: The same for one day of the holdout.
     """
 
     edges: tuple[float, ...]
@@ -54,7 +62,10 @@ class Distribution(msgspec.Struct, frozen=True):
 
 
 class Segmentation(msgspec.Struct, frozen=True):
-    """Groups of rows by one feature: (-inf, cuts[0]], (cuts[0], cuts[1]], ... One more name than cuts."""
+    """Groups of rows by one feature: (-inf, cuts[0]], (cuts[0], cuts[1]], ...
+
+    There is one more name than cuts.
+    """
 
     feature: str
     cuts: tuple[float, ...]
@@ -66,11 +77,13 @@ class Segmentation(msgspec.Struct, frozen=True):
 
 
 class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
-    """All examples that a version was fitted, validated and judged on: what its successor's are compared with.
+    """All examples that a version was fitted, validated and judged on.
+
+    Its successor's examples are compared with them.
 
     Attributes:
         rows: Number of examples.
-        label_mean: Mean of their labels: the share of positives, or the mean value.
+        label_mean: Mean of the labels, which is the share of positives or the mean value.
         missing: View -> share of examples for which it had no values.
         counts: Feature -> examples per bin of the profile's `features`.
     """
@@ -110,7 +123,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def without_labels(self) -> Proxies:
-        """What windows without labels are held against."""
+        """Figures that windows without labels are compared with."""
         return Proxies(self.rows, self.proxies, self.calibration)
 
     def write(self, path: Path) -> None:
@@ -125,7 +138,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
             raise UnusableProfileError(f"{path.name}: {error}") from error
 
     def require_monitoring(self) -> ReferenceProfile:
-        """Itself. Raises UnusableProfileError for a profile without what monitoring needs."""
+        """Return itself. Raises UnusableProfileError when the profile is too old for monitoring."""
         if self.format < FORMAT:
             raise UnusableProfileError(
                 f"the profile has format {self.format}, monitoring needs {FORMAT}: the version was"
@@ -142,7 +155,10 @@ def slot_numbers(times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.int64]:
 
 
 def distribution(values: npt.NDArray[np.floating]) -> Distribution:
-    """One column's distribution, without slots. Raises ValueError for no rows or values that are not finite."""
+    """One column's distribution, without slots.
+
+    Raises ValueError for no rows or values that are not finite.
+    """
     exact = np.asarray(values, dtype=np.float64)
     edges = quantile_edges(exact, BINS)
     return Distribution(

@@ -1,7 +1,12 @@
-"""What the platform vouches for itself. MLflow keeps versions, and each caller who reaches its port may rewrite their tags.
+"""What the platform vouches for itself.
 
-    seal       a tag of each version: a keyed hash of what its registration wrote. MLflow does not have the key.
-    anchors    a file below the home: the audit entries that made a version champion. MLflow and Redis do not reach it.
+MLflow keeps versions, and each caller who reaches its port may rewrite their tags.
+
+    seal       a tag of each version: a keyed hash of what its registration wrote
+    anchors    a file below the home: the audit entries that made a version champion
+
+MLflow has neither the key of the seals nor access to the anchors. Redis has no access to them
+either.
 
 What this protects against, and what not: docs/adr/0034-mlflow-is-no-trust-boundary.md.
 """
@@ -58,7 +63,10 @@ class Seals:
             os.close(descriptor)
 
     def anchors(self) -> list[EntryAnchor]:
-        """Every anchor ever written, the oldest first. Two of one number: the audit trail began anew in between."""
+        """Every anchor ever written, the oldest first.
+
+        When two have one number, the audit trail began anew in between.
+        """
         try:
             lines = self._anchors.read_bytes().splitlines()
         except FileNotFoundError:

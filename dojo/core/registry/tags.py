@@ -1,4 +1,6 @@
-"""A version's tags in the registry, with their types: the only place that knows how they are called and spelled.
+"""A version's tags in the registry, with their types.
+
+This is the only place that knows the tags' names and their spelling.
 
 Each field of VersionTags is a tag of its name. `metric.<name>` and `audit.<sequence>` are families.
 """
@@ -35,7 +37,9 @@ class ApprovalNote(msgspec.Struct, frozen=True):
 
 
 class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
-    """What the registry says of a version. A value that cannot be read counts as absent; `raw` still has it.
+    """What the registry says of a version.
+
+    A value that cannot be read counts as absent. `raw` still has it.
 
     The first eight are the reproducibility record (pipelines/reproduce.py).
 
@@ -50,7 +54,8 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
         seal: The platform's keyed hash of what registration wrote (dojo/core/registry/seals.py).
         primary_metric: The name among `metrics` that the gate compares versions by.
         metrics: Of the holdout, by name.
-        anchors: Sequence -> hash of each audit entry that made the version champion (dojo/core/state/audit.py).
+        anchors: Sequence -> hash of each audit entry that made the version champion
+            (dojo/core/state/audit.py).
         raw: Everything as it is stored.
     """
 
@@ -82,7 +87,7 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
         return self.gate_verdict == "improved"
 
     def recorded(self) -> VersionTags:
-        """Those that a version gets when it is registered, and keeps. Its run has the same."""
+        """The tags that a version gets when it is registered, and keeps. Its run has the same."""
         return VersionTags(
             data_sha256=self.data_sha256,
             feature_sha256=self.feature_sha256,
@@ -110,7 +115,7 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, raw: Mapping[str, str]) -> VersionTags:
-        """Tags as they are stored, with their types. Ignores those of other names."""
+        """Tags as they are stored, with their types. Ignores tags of other names."""
         values: dict[str, Any] = {"raw": raw, "metrics": {}, "anchors": {}}
         for name, text in raw.items():
             with suppress(msgspec.MsgspecError):

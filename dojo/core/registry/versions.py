@@ -1,7 +1,8 @@
 """The model registry: versions and the roles they hold, in MLflow.
 
-Roles are registry aliases: `champion` is the version that answers traffic, `challenger` the newest one that would like to,
-`previous_champion` the one to go back to. Everything that a server or an auditor needs is in the version's tags.
+Roles are registry aliases. The `champion` answers traffic. The `challenger` is the newest version
+that would like to become champion. A rollback returns to the `previous_champion`. Everything that
+a server or an auditor needs is in the version's tags.
 """
 
 from __future__ import annotations
@@ -38,9 +39,12 @@ class ModelRegistry:
     """MLflow's registry as this platform uses it.
 
     Args:
-        url: the tracking server.
-        timeout_seconds, retries: for each HTTP request. Servers that can go on without MLflow want a short, single try.
-        seals: the platform's own word. None: versions can be looked up, but neither registered, promoted nor loaded.
+        url: Address of the tracking server.
+        timeout_seconds: Limit of each HTTP request. A short one suits servers that can go on
+            without MLflow.
+        retries: Repetitions of each HTTP request, 0 for a single try.
+        seals: The platform's seals. With None, versions can be looked up, but neither registered,
+            promoted nor loaded.
     """
 
     def __init__(
@@ -57,7 +61,7 @@ class ModelRegistry:
 
     @property
     def seals(self) -> Seals:
-        """Raises RuntimeError: the registry was opened without."""
+        """Raises RuntimeError when the registry was opened without seals."""
         if self._seals is None:
             raise RuntimeError(
                 f"the registry at {self.url} was opened without seals: use"
@@ -70,7 +74,10 @@ class ModelRegistry:
         return sorted(model.name for model in self.api.search_registered_models())
 
     def has_model(self, model: str) -> bool:
-        """Whether the model is registered, with or without versions. Raises RegistryUnavailableError."""
+        """Whether the model is registered, with or without versions.
+
+        Raises RegistryUnavailableError.
+        """
         try:
             self.api.get_registered_model(model)
         except UnknownVersionError:
@@ -89,8 +96,8 @@ class ModelRegistry:
         return _version(self.api.get_model_version(model, version))
 
     def versions(self, model: str) -> list[Version]:
-        """All versions of a model, oldest first; empty for a model that was never trained."""
-        # Search results carry no aliases; the registered model does.
+        """All versions of a model, oldest first. Empty for a model that was never trained."""
+        # Search results carry no aliases, unlike the registered model.
         try:
             aliases = self.api.get_registered_model(model).aliases
         except UnknownVersionError:
@@ -101,7 +108,10 @@ class ModelRegistry:
         ]
 
     def register(self, model: str, run_id: str, source: str, tags: VersionTags) -> Version:
-        """Register a bundle as a new version, sealed. Registering the same run again returns the version it already has."""
+        """Register a bundle as a new version, sealed.
+
+        Registering the same run again returns the version it already has.
+        """
         if model not in self.models():
             self.api.create_registered_model(model)
         found = next((v for v in self.versions(model) if v.run_id == run_id), None)
@@ -111,7 +121,7 @@ class ModelRegistry:
             else self.api.create_model_version(model, source, run_id, tags.written()).version
         )
         if found is None or found.tags.seal is None:
-            # Over what was given, and not over what MLflow has by now.
+            # The seal covers the given tags, not the tags that MLflow has by now.
             given = VersionTags.read(tags.written()).sealed
             self.tag(
                 model, version, VersionTags(seal=self.seals.seal(model, version, run_id, given))
@@ -119,12 +129,15 @@ class ModelRegistry:
         return self.get(model, version)
 
     def seal(self, version: Version) -> None:
-        """Seal a version's record as it stands in MLflow now. A person vouches for it (dojo/actions/roles.py)."""
+        """Seal a version's record as it stands in MLflow now.
+
+        A person vouches for it (dojo/actions/roles.py).
+        """
         seal = self.seals.seal(version.model, version.version, version.run_id, version.tags.sealed)
         self.tag(version.model, version.version, VersionTags(seal=seal))
 
     def seal_fault(self, version: Version) -> str:
-        """What is wrong with a version's record in MLflow; "" when it is as it was registered."""
+        """What is wrong with a version's record in MLflow, "" when it is as it was registered."""
         name, tags = f"{version.model}@{version.version}", version.tags
         if tags.seal is None:
             return f"the record of {name} in MLflow has no seal of this platform"
@@ -143,10 +156,13 @@ class ModelRegistry:
             raise UnsealedVersionError(fault, version.model, version.version)
 
     def sealed_sha256(self, version: Version) -> str:
-        """The SHA-256 that a version's bundle.json must have. Raises CorruptBundleError: the record cannot be relied on."""
+        """The SHA-256 that a version's bundle.json must have.
+
+        Raises CorruptBundleError when the record cannot be relied on.
+        """
         from dojo.core.registry.bundle import (
             CorruptBundleError,
-        )  # ONNX Runtime, which only who loads bundles has
+        )  # ONNX Runtime: only processes that load bundles have it
 
         if fault := self.seal_fault(version):
             raise CorruptBundleError(
@@ -159,24 +175,34 @@ class ModelRegistry:
         return version.tags.bundle_sha256
 
     def set_alias(self, model: str, alias: str, version: str) -> None:
-        """Give a role to a version; the version that held it loses it. Raises UnknownVersionError, RegistryUnavailableError."""
+        """Give a role to a version. The version that held it loses it.
+
+        Raises UnknownVersionError, RegistryUnavailableError.
+        """
         self.api.set_registered_model_alias(model, alias, version)
 
     def remove_alias(self, model: str, alias: str) -> None:
-        """Take a role away from whoever holds it; fine when nobody does. Raises RegistryUnavailableError."""
+        """Take a role away from the version that holds it, if any does.
+
+        Raises RegistryUnavailableError.
+        """
         if self.by_alias(model, alias) is not None:
             self.api.delete_registered_model_alias(model, alias)
 
     def tag(self, model: str, version: str, tags: VersionTags) -> None:
-        """Set the tags that have a value; others stay. Raises UnknownVersionError, RegistryUnavailableError."""
+        """Set the tags that have a value. Others stay.
+
+        Raises UnknownVersionError, RegistryUnavailableError.
+        """
         for name, value in tags.written().items():
             self.api.set_model_version_tag(model, version, name, value)
 
     def promote(self, model: str, version: str) -> None:
-        """Make a version the champion, and the champion the previous one. Killed between its steps, run it again.
+        """Make a version the champion, and the champion the previous one.
 
-        The champion's alias moves after everything that depends on who held it, and before everything that must not be seen
-        while another version answers.
+        If it is killed between its steps, run it again. The champion's alias moves after the steps
+        that depend on its old holder. It moves before the steps that must not be seen while
+        another version answers.
 
         Raises:
             UnknownVersionError, RegistryUnavailableError
@@ -187,19 +213,21 @@ class ModelRegistry:
             if champion is not None:
                 self.set_alias(model, PREVIOUS_CHAMPION, champion.version)
             self.set_alias(model, CHAMPION, version)
-        # The last two aliases are asked for only now: they may have been `version`'s until a moment ago.
+        # These aliases are asked for only now. `version` may have held them a moment ago.
         for alias in (CHALLENGER, PREVIOUS_CHAMPION):
             self._take_from(model, alias, version)
         if wanted.tags.rolled_back is not None:
             self.api.delete_model_version_tag(model, version, ROLLED_BACK)
 
     def roll_back(self, model: str, to: str, why: str, rejected: str = "") -> None:
-        """Make `to` the champion again and mark the version that was with the reason. Killed between its steps, run it again.
+        """Make `to` the champion again and mark the rejected version with the reason.
 
-        The version rolled back from holds no role afterwards: a second rollback must not bring it back.
+        If it is killed between its steps, run it again. The version that is rolled back holds no
+        role afterwards, because a second rollback must not bring it back.
 
         Args:
-            rejected: the version rolled back from, where it may never have become champion (a failed canary).
+            rejected: The version that is rolled back. It may never have become champion (a failed
+                canary).
 
         Raises:
             UnknownVersionError, RegistryUnavailableError
@@ -220,9 +248,10 @@ class ModelRegistry:
                 self._take_from(model, alias, version)
 
     def put_back(self, model: str, version: str) -> None:
-        """Make a version the champion again whose role was taken past the platform. Killed between its steps, run it again.
+        """Make a version the champion again whose role was taken past the platform.
 
-        The version that holds the role now never earned it: it does not become the previous champion.
+        If it is killed between its steps, run it again. The version that holds the role now never
+        earned it, so it does not become the previous champion.
 
         Raises:
             UnknownVersionError, RegistryUnavailableError
@@ -238,16 +267,22 @@ class ModelRegistry:
             self.remove_alias(model, alias)
 
     def download(self, version: Version, target: Path) -> Path:
-        """Copy a version's bundle into `target` (made if missing) and return the bundle's directory."""
+        """Copy a version's bundle into `target` and return the bundle's directory.
+
+        `target` is made if it is missing.
+        """
         target.mkdir(parents=True, exist_ok=True)
         return self.api.get_artifacts(version.source, target)
 
     def download_run_artifact(self, version: Version, path: str, target: Path) -> Path:
-        """Copy a file or directory that the version's run logged beside the bundle into `target`; returns where it is."""
+        """Copy a file or directory that the version's run logged beside the bundle into `target`.
+
+        Returns its path.
+        """
         return self.run_artifact(version.run_id, path, target)
 
     def run_artifact(self, run_id: str, path: str, target: Path) -> Path:
-        """The same of any run, which need not be a version's."""
+        """Do the same for any run, which need not be a version's."""
         target.mkdir(parents=True, exist_ok=True)
         return self.api.get_artifacts(
             f"{self.api.get_run(run_id).info.artifact_uri}/{path}", target

@@ -81,7 +81,10 @@ def read_spec(path: Path, kinds: Mapping[str, type[ModelSpec]]) -> ModelSpec:
 
 
 def with_lines(message: str, path: Path) -> str:
-    """A message with file and line for each `spec: key`, as in `models/x.yaml:12: training.window`."""
+    """A message with file and line for each `spec: key`.
+
+    Example: `models/x.yaml:12: training.window`.
+    """
     root, _ = _parse(path, path.read_text(encoding="utf-8"))
     assert root is not None, "a spec that was read"
     return re.sub(

@@ -1,1 +1,1 @@
-"""What processes share in Redis, each with its own key family."""
+"""State that processes share in Redis. Each kind has its own key family."""

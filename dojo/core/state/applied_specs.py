@@ -1,7 +1,10 @@
-"""The specs that took effect, in Redis: what an edited file is compared with, and where the audit trail gets both sides from.
+"""The specs that took effect, in Redis.
 
-`dojo config apply` writes them before it restarts the processes. The trainer writes what it finds at its start: then a change
-that came by another way (a new image, `docker compose restart`) is in the audit trail too.
+An edited file is compared with them. The audit trail gets both sides of a change from here.
+
+`dojo config apply` writes them before it restarts the processes. The trainer writes what it finds
+at its start. So the audit trail also holds a change by another way, such as a new image or
+`docker compose restart`.
 """
 
 from __future__ import annotations
@@ -19,12 +22,12 @@ from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import Entry
 from dojo.core.state.documents import Document, Stored
 
-# Changed fields that an audit entry names in words; `before` and `after` hold all of them.
+# Changed fields that an audit entry names in words. `before` and `after` hold all of them.
 NAMED = 3
 
 
 class AppliedSpec(msgspec.Struct, frozen=True):
-    """A spec as `dojo.core.spec.compare.plain` gives it, and its hash."""
+    """A spec in the form of `dojo.core.spec.compare.plain`, and its hash."""
 
     sha256: str
     spec: dict[str, Any]
@@ -40,7 +43,10 @@ class AppliedSpecs:
         return self._document(model).get() is not None
 
     def changes(self, spec: ModelSpec) -> dict[str, FieldChange]:
-        """What applying a spec would change. Empty for a model without an applied one: its first is no change."""
+        """Return what applying a spec would change.
+
+        Empty for a model without an applied spec, because its first spec is no change.
+        """
         return _changes(self._document(spec.name).read(), spec)
 
     def apply(
@@ -49,7 +55,8 @@ class AppliedSpecs:
         """Record that a spec takes effect, with its audit entry. Returns what changed.
 
         Raises:
-            ConflictError: Another process applied a spec of this model meanwhile. Nothing was written.
+            ConflictError: Another process applied a spec of this model meanwhile. Nothing was
+                written.
         """
         document = self._document(spec.name)
         stored = document.read()

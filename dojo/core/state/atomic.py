@@ -1,4 +1,7 @@
-"""Check, then write, in one step that Redis runs whole: the one script behind every compare-and-set of the platform."""
+"""Check, then write, in one step that Redis runs whole.
+
+It is the one script behind every compare-and-set of the platform.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,11 @@ from typing import cast
 from redis import Redis
 
 Command = tuple[str | bytes | float, ...]  # as redis-cli takes it: ("SET", key, content)
-Check = tuple[
-    Command, bytes
-]  # a read and the answer that it must give; b"" where nothing is stored
+Check = tuple[Command, bytes]  # a read and its expected answer, b"" where nothing is stored
 
-# ARGV: the number of checks; each check as expected answer and command; then the writes. A command is its length and its words.
-# Returns 0, or the number of the first check that failed; then nothing was written.
+# ARGV: the number of checks, each check as expected answer and command, then the writes.
+# A command is its length and its words.
+# Returns 0, or the number of the first check that failed. Then nothing was written.
 _CHECK_AND_WRITE = """
 local at = 0
 local function word()
@@ -35,13 +37,13 @@ return 0
 
 
 class ConflictError(RuntimeError):
-    """Another process changed a value since it was read: read it again and decide again."""
+    """Another process changed a value since it was read. Read it again and decide again."""
 
 
 def write_if(redis: Redis, checks: Sequence[Check], writes: Sequence[Command]) -> int | None:
     """Run all writes if every check holds.
 
-    The keys are not declared to Redis: the platform's Redis is one server, not a cluster.
+    The keys are not declared to Redis, because the platform's Redis is one server, not a cluster.
 
     Returns:
         None when everything was written, else the position of the first check that failed.

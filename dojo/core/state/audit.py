@@ -1,13 +1,16 @@
-"""The audit trail: who changed what, why, from what to what. Append-only and hash-chained, in Redis, never trimmed.
+"""The audit trail in Redis: who changed what, why, from what to what.
+
+It is append-only, hash-chained and never trimmed.
 
     dojo:audit         stream; message id `<sequence>-0`, one field with the entry as JSON
     dojo:audit:head    sequence and hash of the newest entry
-    dojo:audit:ids     hash: entry id -> sequence, so that repeating a change's record writes it once
+    dojo:audit:ids     hash: entry id -> sequence. It keeps a repeated record from a second entry
 
-Each entry carries the hash of the one before. A changed, missing or inserted entry breaks the chain where it stands, and a cut-off
-end disagrees with the head. Who rewrites everything behind a point and the head too is found only by an anchor outside Redis:
-every change of a champion writes its entry's hash below the home and into the registry (`dojo/core/registry/promotion.py`).
-`verify` compares with those.
+Each entry carries the hash of the one before. A changed, missing or inserted entry breaks the chain
+where it stands. A cut-off end disagrees with the head. Only an anchor outside Redis shows that
+everything behind a point was rewritten, the head too. Therefore every change of a champion writes
+its entry's hash below the home and into the registry (`dojo/core/registry/promotion.py`).
+`verify` compares with those hashes.
 """
 
 from __future__ import annotations
@@ -52,10 +55,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One change.
 
     Attributes:
-        sequence: from 1, without gaps. `previous`: the hash of the entry before. The trail gives both.
-        entry_id: chosen by the writer; a second append of the same id writes nothing.
-        who: a person or process. `what`: the change in words. `why`: the reason given.
-        before, after: the state on both sides, small JSON values; None where there was none.
+        sequence: Number from 1, without gaps. The trail gives it.
+        previous: Hash of the entry before. The trail gives it.
+        entry_id: Chosen by the writer. A second append of the same id writes nothing.
+        who: A person or process.
+        what: The change in words.
+        why: The reason given.
+        before: State before the change, a small JSON value, None where there was none.
+        after: State after the change, a small JSON value, None where there is none.
     """
 
     sequence: int = 0
@@ -86,11 +93,12 @@ class EntryAnchor(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` found: one line per fault; none means that every entry is as it was written.
+    """What `verify` found. No fault means that every entry is as it was written.
 
     Attributes:
-        anchors: Entries that the registry remembers.
-        recorded: Anchors that the platform wrote down itself.
+        anchors: Number of entries that the registry remembers.
+        recorded: Number of anchors that the platform wrote down itself.
+        faults: One line per fault.
     """
 
     entries: int
@@ -100,7 +108,10 @@ class Verification:
 
 
 class TrailEnd(msgspec.Struct, frozen=True):
-    """The newest entry's number and hash, and how many entries there are. Kept outside Redis, it shows a loss."""
+    """The newest entry's number and hash, and the number of entries.
+
+    Kept outside Redis, it shows a loss.
+    """
 
     sequence: int = 0
     hash: str = GENESIS
@@ -113,7 +124,10 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 class AuditTrail:
-    """Appends to and reads the trail. Raises redis.RedisError when it is out of reach: a change that cannot be recorded must wait."""
+    """Appends to and reads the trail.
+
+    Raises redis.RedisError when Redis is out of reach. A change that cannot be recorded must wait.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -148,10 +162,11 @@ class AuditTrail:
     def record(
         self, entry: Entry, checks: Sequence[Check] = (), writes: Sequence[Command] = ()
     ) -> Entry | None:
-        """Append an entry and write what it tells of, in one step; several processes may do so at once.
+        """Append an entry and write its change, in one step. Several processes may do so at once.
 
         Returns:
-            The entry as readers will have it. None when its id was recorded before: nothing was written.
+            The entry as readers will have it. None when its id was recorded before. Then nothing
+            was written.
 
         Raises:
             ConflictError: A check failed, nothing was written.
@@ -187,7 +202,10 @@ class AuditTrail:
             # The head moved: another process's entry comes first.
 
     def length(self) -> int:
-        """The number of the newest entry, 0 before the first: what was read of the trail stays true until it changes."""
+        """Return the number of the newest entry, 0 before the first.
+
+        While this number stays the same, an earlier reading of the trail is still true.
+        """
         return _decode_head(cast("bytes | None", self._redis.get(HEAD_KEY))).sequence
 
     def end(self) -> TrailEnd:
@@ -196,7 +214,10 @@ class AuditTrail:
         return TrailEnd(head.sequence, head.hash, cast("int", self._redis.xlen(STREAM_KEY)))
 
     def holds(self, end: TrailEnd) -> bool:
-        """Whether everything up to an earlier end is still there: as many entries, and the last of them as it was."""
+        """Whether everything up to an earlier end is still there.
+
+        The number of entries has not shrunk, and the entry at that end is unchanged.
+        """
         now = self.end()
         if now.sequence < end.sequence or now.entries < end.entries:
             return False
@@ -210,7 +231,10 @@ class AuditTrail:
         )
 
     def go_on_after(self, end: TrailEnd) -> None:
-        """Give the next entry the number after a lost end, so that no number and no anchor stands for two entries."""
+        """Give the next entry the number after a lost end.
+
+        Otherwise one number, and its anchor, could stand for two entries.
+        """
         while True:
             stored = cast("bytes | None", self._redis.get(HEAD_KEY))
             if _decode_head(stored).sequence >= end.sequence:
@@ -230,7 +254,7 @@ class AuditTrail:
         return self.get(int(sequence)) if sequence else None
 
     def newest_champion(self, model: str, since: int = 0) -> Entry | None:
-        """The trail's last word on who is a model's champion, of the entries numbered above `since`."""
+        """Return the newest entry that names a model's champion, numbered above `since`."""
         for entry in self.entries(newest_first=True):
             if entry.sequence <= since:
                 return None
@@ -244,7 +268,7 @@ class AuditTrail:
         return _decode(rows[0][1].get(FIELD, b"")) if rows else None
 
     def entries(self, newest_first: bool = False) -> Iterator[Entry]:
-        """Every readable entry, page by page; unreadable ones are `verify`'s to report."""
+        """Every readable entry, page by page. `verify` reports the unreadable ones."""
         read = self._redis.xrevrange if newest_first else self._redis.xrange
         edge = "+" if newest_first else "-"
         while True:
@@ -263,11 +287,12 @@ class AuditTrail:
     def verify(
         self, anchors: Mapping[int, str] | None = None, recorded: Sequence[EntryAnchor] = ()
     ) -> Verification:
-        """Check the whole chain; others may append meanwhile.
+        """Check the whole chain. Other processes may append meanwhile.
 
         Args:
-            anchors: sequence -> hash, as the registry remembers them. Who reaches MLflow can change them.
-            recorded: as the platform wrote them down itself. They decide.
+            anchors: Sequence -> hash, as the registry remembers them. A user of MLflow can change
+                them.
+            recorded: Anchors that the platform wrote down itself. They decide.
         """
         anchors = anchors or {}
         wanted = {*anchors, *(anchor.sequence for anchor in recorded)}
@@ -277,7 +302,7 @@ class AuditTrail:
         while True:
             with self._redis.pipeline(
                 transaction=True
-            ) as pipe:  # the end of the trail, its head and its ids: of one moment
+            ) as pipe:  # one transaction, so that the trail's end, head and ids agree
                 pipe.xrange(STREAM_KEY, min=edge, count=PAGE)
                 pipe.get(HEAD_KEY)
                 pipe.hlen(IDS_KEY)
@@ -321,7 +346,7 @@ class AuditTrail:
 
 
 def _follow(last: _Head, message_id: str, content: bytes) -> tuple[_Head, str]:
-    """The chain's end after one more message, and what is wrong with that message ("" when nothing is)."""
+    """Return the chain's end after one more message, and that message's fault ("" for none)."""
     expected = last.sequence + 1
     entry = _decode(content)
     if entry is None:

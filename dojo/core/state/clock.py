@@ -1,14 +1,17 @@
 """World time: the only source of "now" for business logic.
 
-Designs speak of hours and days (canary for 4 h, labels after 7 days). Specs keep those real durations and the
-world runs faster than the wall: `speed` world seconds pass per wall second. Every process derives the same "now"
-from one stored anchor, so they agree with each other and a restart continues where the world is, not where the
-process was.
+Designs speak of hours and days (canary for 4 h, labels after 7 days). Specs keep those real
+durations, and the world runs faster than the wall: `speed` world seconds pass per wall second.
+Every process derives the same "now" from one stored anchor, so all processes agree. After a
+restart, a process continues where the world is, not where the process was.
 
-    world_now = world_anchor + min(wall time since the anchor, runs_on) * speed        speed 0 is a paused world
+    world_now = world_anchor + min(wall time since the anchor, runs_on) * speed
 
-The simulator renews the anchor while it lives. World time stops `runs_on` after it stops, and a machine that slept for a night
-does not throw the world forward. No process sees world time go back, whatever happens to the machine's clock.
+Speed 0 is a paused world.
+
+The simulator renews the anchor while it lives. World time stops `runs_on` after the simulator
+stops. So a machine that slept for a night does not throw the world forward. No process sees world
+time go back, even when the machine's clock changes.
 """
 
 from __future__ import annotations
@@ -32,12 +35,15 @@ CLOCK_KEY = "dojo:clock"
 
 
 def wall_now() -> datetime:
-    """The machine's time, UTC. For latencies, timeouts, log lines and event metadata; never for business logic."""
+    """The machine's time, UTC.
+
+    For latencies, timeouts, log lines and event metadata. Never for business logic.
+    """
     return datetime.now(UTC)
 
 
 class ClockNotSetError(RuntimeError):
-    """The world has no time yet: nobody has built its history."""
+    """The world has no time yet. Its history has to be built first."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -49,10 +55,13 @@ class Anchor(msgspec.Struct, frozen=True):
     """One straight piece of world time.
 
     Attributes:
-        world, wall: the same instant on both clocks, UTC.
-        speed: world seconds per wall second, >= 0; 0 is paused.
-        runs_on: How long world time runs on unless the anchor is renewed, wall seconds; None is for ever.
-        origin: Names the last `set`. Renewals and changes of speed keep it; within it world time never goes back.
+        world: World time of the anchor, UTC.
+        wall: Wall time of the same instant, UTC.
+        speed: World seconds per wall second, >= 0, where 0 is paused.
+        runs_on: How long world time runs on unless the anchor is renewed, wall seconds. None is
+            for ever.
+        origin: Names the last `set`. Renewals and changes of speed keep it. World time never goes
+            back while it stays the same.
     """
 
     world: datetime
@@ -76,7 +85,7 @@ class Anchor(msgspec.Struct, frozen=True):
 
 
 class WorldClock(Protocol):
-    """Tells the world's time (UTC) and how fast it runs (world seconds per wall second)."""
+    """Tells the world's time (UTC) and its speed (world seconds per wall second)."""
 
     def now(self) -> datetime: ...
 
@@ -126,7 +135,7 @@ class Reckoning:
         return None if self._sight is None else self._sight.anchor
 
     def see(self, anchor: Anchor) -> None:
-        """Go on from the stored anchor. One that is known changes nothing."""
+        """Go on from the stored anchor. A known anchor changes nothing."""
         before, looked = self.anchor, self._looked
         self._looked = self._monotonic()
         if anchor == before:
@@ -174,11 +183,12 @@ class Reckoning:
 class RedisWorldClock:
     """The running stack's clock: an anchor in Redis, cached for `refresh` of wall time.
 
-    A reader that loses Redis keeps the last anchor it saw: world time goes on through a short outage, for `runs_on`. Give it a
-    client with short timeouts; a hanging Redis is then one late answer per `refresh`.
+    A reader that loses Redis keeps the last anchor it saw. So world time goes on through a short
+    outage, for `runs_on`. Give it a client with short timeouts: then a hanging Redis costs one late
+    answer per `refresh`.
 
     Raises:
-        ClockNotSetError: from `now` and `speed`, when no anchor was ever seen.
+        ClockNotSetError: Raised by `now` and `speed` when no anchor was ever seen.
     """
 
     def __init__(
@@ -200,7 +210,7 @@ class RedisWorldClock:
         return self.anchor().speed
 
     def is_set(self) -> bool:
-        """Whether the world has a time; asks Redis, so that a purge is seen."""
+        """Whether the world has a time. Asks Redis, so that a purge is seen."""
         return bool(self._redis.exists(CLOCK_KEY))
 
     def anchor(self) -> Anchor:
@@ -218,7 +228,9 @@ class RedisWorldClock:
         return self._reckoning.anchor
 
     def standstill(self) -> timedelta:
-        """For how long the anchor should have been renewed, wall time; zero while world time runs, or is paused.
+        """For how long the anchor's renewal is overdue, wall time.
+
+        Zero while world time runs, or is paused.
 
         Raises:
             ClockNotSetError: The world has no time yet.
@@ -232,7 +244,8 @@ class RedisWorldClock:
         """Put the world at `world` (timezone-aware) and let it run at `speed` from this moment on.
 
         Args:
-            runs_on: How long it runs without a renewal, wall time; None is for ever, for a world without a simulator.
+            runs_on: How long it runs without a renewal, wall time. None is for ever, for a world
+                without a simulator.
         """
         if world.tzinfo is None:
             raise ValueError(f"world time must be timezone-aware, got {world.isoformat()}")
@@ -253,15 +266,16 @@ class RedisWorldClock:
                 )
 
     def renew(self, runs_on: timedelta, at_least: datetime) -> timedelta:
-        """Let the world's time run on for `runs_on` from this moment. The simulator's: it lives the world.
+        """Let the world's time run on for `runs_on` from this moment. Only the simulator does so.
 
         An anchor that Redis has lost is written again.
 
         Args:
-            at_least: What was lived already: world time does not go back behind it.
+            at_least: Latest world time that was lived. World time does not go back behind it.
 
         Returns:
-            The wall time since the last anchor that the world did not live. Negative: the machine's clock was set back by so much.
+            The wall time since the last anchor that the world did not live. A negative value
+            tells by how much the machine's clock was set back.
 
         Raises:
             ClockNotSetError: No anchor was ever seen.
@@ -278,7 +292,7 @@ class RedisWorldClock:
                 return unlived
 
     def _read(self) -> bytes | None:
-        """The stored anchor, which is now the one that counts."""
+        """Read the stored anchor. From now on it counts."""
         stored = cast("bytes | None", self._redis.get(CLOCK_KEY))
         if stored is not None:
             self._reckoning.see(msgspec.json.decode(stored, type=Anchor))

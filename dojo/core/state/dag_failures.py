@@ -1,5 +1,7 @@
-"""How many runs of each Airflow DAG failed for good in this world. Counted where people are told of them (pipelines/dags/wiring.py),
-exported by the trainer: what runs in Airflow ends, and has no /metrics of its own.
+"""How many runs of each Airflow DAG failed for good in this world.
+
+A failure is counted where its notice is sent (pipelines/dags/wiring.py). The trainer exports the
+counts, because a run in Airflow ends and has no /metrics of its own.
 
     dojo:dags:failed    hash: DAG -> count
 """

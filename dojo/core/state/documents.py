@@ -1,7 +1,8 @@
 """Documents: typed JSON values in Redis that several processes change, each under one key.
 
-A writer reads a document with its revision, decides, and replaces it. When another process was faster, the writer gets a
-`ConflictError`, and nothing was written. Value, audit entry and whatever else belongs to the change are one atomic write.
+A writer reads a document with its revision, decides, and replaces it. When another process was
+faster, the writer gets a `ConflictError`, and nothing was written. Value, audit entry and
+everything else that belongs to the change are one atomic write.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from dojo.core.state.audit import AuditTrail, Entry
 
 T = TypeVar("T")
 
-# The stored bytes: who changes a document changes its revision, with this module or with redis-cli. b"" is no document.
+# The stored bytes. Any change of a document, also with redis-cli, changes its revision.
+# b"" is no document.
 Revision = NewType("Revision", bytes)
 
-# Every family of document keys, with what it holds and who writes it.
+# Every family of document keys, with its content and its writers.
 FAMILIES = {
     "dojo:clock": (
         "Anchor: world time and its speed. The simulator renews it, `dojo world` changes it."
@@ -60,7 +62,7 @@ def document_key(family: str, **names: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stored(Generic[T]):
-    """A document as it was read. `value`: None while there is none."""
+    """A document as it was read. `value` is None while there is none."""
 
     value: T | None
     revision: Revision
@@ -72,7 +74,7 @@ class Document(Generic[T]):
     Args:
         family: One of FAMILIES.
         kind: The type of the value.
-        names: What the family's braces stand for.
+        names: Values for the family's braces.
     """
 
     def __init__(self, redis: Redis, family: str, kind: type[T], **names: str) -> None:
@@ -81,22 +83,25 @@ class Document(Generic[T]):
         self._kind = kind
 
     def read(self) -> Stored[T]:
-        """Raises msgspec.MsgspecError: something else is stored."""
+        """Raises msgspec.MsgspecError when something else is stored."""
         content = cast("bytes | None", self._redis.get(self.key))
         if content is None:
             return Stored(None, Revision(b""))
         return Stored(msgspec.json.decode(content, type=self._kind), Revision(content))
 
     def get(self) -> T | None:
-        """The value alone, to look at."""
+        """The value alone, for a caller that only reads."""
         return self.read().value
 
     def put(self, value: T) -> None:
-        """Write without a look at what is stored: the document has one writer, or the last one is right."""
+        """Write without a look at what is stored.
+
+        For a document with one writer, or where the latest value is right.
+        """
         self._redis.set(self.key, msgspec.json.encode(value))
 
     def put_again(self, value: T) -> bool:
-        """The same for a document that is there already. False when it is not: nothing was written."""
+        """Write only when the document exists. False when it does not, and nothing was written."""
         return bool(self._redis.set(self.key, msgspec.json.encode(value), xx=True))
 
     def replace(
@@ -115,13 +120,16 @@ class Document(Generic[T]):
             writes: What else changes with it.
 
         Raises:
-            ConflictError: The document was changed meanwhile, a check failed, or the entry was recorded before.
-                Nothing was written.
+            ConflictError: The document was changed meanwhile, a check failed, or the entry was
+                recorded before. Nothing was written.
         """
         self._change(expected, ("SET", self.key, msgspec.json.encode(value)), audit, checks, writes)
 
     def remove(self, expected: Revision, audit: Entry) -> None:
-        """Delete the revision that was read, and record it. Raises ConflictError: nothing was written."""
+        """Delete the revision that was read, and record it.
+
+        Raises ConflictError when nothing was written.
+        """
         self._change(expected, ("DEL", self.key), audit, (), ())
 
     def _change(

@@ -1,4 +1,7 @@
-"""Where the newest drift report of a version is: written by the responder, read by `dojo drift show`."""
+"""The address of a version's newest drift report.
+
+The responder writes it and `dojo drift show` reads it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,13 @@ from dojo.core.state.documents import Document
 
 
 class DriftReportLink(msgspec.Struct, frozen=True, kw_only=True):
-    """A page that compares the predictions of start <= world time < end with the version's reference. `verdict`: the event that asked for it."""
+    """A page that compares one window's predictions with the version's reference.
+
+    Attributes:
+        start: World time at which the window begins, inclusive.
+        end: World time at which the window ends, exclusive.
+        verdict: The event that asked for the page.
+    """
 
     model: str
     version: str

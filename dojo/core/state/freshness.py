@@ -1,8 +1,11 @@
-"""The record of how fresh each feature view is (D18): up to which world time its online values are complete, and its SLA.
+"""The record of how fresh each feature view is (D18).
+
+It holds the world time up to which the view's online values are complete, and its SLA.
 
     dojo:features:freshness    hash: view name -> {"as_of": world time, "sla_seconds": number}
 
-Whoever writes a view's values records it (feature_repo/freshness.py); the gateway, `dojo status`, the catalogue and the demo read it.
+Every writer of a view's values records it (feature_repo/freshness.py). The gateway, `dojo status`,
+the catalogue and the demo read it.
 """
 
 from __future__ import annotations
@@ -21,13 +24,18 @@ State = Literal["ok", "stale", "insufficient_data"]
 
 
 class ViewFreshness(msgspec.Struct, frozen=True):
-    """`as_of`: the world time up to which the view's values are complete. `sla_seconds`: the age beyond which it is stale."""
+    """How complete a view's online values are.
+
+    Attributes:
+        as_of: World time up to which the values are complete.
+        sla_seconds: Age beyond which the view is stale, world seconds.
+    """
 
     as_of: datetime
     sla_seconds: float
 
     def age(self, now: datetime) -> timedelta:
-        """World time; never negative: a world that was set back makes nothing fresher than fresh."""
+        """World time. Never negative, also when the world was set back."""
         return max(now - self.as_of, timedelta(0))
 
     def state(self, now: datetime) -> State:
@@ -35,7 +43,10 @@ class ViewFreshness(msgspec.Struct, frozen=True):
 
 
 def record_freshness(redis: Redis, view: str, as_of: datetime, sla: timedelta) -> None:
-    """Note that a view is complete up to `as_of` (timezone-aware world time), unless a later time is noted already."""
+    """Note that a view is complete up to `as_of`, unless a later time is noted already.
+
+    `as_of` is a timezone-aware world time.
+    """
     content = msgspec.json.encode(ViewFreshness(as_of.astimezone(UTC), sla.total_seconds()))
     while True:
         noted = cast("bytes | None", redis.hget(FRESHNESS_KEY, view))
@@ -47,7 +58,7 @@ def record_freshness(redis: Redis, view: str, as_of: datetime, sla: timedelta) -
 
 
 def read_freshness(redis: Redis) -> dict[str, ViewFreshness]:
-    """What was recorded, by view; a view that is missing was never written (insufficient_data)."""
+    """What was recorded, by view. A missing view was never written (insufficient_data)."""
     rows = cast("dict[bytes, bytes]", redis.hgetall(FRESHNESS_KEY))
     return {
         view.decode(): msgspec.json.decode(value, type=ViewFreshness)

@@ -1,9 +1,9 @@
-"""What people are told: one stream of messages in Redis, with who is meant and how urgent it is.
+"""Messages to people: one stream in Redis, with the receiver and the urgency of each message.
 
     dojo:inbox        stream, newest KEPT messages; field `message` as JSON
     dojo:inbox:ids    sorted set of the newest KEPT_IDS message ids, by the time they were delivered
 
-The same occasion is told once, whoever repeats it.
+The same occasion is told once, even when several processes repeat it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Urgency = Literal["info", "warning", "page"]
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """What there is to say.
+    """What a process has to say.
 
     Attributes:
         message_id: Names the occasion for good.
-        urgency: Read it some time, today, or now.
-        title: One line. The end of what was told before begins with RESOLVED, and asks for nothing.
+        urgency: `info` can wait, `warning` is for today, `page` is for now.
+        title: One line. The end of an earlier trouble begins with RESOLVED, and asks for nothing.
         text: What happened, what was found, what to do next.
     """
 
@@ -49,8 +49,9 @@ class Message(Notice, frozen=True, kw_only=True):
 
     Attributes:
         to: The team (a spec's owner).
-        model: What it is about: a model, or another part of the platform.
-        source: Which part of the platform speaks, and by which channel if it has several: `alertmanager/pager`.
+        model: The model, or another part of the platform, that the message is about.
+        source: The part of the platform that speaks. It names the channel when there are several,
+            as in `alertmanager/pager`.
     """
 
     to: str
@@ -61,17 +62,20 @@ class Message(Notice, frozen=True, kw_only=True):
 
 
 def is_resolved(notice: Notice) -> bool:
-    """Whether it tells of the end of a trouble."""
+    """Whether a notice tells of the end of a trouble."""
     return notice.title.startswith(RESOLVED)
 
 
 def is_from(message: Message, source: str) -> bool:
-    """Whether `source` is its source, or the part of the platform that its source is a channel of."""
+    """Whether `source` sent a message, directly or through one of its channels."""
     return message.source == source or message.source.startswith(f"{source}/")
 
 
 class Notifier:
-    """Tells people, on behalf of one part of the platform. Raises redis.RedisError when the inbox is out of reach: repeat it."""
+    """Tells people, on behalf of one part of the platform.
+
+    Raises redis.RedisError when the inbox is out of reach. The caller repeats it.
+    """
 
     def __init__(self, redis: Redis, source: str) -> None:
         self._redis, self._source = redis, source

@@ -1,4 +1,7 @@
-"""What the monitor found changed in the registry past the platform, per model: `dojo:registry:faults:<model>`."""
+"""What the monitor found changed in the registry past the platform.
+
+One document per model, `dojo:registry:faults:<model>`.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,9 @@ class RegistryFault(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that was changed in MLflow past the platform.
 
     Attributes:
-        kind: What is gone or changed. `version` is the champion or the one that serves, `arm` another one of the route. `record` is a
-            run that is deleted for good, `run` one that can be restored.
+        kind: What is gone or changed. `version` is the champion or the primary version of the
+            route, `arm` another version of the route. `record` is a run that is deleted for good,
+            `run` a run that can be restored.
         what: The fault in words.
         next_step: A command that mends it, as it is typed.
     """

@@ -1,6 +1,6 @@
 """The kill switch and the dry run, in Redis. Both are audited, with who and why.
 
-One document, `dojo:responder:control`; it changes in one write with its audit entry.
+One document, `dojo:responder:control`. It changes in one write with its audit entry.
 """
 
 from __future__ import annotations
@@ -30,7 +30,12 @@ class Switched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """`paused`: by model, or `*` for all. `dry_run`: None while it acts."""
+    """The state of both switches.
+
+    Attributes:
+        paused: Pauses by model, or by `*` for all.
+        dry_run: None while the responder acts.
+    """
 
     paused: dict[str, Switched] = {}
     dry_run: Switched | None = None
@@ -50,7 +55,8 @@ def switch_pause(
     """Pause or resume actions. Returns False when that was so already.
 
     Args:
-        model: a model's name, or EVERY_MODEL. Resuming every model also resumes those that were paused one by one.
+            model: A model's name, or EVERY_MODEL. Resuming every model also resumes models that
+                were paused one by one.
 
     Raises:
         redis.RedisError

@@ -6,7 +6,8 @@ One document per model, `dojo:rollout:<model>`: the latest rollout, of which at 
     awaiting_approval -> shadow -> canary -> promoting -> watch -> done
             \\-------------\\---------\\-----------\\---------\\-> rolling_back -> rolled_back
 
-The controller moves it; everybody else starts one, reads it, or leaves a `RolloutRequest` on it. All writes compare the revision.
+The controller moves it. Everything else starts one, reads it, or leaves a `RolloutRequest` on it.
+All writes compare the revision.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Action = Literal["pause", "resume", "promote", "abort", "approve"]
 
 
 class RolloutActiveError(RuntimeError):
-    """The model already has an active rollout; the message names it and how to end it."""
+    """The model already has an active rollout. The message names it and how to end it."""
 
 
 class NoRolloutError(LookupError):
@@ -34,11 +35,11 @@ class NoRolloutError(LookupError):
 
 
 class RequestPendingError(RuntimeError):
-    """A request waits for the controller; the message names it."""
+    """A request waits for the controller. The message names it."""
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of the journey. `looks`: the last look that decided it."""
+    """One step of the journey. `looks` holds the last look at each check, which decided it."""
 
     before: Stage | None
     after: Stage
@@ -61,12 +62,14 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """One challenger's journey.
 
     Attributes:
-        id: `<model>-<version>-<world time>-<its first revision>`; salt of its routes, key of its audit entries.
-        champion: the version it is compared with, and rolled back to. `baseline`: what the gate measured of it, by metric.
-        revision: counts writes, from 1.
-        stage_since: world time at which traffic first followed the stage's route; None until it does.
-        looks: the latest look at every check of the stage.
-        request: not yet taken by the controller.
+        id: `<model>-<version>-<world time>-<its first revision>`. It is the salt of the rollout's
+            routes and the key of its audit entries.
+        champion: The version that the challenger is compared with. A rollback returns to it.
+        baseline: What the gate measured of the champion, by metric.
+        revision: Counts writes, from 1.
+        stage_since: World time at which traffic first followed the stage's route. None until then.
+        looks: The latest look at every check of the stage.
+        request: A person's request that the controller has not taken yet.
     """
 
     id: str
@@ -115,14 +118,14 @@ class Rollouts:
         baseline: dict[str, float],
         again: bool = False,
     ) -> Rollout:
-        """Begin a challenger's rollout. Starting the latest one again returns it as it is, ended or not.
+        """Begin a challenger's rollout. A repeated start returns the latest one, active or ended.
 
         Args:
-            again: give a version whose rollout has ended another one.
+            again: Give a version whose rollout has ended another one.
 
         Raises:
-            RolloutActiveError: another version's is active.
-            NoRolloutError: the version is the champion.
+            RolloutActiveError: Another version's rollout is active.
+            NoRolloutError: The version is the champion.
         """
         current = self.get(spec.name)
         if current is not None and current.version == version and (current.active or not again):
@@ -139,7 +142,8 @@ class Rollouts:
         first = Stage.AWAITING_APPROVAL if spec.rollout.approval == "required" else Stage.SHADOW
         revision = current.revision + 1 if current else 1
         rollout = Rollout(
-            id=f"{spec.name}-{version}-{now:%Y%m%dT%H%M%S}-{revision}",  # the world may stand still between two
+            # The revision keeps ids apart: the world may stand still between two starts.
+            id=f"{spec.name}-{version}-{now:%Y%m%dT%H%M%S}-{revision}",
             model=spec.name,
             version=version,
             champion=champion,
@@ -155,13 +159,15 @@ class Rollouts:
         return rollout
 
     def request(self, model: str, request: RolloutRequest) -> Rollout:
-        """Leave a request for the controller. Only `abort` replaces an earlier one that it has not taken; the same
-        one again changes nothing, and is whose it was first.
+        """Leave a request for the controller.
+
+        Only `abort` replaces a request that the controller has not taken yet. Repeating a request
+        has no effect, and the first requester stays on record.
 
         Raises:
-            NoRolloutError: nothing is being rolled out.
-            RequestPendingError: somebody's request waits to be taken.
-            ConflictError: repeat it.
+            NoRolloutError: No rollout is active.
+            RequestPendingError: Another request waits for the controller.
+            ConflictError: Another process was faster. Repeat the request.
         """
         current = self.get(model)
         if current is None or not current.active:
@@ -181,10 +187,12 @@ class Rollouts:
         return self.save(msgspec.structs.replace(current, request=request))
 
     def save(self, rollout: Rollout, evidence: bytes = b"") -> Rollout:
-        """Write a changed rollout (as it was read, with its revision) and its evidence; returns it as written.
+        """Write a changed rollout and its evidence. Returns the rollout as written.
+
+        The caller passes the rollout with the revision that it read.
 
         Raises:
-            ConflictError: another process wrote since it was read.
+            ConflictError: Another process wrote since it was read.
         """
         written = msgspec.structs.replace(rollout, revision=rollout.revision + 1)
         self._write(written, evidence)

@@ -1,7 +1,10 @@
-"""Routes: which versions answer a model's traffic, and who gets which. One document per model, `dojo:route:<model>`.
+"""Routes: which versions answer a model's traffic, and which entities each version gets.
 
-A model without a route is served by the registry's champion (generation 0). Traffic follows routes, roles follow the registry's
-aliases; `dojo/core/registry/promotion.py` changes both together, so that taking traffic away from a version never waits for MLflow.
+One document per model, `dojo:route:<model>`.
+
+The registry's champion serves a model without a route (generation 0). Traffic follows routes, roles
+follow the registry's aliases. `dojo/core/registry/promotion.py` changes both together, so that
+taking traffic away from a version never waits for MLflow.
 """
 
 from __future__ import annotations
@@ -23,18 +26,22 @@ ROUTE = "dojo:route:{model}"
 Strategy = Literal["champion", "shadow", "canary", "blue_green", "ab"]
 Mode = Literal["live", "shadow"]
 
-# Names of arms. The first arm of a route is the one that stands in when another fails.
+# Names of arms. The first arm of a route stands in when another fails.
 CHAMPION_ARM = "champion"
 CHALLENGER_ARM = "challenger"
 STANDBY_ARM = "standby"
 
 
 class InvalidRouteError(ValueError):
-    """A route that cannot serve; the message says what was found and what would be right."""
+    """A route that cannot serve. The message says what was found and what would be right."""
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """One version in a route. `weight`: its share of the live traffic, a fraction; 0 for shadows and for a warm standby."""
+    """One version in a route.
+
+    Attributes:
+        weight: Share of the live traffic, a fraction. 0 for shadows and for a warm standby.
+    """
 
     name: str
     version: str
@@ -46,10 +53,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """The arms of one model.
 
     Attributes:
-        generation: counts changes, from 1.
-        salt: decides which entities get which arm. The same salt keeps everybody where they are; a new experiment takes a new one,
-            so that it does not inherit the last one's groups.
-        changed_at: world time. `who`, `why`: for people and the audit trail.
+        generation: Counts changes, from 1.
+        salt: Decides which entities get which arm. The same salt keeps every entity in its arm. A
+            new experiment takes a new salt, so that it does not inherit the last one's groups.
+        changed_at: World time of the change.
+        who: Author of the change, for people and the audit trail.
+        why: Reason of the change, for people and the audit trail.
     """
 
     model: str
@@ -85,7 +94,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
             )
         if (
             len(self.arms) - len(live) > 1
-        ):  # a shadow's event is named after the prediction that it mirrors
+        ):  # a shadow's event is named after its prediction, so two shadows would share a name
             raise InvalidRouteError(
                 f"{self.model}: at most one arm may be a shadow, got {self.arms}"
             )
@@ -100,7 +109,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def position(salt: str, key: str) -> float:
-    """Where an entity stands on [0, 1): uniform over keys, the same for ever, independent between salts."""
+    """Where an entity stands on [0, 1).
+
+    Uniform over keys, the same for ever, independent between salts.
+    """
     secret = salt.encode()
     if len(secret) > blake2b.MAX_KEY_SIZE:
         secret = blake2b(secret).digest()
@@ -110,7 +122,8 @@ def position(salt: str, key: str) -> float:
 def pick(arms: Sequence[Arm], at: float) -> Arm:
     """The live arm whose part of [0, 1) holds `at`.
 
-    Parts are laid out from the last arm to the first, so that a challenger keeps its entities while its weight grows.
+    Parts are laid out from the last arm to the first. So a challenger keeps its entities while its
+    weight grows.
     """
     edge = 0.0
     for arm in reversed(arms):
@@ -122,10 +135,10 @@ def pick(arms: Sequence[Arm], at: float) -> Arm:
 
 
 def disagreement(route: Route | None, champion: str | None) -> str:
-    """What a route says against the registry's champion, in words; "" where there is nothing to say.
+    """How a route differs from the registry's champion, in words, or "".
 
     Args:
-        champion: "" for none; None while it is unknown.
+        champion: Version of the registry's champion, "" for none, None while it is unknown.
     """
     if route is None or champion is None or route.primary.version == champion:
         return ""
@@ -140,7 +153,7 @@ def route_key(model: str) -> str:
 
 
 def decode_route(content: bytes) -> Route:
-    """Raises msgspec.MsgspecError, InvalidRouteError: not a route."""
+    """Raises msgspec.MsgspecError or InvalidRouteError when it is not a route."""
     return msgspec.json.decode(content, type=Route)
 
 
@@ -159,7 +172,7 @@ class RouteTable:
         return self._document(model).read()
 
     def replace(self, expected: Stored[Route], route: Route, audit: Entry | None = None) -> None:
-        """Make `route` the current one. For changes that are to be recorded see `RoleChanges.route`.
+        """Make `route` the current one. To record the change too, see `RoleChanges.route`.
 
         Raises:
             ConflictError: The generation does not follow, or another process was faster.
@@ -173,7 +186,10 @@ class RouteTable:
         self._document(route.model).replace(expected.revision, route, audit)
 
     def remove(self, model: str, expected: Stored[Route], audit: Entry) -> None:
-        """Remove the route, and record it in the same write. Raises ConflictError: another process was faster."""
+        """Remove the route, and record it in the same write.
+
+        Raises ConflictError when another process was faster.
+        """
         self._document(model).remove(expected.revision, audit)
 
     def _document(self, model: str) -> Document[Route]:

@@ -1,7 +1,8 @@
-"""The measured training-serving skew (D20): served feature values against what an offline point-in-time join gives for the same requests.
+"""The measured training-serving skew (D20).
 
-The materializer measures it once a world day, when the day's features are offline (pipelines/features/skew.py); the monitor judges it by
-spec.drift.skew.levels.
+It compares served feature values with an offline point-in-time join for the same requests. The
+materializer measures it once a world day, when the day's features are offline
+(pipelines/features/skew.py). The monitor judges it by spec.drift.skew.levels.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dojo.core.state.documents import Document
 
 
 class SkewExample(msgspec.Struct, frozen=True, kw_only=True):
-    """One served value that differs. `world_time`: of the request."""
+    """One served value that differs. `world_time` is the request's."""
 
     feature: str
     request_id: str
@@ -28,15 +29,22 @@ class SkewMeasurement(msgspec.Struct, frozen=True, kw_only=True):
     """One world day of one model.
 
     Attributes:
-        day: its first moment (UTC). as_of: world time of the measurement.
-        sampled: requests that were compared; 0 when there were none to compare, which is no proof of anything.
-        rows: of these, requests with at least one feature that differs. share: rows / sampled, None without any.
-        differing: feature -> requests in which it differs, the most frequent first.
-        late: view -> requests that got an entity's row from before its newest: compared with the row that they got. How old rows are is
-            feature_freshness' to judge, what is in them is skew. stale: those of them that the view's SLA does not allow for.
-        excused: why requests of the day could not be in the sample -> how many: their answer says itself that it knew less (one of its
-            reasons in `degraded`), or the lake has no event of their id (`not_recorded`).
-        examples: the worst differing value of each differing feature, at most 10, relative to the offline value.
+        day: First moment of the day (UTC).
+        as_of: World time of the measurement.
+        sampled: Requests that were compared. 0 when there were none to compare, which proves
+            nothing.
+        rows: Sampled requests with at least one feature that differs.
+        share: rows / sampled, None without any sampled request.
+        differing: Feature -> requests in which it differs, the most frequent first.
+        late: View -> requests that got an older row of their entity than the newest. They are
+            compared with the row that they got. The check feature_freshness judges row age, this
+            one compares row contents only.
+        stale: View -> late requests with a row older than the view's SLA.
+        excused: Reason -> requests of the day that could not be in the sample. Either the answer
+            says that it knew less (a reason in `degraded`), or the lake has no such event
+            (`not_recorded`).
+        examples: The worst differing value of each differing feature, at most 10, relative to the
+            offline value.
     """
 
     model: str
@@ -53,5 +61,5 @@ class SkewMeasurement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def latest_skew(redis: Redis, model: str) -> Document[SkewMeasurement]:
-    """The model's latest measurement; none before the first."""
+    """The model's latest measurement, none before the first."""
     return Document(redis, "dojo:skew:{model}", SkewMeasurement, model=model)

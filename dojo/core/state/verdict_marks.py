@@ -1,7 +1,9 @@
 """What people said about the monitor's verdicts.
 
-dojo:monitor:troubles:<model>    list, newest first: verdicts of warning and worse; the monitor writes it
-dojo:monitor:marks:<model>       hash: verdict's id -> Mark
+    dojo:monitor:troubles:<model>    list, newest first: verdicts of warning and worse
+    dojo:monitor:marks:<model>       hash: verdict's id -> Mark
+
+The monitor writes the list.
 """
 
 from __future__ import annotations

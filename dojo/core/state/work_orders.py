@@ -1,15 +1,20 @@
-"""Work orders: what services ask of the pipelines, which they never import. The trainer process executes them, beside its schedule.
+"""Work orders: what services ask of the pipelines, which they never import.
+
+The trainer process executes them, beside its schedule.
 
     dojo:work:order:<id>    document: one order with its state and answer (`Work`)
-    dojo:work:open          hash: `<model>:<kind>` -> id of the order that is pending or running; at most one of each
-    dojo:work:ended         list: ids of the latest KEPT orders that ended, newest first; older ones are forgotten
+    dojo:work:open          hash: `<model>:<kind>` -> id of the order that is pending or running
+    dojo:work:ended         list: ids of the latest KEPT orders that ended, newest first
 
     pending -> running -> done | failed | refused
        \\--------------------------------/
 
-Placing the same id twice places it once, and an order that ended stays as it ended. Both sides may be killed anywhere: an
-order and the two indexes change in one write, so an order is open or ended, never both and never neither. What is running
-when its executor dies is found running by the next one, which goes on with the `notes` that the first one left.
+At most one order of each kind is open per model. Ended orders beyond KEPT are forgotten.
+
+Placing the same id twice places it once, and an order that ended stays as it ended. Both sides may
+be killed anywhere. An order and the two indexes change in one write, so an order is either open or
+ended. When an executor dies, the next one finds its order running. It goes on with the `notes` of
+the first one.
 """
 
 from __future__ import annotations
@@ -34,7 +39,7 @@ Ended = Literal["done", "failed", "refused"]
 NO_DEADLINE = timedelta.max
 
 KEPT = 500  # ended orders; about a kilobyte each, and more than a year of one model's trouble
-LARGEST_ANSWER = 65_536  # bytes; figures and links, never data
+LARGEST_ANSWER = 65_536  # bytes: figures and links, never data
 
 # It names an Airflow run, a directory and a Redis key.
 ORDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,159}")
@@ -44,7 +49,7 @@ _FAMILY = "dojo:work:order:{id}"
 
 
 class OrderOpenError(RuntimeError):
-    """Another order of the same kind for the model is pending or running. `order_id` is its."""
+    """Another order of the same kind for the model is pending or running, named by `order_id`."""
 
     def __init__(self, order: WorkOrder, order_id: str) -> None:
         self.order_id = order_id
@@ -55,21 +60,26 @@ class OrderOpenError(RuntimeError):
 
 
 class UnknownOrderError(LookupError):
-    """No order of this id was placed, or it ended so long ago that it is forgotten."""
+    """No order of this id was placed, or it ended long ago and is forgotten."""
 
 
 class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked.
 
     Attributes:
-        id: names it for good: letters, digits, `.`, `_`, `-`. Derived from the occasion, so that asking again is recognised.
-        kind: `retrain` the model as its schedule would; `evaluate` its champion on the freshest labelled payments; `drift_report`: a page
-            that compares a window with the version's reference.
-        who, why: for the audit trail. world_time: when it was asked.
-        parameters: drift_report: version, start, end (ISO instants). The others take none.
+        id: Letters, digits, `.`, `_`, `-`. It names the order for good and derives from the
+            occasion, so that a repeated order is recognised.
+        kind: `retrain` the model as its schedule would, or `evaluate` its champion on the freshest
+            labelled payments. A `drift_report` is a page that compares a window with the version's
+            reference.
+        who: Author, for the audit trail.
+        why: Reason, for the audit trail.
+        world_time: When it was asked.
+        parameters: For drift_report `version`, `start` and `end` (ISO instants). The others take
+            none.
 
     Raises:
-        ValueError: the id cannot name a file, or world_time has no zone.
+        ValueError: The id cannot name a file, or world_time has no zone.
     """
 
     id: str
@@ -95,12 +105,14 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     """An order and what became of it. Times are wall time.
 
     Attributes:
-        answer: small JSON, empty until it ended. done: what was asked for. failed, refused: `error` says why; what is refused ends the
-            same when it is asked again as things are.
-            retrain: `outcome` (promote, keep, regression, first) and what the gate said.
-            evaluate: `verdict` (ok, degraded, insufficient_data) and the figures. drift_report: `url`.
-        attempts: how often an executor began it.
-        notes: what the executor needs to go on after a kill. `waits`: why nothing of it runs, with the way out.
+        state: `done` did what was asked. For `failed` and `refused` the answer's `error` says why.
+            A refused order would be refused again as things are.
+        answer: Small JSON, empty until the order ended. A retrain gives `outcome` (promote, keep,
+            regression, first) and the gate's reasons. An evaluation gives `verdict` (ok, degraded,
+            insufficient_data) and the figures. A drift report gives `url`.
+        attempts: How often an executor began it.
+        notes: What the executor needs to go on after a kill. `waits` says why no part of the order
+            runs, with the way out.
     """
 
     order: WorkOrder
@@ -134,10 +146,10 @@ class WorkOrders:
         self._redis = redis
 
     def place(self, order: WorkOrder) -> Work:
-        """Ask for it. An order that was placed before is returned as it stands, ended or not.
+        """Place an order. An order that was placed before is returned as it stands, ended or not.
 
         Raises:
-            OrderOpenError: another one of this kind is open for the model; nothing was placed.
+            OrderOpenError: Another order of this kind is open for the model. Nothing was placed.
         """
         document, slot = self._document(order.id), _slot(order)
         while True:
@@ -162,7 +174,7 @@ class WorkOrders:
         return self._document(order_id).get()
 
     def open(self, model: str | None = None) -> list[Work]:
-        """Orders that have not ended, the oldest first; of one model, or of all."""
+        """Orders that have not ended, the oldest first, of one model or of all."""
         ids = cast("Mapping[bytes, bytes]", self._redis.hgetall(_OPEN_KEY)).values()
         found = [
             work
@@ -180,7 +192,10 @@ class WorkOrders:
         return [work for order_id in ids if (work := self.get(order_id.decode())) is not None]
 
     def begin(self, order_id: str) -> Work:
-        """The executor takes it up: the first time, or again after it was interrupted. One that has ended stays ended."""
+        """Take up an order, for the first time or after an interruption.
+
+        An order that has ended stays ended.
+        """
 
         def began(work: Work) -> Work:
             started = work.started_at or wall_now()
@@ -191,13 +206,13 @@ class WorkOrders:
         return self._change(order_id, began)
 
     def note(self, order_id: str, **notes: Any) -> Work:
-        """Remember something for whoever goes on with it."""
+        """Remember something for the executor that goes on with the order."""
         return self._change(
             order_id, lambda work: msgspec.structs.replace(work, notes={**work.notes, **notes})
         )
 
     def end(self, order_id: str, state: Ended, answer: Mapping[str, Any]) -> Work:
-        """Say how it ended. The first to say so is right; the order is returned as it ended.
+        """Say how it ended. The first to say so is right, and its order is returned.
 
         Raises:
             UnknownOrderError. ValueError: the answer is larger than LARGEST_ANSWER.
@@ -230,7 +245,7 @@ class WorkOrders:
                 return changed
 
     def _closing(self, order: WorkOrder) -> tuple[list[Check], list[Command]]:
-        """What changes in the indexes when an order ends, as long as no other one ends first."""
+        """Changes of the indexes when an order ends, as long as no other one ends first."""
         newest = cast("bytes | None", self._redis.lindex(_ENDED_KEY, 0))
         forgotten = cast("list[bytes]", self._redis.lrange(_ENDED_KEY, KEPT - 1, -1))
         writes: list[Command] = [

@@ -134,8 +134,9 @@ def row_fault(
 def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[Stream, pl.DataFrame]:
     """Return the pinned rows of every stream that a service learns from.
 
-    Of one request all outcomes are there: features know at each moment the label that was known then. Events have warm_up <= world_time < end. Outcomes are those of such events that had arrived before `as_of`, of every
-    model: features may be computed from another model's labels.
+    All outcomes of one request are there, because features know at each moment the label of that
+    moment. Events have warm_up <= world_time < end. Their outcomes had arrived before `as_of`. They
+    are of every model, because features may be computed from another model's labels.
     """
     found = {}
     for stream, columns in _columns_of(service).items():
@@ -156,7 +157,7 @@ def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[Stream, p
 
 
 def _columns_of(service: str) -> dict[Stream, list[str]]:
-    """The streams that a service learns from. Of each the columns, that of the events' ids first."""
+    """The streams that a service learns from, with their columns. The column of ids is first."""
     columns = {
         Stream.OUTCOMES: ["request_id", "model", "request_time", "label", "world_time", "wall_time"]
     }

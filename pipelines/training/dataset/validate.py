@@ -37,7 +37,8 @@ def validate(
     Raises:
         InvalidDataError: It has one line for each fault.
     """
-    # Only the latest label of a request is learned from, so an earlier one that was corrected is no fault.
+    # Training learns only from the latest label of a request. So an earlier, corrected label
+    # is no fault.
     outcomes = latest_labels(outcomes.filter(pl.col("model") == spec.name))
     recorded = catalog.recorded_requests(spec.feature_service)
     faults = schema_faults(recorded.stream, request_schema(spec), requests) + schema_faults(

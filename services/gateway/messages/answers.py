@@ -65,7 +65,9 @@ class AnswerSchema:
             ("degraded", Annotated[tuple[str, ...] | None, degraded]),
         ]
         self.type = msgspec.defstruct(f"{struct_name(model)}Answer", fields, frozen=True, gc=False)
-        predictions: list[Any] = [("predictions", Sequence[self.type])]  # type: ignore[name-defined]
+        predictions: list[Any] = [
+            ("predictions", Sequence[self.type]),  # type: ignore[name-defined]
+        ]
         self.body = msgspec.defstruct(f"{struct_name(model)}Answers", predictions, frozen=True)
 
     def example(self, **changes: object) -> Any:

@@ -165,7 +165,10 @@ class InstanceSchema:
             Problem: 422.
         """
         try:
-            return cast("Sequence[Instance]", msgspec.convert(instances, list[self.type]))  # type: ignore[name-defined]
+            return cast(
+                "Sequence[Instance]",
+                msgspec.convert(instances, list[self.type]),  # type: ignore[name-defined]
+            )
         except msgspec.ValidationError as error:
             faults = [
                 fault

@@ -94,7 +94,10 @@ _decoder = msgspec.json.Decoder(InferRequest)
 
 
 def input_types(schema: InstanceSchema) -> dict[str, tuple[str, ...]]:
-    """Return each input's datatypes, preferred one first. `schema.optional` lists optional inputs."""
+    """Return each input's datatypes, the preferred one first.
+
+    `schema.optional` lists optional inputs.
+    """
     return {
         **dict.fromkeys(schema.keys.values(), (KEY_TYPE,)),
         **dict.fromkeys(schema.numbers, NUMBER_TYPES),

@@ -115,8 +115,8 @@ class VersionStore:
     def replaced(self, model: str, versions: Mapping[str, str]) -> list[str]:
         """Drop the versions that the registry knows with another bundle, and return them.
 
-        A rebuilt registry numbers its versions from 1 again. A record that was changed by hand drops
-        nothing. The serving version was verified before, and is reported as doubtful.
+        A rebuilt registry numbers its versions from 1 again. A record that was changed by hand
+        drops nothing. The serving version was verified before, and is reported as doubtful.
 
         Args:
             versions: Number -> bundle's SHA-256.

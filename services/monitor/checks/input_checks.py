@@ -116,7 +116,8 @@ def data_quality(asked: WindowComparison) -> dict[str, Measured]:
         )
     total = rows + asked.unanswered
     found["no_version"] = Measured(
-        "no_version", asked.unanswered / total if enough else None, levels, total, _share_noise(0.0, total, asked),
+        "no_version", asked.unanswered / total if enough else None, levels, total,
+        _share_noise(0.0, total, asked),
         "share of requests that no version could answer",
     )  # fmt: skip
     if asked.window.histogram is None or not asked.enough:

@@ -6,7 +6,8 @@
     dojo:monitor:windows:<model>:<version>      hash: "2025-01-06T09" -> CountedWindow, or
                                                 "2025-01-06" for a day with all its hours merged
     dojo:monitor:labels:<model>                 hash: hour or day -> LabelWindow
-    dojo:monitor:seen:<stream>:<hour>           8 bytes of each counted event's id, of an outcome's model and request
+    dojo:monitor:seen:<stream>:<hour>           8 bytes of each counted event's id. For an outcome,
+                                                of its model and request
     dojo:monitor:versions                       set of "<model>:<version>"
     dojo:monitor:open_from                      the first hour that still takes events
 
@@ -75,12 +76,12 @@ class MonitorMemory:
 
     Attributes:
         hours: (model, version) -> start -> CountedWindow.
-    days: The same by day. A day appears once its hours are closed.
-    label_hours: Model -> start -> LabelWindow of arriving labels.
-    label_days: The same by day.
-    seen: (stream, hour) -> sorted hashes of counted events. An outcome's hash is of its model
-        and request.
-    open_from: The first hour that takes events. None before the first closing.
+        days: The same by day. A day appears once its hours are closed.
+        label_hours: Model -> start -> LabelWindow of arriving labels.
+        label_days: The same by day.
+        seen: (stream, hour) -> sorted hashes of counted events. An outcome's hash is of its model
+            and request.
+        open_from: The first hour that takes events. None before the first closing.
     """
 
     def __init__(self) -> None:
@@ -161,8 +162,8 @@ class Store:
         """Return whether this process may write.
 
         Returns:
-            "ours" if it already had the right, "new" if it has just taken over, "other" if another
-            monitor is at work. After "new", load the state that others wrote.
+            `ours` if it already had the right. `new` if it has just taken over. `other` if another
+            monitor is at work. After `new`, load the state that others wrote.
         """
         if not self._redis.set(LEASE_KEY, self._owner, nx=True, px=self._lease_ms):
             if self._redis.get(LEASE_KEY) != self._owner:

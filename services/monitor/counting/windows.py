@@ -82,8 +82,8 @@ class CountedWindow:
         """Count answers.
 
         Args:
-            matrix: Shape (answers, features + 1), the score last. float32 like the model's input,
-                because 0.7 as float64 lies above an edge at the float32 of 0.7.
+            matrix: Shape (answers, features + 1), the score last. It is float32 like the
+                model's input. As float64, 0.7 would lie above an edge at the float32 of 0.7.
             missing: A view's name for each answer without its values.
         """
         self.rows += len(matrix)

@@ -203,7 +203,8 @@ def _verdict(
         without = f"{rows:,} answers, {case.spec.drift.minimum_rows:,} are needed"
     model, version = case.key
     return make_verdict(
-        model=model, version=version, check=check, window=case.kind, start=case.start, now=case.now, findings=findings,
+        model=model, version=version, check=check, window=case.kind, start=case.start,
+        now=case.now, findings=findings,
         rows=rows, since=since, previous=previous, pace=how, without=without,
     )  # fmt: skip
 

@@ -1,1 +1,1 @@
-"""What caused drift does to a world's days."""
+"""The effects of caused drift on a world's days."""

@@ -1,10 +1,13 @@
-"""What caused drift (dojo/shop/world_drift.py) does to a day's payments: pure, decided by seed, payment and world time alone.
+"""The effects of caused drift (dojo/shop/world_drift.py) on a day's payments.
 
-`drifted_day` is the whole of it for a source's day: first the fraud of the day changes (`fraud_drift.py`), then the rows (`apply`).
-When labels arrive is `label_drift.py`'s. Live traffic, a restart's repetition and a bulk experiment call the same functions.
+Pure: seed, payment and world time alone decide them.
 
-A row's fate depends on its own time and on drifts that began before it, never on what else the table holds: a drift that is started or
-stopped now changes nothing that was emitted.
+`drifted_day` is all of it for a source's day. First the fraud of the day changes
+(`fraud_drift.py`), then the rows (`apply`). `label_drift.py` decides when labels arrive. Live
+traffic, a restart's repetition and a bulk experiment call the same functions.
+
+A row's changes depend on its own time and on drifts that began before it. They never depend on the
+other rows. So a drift that is started or stopped now changes nothing that was emitted.
 """
 
 from __future__ import annotations
@@ -34,8 +37,8 @@ SALE_MERCHANTS = 20  # of thousands: what they usually see in a day they see in 
 SALE_PRICE = 0.6  # of the usual amount
 SALE_OPENS = 20 * 3_600_000_000  # microseconds after midnight UTC
 
-# The marketplace: sellers who open on each of its days. A payment goes to any of those open, so that on day n one in n goes to a seller
-# whom nobody knew the day before.
+# The number of marketplace sellers who open on each day of the drift. A payment goes to any open
+# seller. So on day n one payment in n goes to a seller that was unknown the day before.
 SELLERS_A_DAY = 150
 
 CENTS = 100  # in a euro
@@ -46,20 +49,25 @@ class FraudsterSource(Source, Protocol):
     """A source whose fraudsters change their ways on demand (kinds that are `synthetic_only`)."""
 
     def day_under(self, day: date, drifts: Iterable[ActiveDrift]) -> pl.DataFrame:
-        """The day as `Source.day`, with the fraud that `drifts` cause. Honest payments are the same, with the same ids."""
+        """The day as `Source.day`, with the fraud that `drifts` cause.
+
+        Honest payments are the same, with the same ids.
+        """
 
 
 class NeedsSyntheticWorldError(ValueError):
-    """A drift of the fraudsters' ways over a source that only repeats what happened."""
+    """A drift of the fraudsters' method, over a source that only repeats recorded payments."""
 
 
 def drifted_day(
     source: Source, day: date, drifts: Iterable[ActiveDrift], seed: int
 ) -> pl.DataFrame:
-    """The source's day with everything in it that drifts cause; columns of TRANSACTION_SCHEMA, sorted by time.
+    """The source's day with everything in it that drifts cause.
+
+    It has the columns of TRANSACTION_SCHEMA, sorted by time.
 
     Raises:
-        NeedsSyntheticWorldError: the source cannot do what a drift wants.
+        NeedsSyntheticWorldError: The source cannot do what a drift wants.
     """
     undisturbed = source.day(day)
     felt = [drift for drift in drifts if _touches(drift, day)]
@@ -77,12 +85,12 @@ def drifted_day(
 def apply(
     rows: pl.DataFrame, drifts: Iterable[ActiveDrift], seed: int, merchants: pl.Series | None = None
 ) -> pl.DataFrame:
-    """A day's rows as row-wise drifts make them; kinds that are not row-wise are passed over.
+    """A day's rows as row-wise drifts make them. Other kinds are passed over.
 
     Args:
-        rows: of one day (UTC); columns of TRANSACTION_SCHEMA, sorted by time.
-        merchants: ids among which the sale's shops are; the rows' own when not given. Not a matter of drift: give those of the
-            undisturbed day.
+        rows: Rows of one day (UTC), with the columns of TRANSACTION_SCHEMA, sorted by time.
+        merchants: Ids to choose the sale's shops from, the rows' own by default. Drift must not
+            change them, so give the ids of the undisturbed day.
 
     Returns:
         The same payments (a row is never added or lost), sorted by time.
@@ -103,7 +111,13 @@ def apply(
 
 @dataclass(frozen=True, slots=True)
 class _Situation:
-    """What an effect may look at. By row: the drift's level (strength times intensity), the time and the payment's own chance."""
+    """Inputs of an effect.
+
+    Attributes:
+        level: Strength times intensity of the drift, by row.
+        times: Time of each row.
+        chance: The payment's own chance, by row.
+    """
 
     level: Floats
     times: Times
@@ -118,7 +132,10 @@ def _prices_rise(rows: pl.DataFrame, now: _Situation) -> pl.DataFrame:
 
 
 def _sale(rows: pl.DataFrame, now: _Situation) -> pl.DataFrame:
-    """Only honest customers, and only later on the same day: a payment that was made is never moved."""
+    """Send honest customers to the sale, and only later on the same day.
+
+    A payment that was made is never moved.
+    """
     goes = _honest(rows) & (uniform(now.chance) < now.level)
     which, when = second(now.chance), second(second(now.chance))
     shop = now.shops.gather(_one_of(len(now.shops), which))
@@ -135,7 +152,7 @@ def _marketplace(rows: pl.DataFrame, now: _Situation) -> pl.DataFrame:
     goes = _honest(rows) & (uniform(now.chance) < now.level)
     opened = np.zeros(
         rows.height, dtype=np.int64
-    )  # days since the marketplace that is open at the time
+    )  # days since the opening of the marketplace that is open at the row's time
     for drift in now.drifts:
         if drift.kind == "new_category":
             since = now.times - microseconds(drift.started)
@@ -154,7 +171,10 @@ def _guests(rows: pl.DataFrame, now: _Situation) -> pl.DataFrame:
 
 
 def _cents(rows: pl.DataFrame, now: _Situation) -> pl.DataFrame:
-    """A release that reaches merchant after merchant: one that has it, has it for all of its payments."""
+    """A release that reaches one merchant after another.
+
+    A merchant that has it has it for all of its payments.
+    """
     wrong = uniform(keys(rows["merchant_id"], now.seed, "unit_bug")) < now.level
     return _with_amounts(rows, wrong, np.full(len(wrong), float(CENTS)))
 
@@ -177,7 +197,7 @@ def _touches(drift: ActiveDrift, day: date) -> bool:
 
 
 def _for_kind(payments: Keys, kind: Kind) -> Keys:
-    """A payment's chance in one kind says nothing about its chance in another."""
+    """The payment's chance in one kind, unrelated to its chance in another."""
     return second(payments ^ keys([kind], 0)[0])
 
 
@@ -187,7 +207,7 @@ def _honest(rows: pl.DataFrame) -> Bools:
 
 
 def _sale_shops(merchants: pl.Series, seed: int) -> pl.Series:
-    """The same ones every day, as far as they are among `merchants`."""
+    """The sale's shops. They are the same every day, as far as they are among `merchants`."""
     names = merchants.unique().sort()
     first = np.argsort(keys(names, seed, "sale"), kind="stable")[:SALE_MERCHANTS]
     return names.gather(first)

@@ -1,9 +1,11 @@
 """Labels that take longer: while label delay drifts, the work on every open label slows down.
 
-A label needs a certain time of work (its delay in the undisturbed world). At factor f a world hour brings it 1/f hours nearer. So a
-drift says nothing about what had arrived before it began, labels under way when it begins arrive later, and when it ends the rest of
-each takes its usual time. That is what makes a label exactly one outcome, whatever is started and stopped while it is under way: its
-arrival before any moment depends only on what the table says about the time before that moment.
+A label needs a certain time of work, its delay in the undisturbed world. At factor f a world hour
+brings it 1/f hours nearer. So a drift does not change what had arrived before it began. Labels
+under way at its begin arrive later. At its end the rest of each label takes its usual time.
+
+So each label arrives exactly once, even if the drift starts or stops while the label is pending.
+Its arrival before any moment depends only on the drifts before that moment.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from dojo.shop.drift_kinds import SUDDEN
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.town.intensity import MICROSECOND, Times, microseconds
 
-# A growing factor is constant within each of so many steps of its ramp: sums of products come out the same everywhere, to the
-# microsecond, where logarithms may not. Half an hour of a one-day ramp.
+# A growing factor is constant within each of this many steps of its ramp. Each is half an hour of a
+# one-day ramp. Sums of products are the same on every machine, to the microsecond. Logarithms may
+# differ.
 RAMP_STEPS = 48
 
 _DAY = timedelta(days=1)
@@ -30,12 +33,13 @@ def arrivals(times: Times, work: Times, drifts: Iterable[ActiveDrift]) -> Times:
     """When the labels of payments arrive, microseconds.
 
     Args:
-        times: of the payments. work: how long their labels take in the undisturbed world, microseconds, >= 0.
+        times: Times of the payments, microseconds.
+        work: How long their labels take in the undisturbed world, microseconds, >= 0.
     """
     at, left = (
         times.astype(np.int64),
         work.astype(np.int64),
-    )  # work is accounted for up to `at`; `left` is what then remains
+    )  # work is accounted for up to `at`, and `left` remains then
     for start, end, factor in _slow_times(drifts):
         slow = (at + left > start) & (at < end)
         begun = np.maximum(at, start)
@@ -49,7 +53,10 @@ def arrivals(times: Times, work: Times, drifts: Iterable[ActiveDrift]) -> Times:
 
 
 def _slow_times(drifts: Iterable[ActiveDrift]) -> Iterator[tuple[int, int, float]]:
-    """Pieces of time with a factor above 1, in order, not overlapping: (start, end, factor), microseconds."""
+    """Pieces of time with a factor above 1, in order, not overlapping.
+
+    Each is (start, end, factor), in microseconds.
+    """
     for drift in sorted((d for d in drifts if d.kind == "label_delay"), key=lambda d: d.started):
         start, ramp = (
             microseconds(drift.started),
@@ -67,10 +74,11 @@ def _slow_times(drifts: Iterable[ActiveDrift]) -> Iterator[tuple[int, int, float
 
 
 def look_back(day_start: datetime, maximum: timedelta, drifts: Iterable[ActiveDrift]) -> int:
-    """How many days before the one that starts at `day_start` a payment may lie whose label arrives on that day or later.
+    """How many days back a payment may lie whose label arrives on a given day or later.
 
     Args:
-        maximum: the longest delay of the undisturbed world.
+        day_start: Start of that day.
+        maximum: Longest delay of the undisturbed world.
     """
     drifts = tuple(drifts)
     slowest = max((drift.strength for drift in drifts if drift.kind == "label_delay"), default=1.0)

@@ -1,10 +1,11 @@
 """Imports: a checked file becomes a data set of ours, named by its content.
 
     <imports>/<name>-<first 12 of the content's hash>.parquet    sorted by time, ready to replay
-    <imports>/<name>-<...>.json                                   what it holds, for people
+    <imports>/<name>-<...>.json                                  its content, for people
 
-All or nothing: the Parquet file appears whole under its name or not at all; a refused file leaves nothing. What a kill -9 leaves
-is a hidden temporary file, which the next import removes. Importing the same content again, under any file name, finds it.
+The Parquet file appears whole under its name or not at all. A refused file leaves nothing. A kill
+-9 leaves a hidden temporary file, which the next import removes. Importing the same content again,
+under any file name, finds it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ _TEMPORARY_PREFIX = ".importing-"
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """An imported data set. `sha256` is of the content (values in order), not of the file's bytes."""
+    """An imported data set.
+
+    `sha256` is of the content (values in order), not of the file's bytes.
+    """
 
     path: str
     source_name: str
@@ -53,11 +57,11 @@ def import_transactions(
     """Check a file of transactions and keep it as a data set.
 
     Args:
-        note: Told what was not taken as it is written.
+        note: Called with what was not taken as it is written.
 
     Raises:
-        DatasetError: the file has faults; nothing is kept.
-        OSError: the directory cannot be written; nothing is kept.
+        DatasetError: The file has faults. Nothing is kept.
+        OSError: The directory cannot be written. Nothing is kept.
     """
     frame = read_transactions(
         source,
@@ -100,7 +104,8 @@ def import_transactions(
                 temporary, compression="zstd", row_group_size=ROW_GROUP_ROWS
             ),
         )
-    # After the data: a summary without its data set would mislead; a data set without summary gets one on the next import.
+    # After the data, because a summary without its data set would mislead. A data set without
+    # summary gets one on the next import.
     if not target.with_suffix(".json").exists():
         summary = msgspec.json.format(msgspec.json.encode(imported), indent=2)
         _write(target.with_suffix(".json"), lambda temporary: temporary.write_bytes(summary))
@@ -133,7 +138,7 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's, but alive
+    except PermissionError:  # another user's process, but alive
         return True
     return True
 

@@ -1,4 +1,4 @@
-"""Real transactions, as they happened: a file that `dojo data import` wrote, day by day."""
+"""Real transactions, as they happened, day by day, from a file that `dojo data import` wrote."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from dojo.shop.datasets import TRANSACTION_SCHEMA, DatasetError
 
 
 class ReplaySource:
-    """Days of an imported file, read when asked for.
+    """Days of an imported file, each read when it is asked for.
 
-    The file is sorted by time and written in row groups of a few days (`importing.ROW_GROUP_ROWS`), so a day costs the
-    reading of one or two of them, and memory holds days, not the file.
+    The file is sorted by time and written in row groups of a few days
+    (`importing.ROW_GROUP_ROWS`). So a day costs the reading of one or two row groups, and memory
+    holds days, not the file.
 
     Raises:
-        DatasetError: the file is missing, empty or has other columns.
+        DatasetError: The file is missing, empty or has other columns.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,7 +1,8 @@
 """Where transactions come from.
 
-A source is a pure function of the day: asking twice, or in another process after a crash, gives the same rows. That is what
-makes history, live traffic, restarts and re-runs agree without any record of what was generated.
+A source is a pure function of the day. Asking twice, or in another process after a crash, gives the
+same rows. So history, live traffic, restarts and re-runs agree without any record of what was
+generated.
 """
 
 from __future__ import annotations
@@ -17,10 +18,16 @@ class Source(Protocol):
     """Transactions by day."""
 
     def day(self, day: date) -> pl.DataFrame:
-        """The day's transactions (UTC), columns of dojo.shop.datasets.TRANSACTION_SCHEMA, sorted by time; empty outside `days()`."""
+        """The day's transactions (UTC), sorted by time, empty outside `days()`.
+
+        It has the columns of dojo.shop.datasets.TRANSACTION_SCHEMA.
+        """
 
     def days(self) -> tuple[date, date | None]:
-        """First and last day; None: endless."""
+        """First and last day. None is endless."""
 
     def identity(self) -> Mapping[str, object]:
-        """What decides the rows, as small JSON values: two sources with equal identities give equal days."""
+        """What decides the rows, as small JSON values.
+
+        Two sources with equal identities give equal days.
+        """

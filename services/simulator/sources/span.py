@@ -1,4 +1,4 @@
-"""Which days of a world are its past: history is built at once, the rest is lived."""
+"""Which days of a world are its past. History is built at once, the rest is lived."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from datetime import date, timedelta
 
 from services.simulator.sources.source import Source
 
-# Where every synthetic world's history ends: fixed, so that a seed names one world on every machine and in every year.
-# A Monday: live traffic begins with a whole week.
+# The end of every synthetic world's history. It is fixed, so that a seed names one world on every
+# machine and in every year. It is a Monday, so live traffic begins with a whole week.
 SYNTHETIC_HISTORY_END = date(2025, 1, 6)
 
-# A replayed file's last days are kept for live traffic: a week, or an eighth of a file of less than eight weeks.
+# The last days of a replayed file are kept for live traffic. They are a week, or an eighth of a
+# file of less than eight weeks.
 LIVE_DAYS = 7
 LIVE_SHARE = 8
 
 
 class TooShortError(ValueError):
-    """A replay file without days enough for a past and a present."""
+    """A replay file with too few days for a past and a present."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """History holds the days from `start` to before `end`; live traffic begins at `end`, 00:00 UTC."""
+    """History holds the days from `start` to before `end`.
+
+    Live traffic begins at `end`, 00:00 UTC.
+    """
 
     start: date
     end: date
@@ -36,7 +40,7 @@ def history_span(source: Source, history_days: int) -> Span:
     """The past of a new world over `source`, `history_days` long or as long as the source has.
 
     Raises:
-        TooShortError: the source has a single day.
+        TooShortError: The source has a single day.
     """
     first, last = source.days()
     if last is None:

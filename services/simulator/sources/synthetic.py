@@ -16,19 +16,22 @@ from services.simulator.town.fraud_drift import FraudDrift
 from services.simulator.town.payments import Payments, ordinary_payments
 from services.simulator.town.population import Ints, Population
 
-# Raised when the same seed gives other transactions than before: worlds of different generations must not be mixed.
+# Raised when the same seed gives other transactions than before. Worlds of different generations
+# must not be mixed.
 GENERATION = 1
 
-FIRST_DAY = date(2015, 1, 1)  # nothing starts here; a bound that leaves room for any history
+FIRST_DAY = date(2015, 1, 1)  # a bound that leaves room for any history, nothing starts here
 
 
 class SyntheticSource:
-    """Transactions of a synthetic town; each customer pays about twice a day.
+    """Transactions of a synthetic town. Each customer pays about twice a day.
 
     Args:
-        seed: the same seed gives the same world, day by day.
-        fraud_rate: share of fraudulent transactions, a fraction; measured over weeks it lies within some percent of this.
-        shift: the day from which fraudsters have new ways (services/simulator/town/fraud.py); None for never.
+        seed: The same seed gives the same world, day by day.
+        fraud_rate: Share of fraudulent transactions, a fraction. Measured over weeks it lies within
+            some percent of this.
+        shift: First day on which fraudsters use a new method (services/simulator/town/fraud.py).
+            None is never.
     """
 
     def __init__(
@@ -50,7 +53,10 @@ class SyntheticSource:
         return self.day_under(day, ())
 
     def day_under(self, day: date, drifts: Iterable[ActiveDrift]) -> pl.DataFrame:
-        """The day with the fraud that drifts of the fraudsters' ways cause; honest payments are the same, with the same ids."""
+        """The day with the fraud that drifts of the fraudsters' method cause.
+
+        Honest payments are the same, with the same ids.
+        """
         random = np.random.default_rng([self._seed, 5, day.toordinal()])
         generation, habits = self._population.inhabitants(day)
         ordinary = ordinary_payments(self._population, habits, day, random)
@@ -77,7 +83,10 @@ class SyntheticSource:
 
 
 def _frame(payments: Payments, numbers: Ints, generation: Ints, day: date) -> pl.DataFrame:
-    """Payments as rows in order of time. Ids tell the day and the number in it; a seat's new inhabitant is a new customer."""
+    """Payments as rows in order of time.
+
+    An id tells the day and the number in it. A seat's new inhabitant is a new customer.
+    """
     order = np.argsort(payments.seconds, kind="stable")
     seat = payments.seat[order]
     microseconds = int(start_of(day).timestamp()) * 1_000_000 + (

@@ -1,1 +1,1 @@
-"""The synthetic town: who pays where and when, and what of it is fraud."""
+"""The synthetic town: its customers, shops and payments, and the fraud in them."""

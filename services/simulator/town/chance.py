@@ -21,7 +21,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def keys(ids: Iterable[str], seed: int, purpose: str = "") -> Keys:
-    """A 64-bit key per id. Different purposes give unrelated keys; "" is the label delays'."""
+    """A 64-bit key per id. Different purposes give unrelated keys. "" is for label delays."""
     texts = list(ids)
     found = np.fromiter(
         (zlib.crc32(text.encode()) for text in texts), dtype=np.uint64, count=len(texts)
@@ -43,5 +43,8 @@ def second(first: Keys) -> Keys:
 
 
 def uniform(values: Keys) -> Floats:
-    """Uniform in (0, 1], never 0: logarithms are taken of it. The last of 2^53 values rounds to 1."""
+    """Uniform in (0, 1]. Never 0, because callers take logarithms.
+
+    The last of 2^53 values rounds to 1.
+    """
     return ((values >> np.uint64(11)).astype(np.float64) + 0.5) / 2**53

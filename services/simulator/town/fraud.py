@@ -1,17 +1,26 @@
-"""Fraud in the synthetic world: patterns, each with its share of all fraud, and one day on which fraudsters change their ways.
+"""Fraud in the synthetic world: patterns, each with its share of all fraud.
 
-Two kinds of campaign. Those that last days (a compromised merchant, a stolen card) *start* on a day that (seed, day)
-decides, and a day looks back over the campaigns that can still be running: so a day needs no state from the day before.
-Those that last minutes (card testing, account takeover) and single payments (large amounts) belong to one day.
+On one day fraudsters change their method.
 
-Some patterns turn existing payments into fraud, some add payments. With `rate` of all payments fraudulent, N ordinary
-payments a day and a share `a` of fraud added, there are  F = rate * N / (1 - rate * a)  frauds a day.
+There are two kinds of campaign. Campaigns of days (a compromised merchant, a stolen card) *start*
+on a day that (seed, day) decides. A day looks back over the campaigns that can still be running. So
+it needs no state from the day before. Campaigns of minutes (card testing, account takeover) and
+single payments (large amounts) belong to one day.
 
-From the day of the shift on, fewer merchants are skimmed and the crews move to bust-outs: a merchant in on it runs dozens of
-stolen cards within the hour, at amounts that look like anybody's. Customers go on as before: concept drift, not covariate drift. A
-model that learned before that day has never seen it; one that learns after it has a merchant's sudden rush to go by.
+Some patterns turn existing payments into fraud, some add payments. Then F frauds happen a day:
 
-Sleepers belong to no day of a world by itself: they are what fraudsters move to when concept drift is caused (`fraud_drift.py`).
+    F = rate * N / (1 - rate * a)
+
+Here `rate` is the share of fraud in all payments, and N the ordinary payments a day. `a` is the
+added share of the fraud.
+
+From the day of the shift on, fewer merchants are skimmed and the crews move to bust-outs. A
+merchant that takes part runs dozens of stolen cards within the hour, at usual amounts. Customers go
+on as before, so this is concept drift, not covariate drift. A model that learned before that day
+has never seen it. A model that learns after it can use the merchant's sudden rush.
+
+A world by itself has no sleepers. Fraudsters move to them when concept drift is caused
+(`fraud_drift.py`).
 """
 
 from __future__ import annotations
@@ -34,8 +43,8 @@ from services.simulator.town.population import (
 )
 from services.simulator.town.rhythm import times_of_day
 
-# Share of each pattern in all fraud. Merchants and cards carry most, as in published card fraud; both are visible only
-# through history, so a model must use rolling features to find them.
+# Share of each pattern in all fraud. Merchants and cards carry most, as in published card fraud.
+# Both are visible only through history, so a model must use rolling features to find them.
 SHARES = {
     "merchant": 0.40,
     "card": 0.30,
@@ -59,12 +68,10 @@ ADDED = ("testing", "takeover", "bust_out", "sleeper")
 MERCHANT_DAYS = (
     21,
     35,
-)  # until a skimmer is found; labels are a week late, so most of it is visible while it lasts
-MERCHANT_SHARE = (
-    0.9  # of the payments at a compromised merchant: not every card that passes is misused
-)
+)  # until a skimmer is found. Labels are a week late, so most of it is visible while it lasts
+MERCHANT_SHARE = 0.9  # of the payments at a compromised merchant, because not every card is misused
 CARD_DAYS = (7, 14)  # until the holder reads the statement
-CARD_SHARE = 1 / 3  # of a stolen card's payments; the holder goes on paying
+CARD_SHARE = 1 / 3  # of a stolen card's payments, because the holder goes on paying
 CARD_FACTOR = (3.0, 6.0)  # of the usual amount
 LARGE_FACTOR = (6.0, 12.0)  # of the customer's mean amount
 TESTING_SMALL = (4, 8)  # payments that try whether the card works
@@ -74,32 +81,37 @@ TAKEOVER_PAYMENTS = (3, 6)
 TAKEOVER_FACTOR = (1.5, 3.0)
 BUST_OUT_CARDS = (12, 24)  # ten times what a merchant of this town sees in an hour
 BUST_OUT_SECONDS = 3600.0
-BUST_OUT_FACTOR = (0.8, 1.4)  # of the usual amount at that merchant: the amount gives nothing away
-SLEEPER_CARDS = 0.2  # the share of the customers who pay least often: their cards are missed last
+BUST_OUT_FACTOR = (0.8, 1.4)  # of the usual amount at that merchant, so the amount gives no hint
+SLEEPER_CARDS = 0.2  # the share of the customers who pay least often, who miss their cards last
 SLEEPER_MERCHANTS = (
     0.05,
     0.25,
-)  # between these quantiles of traffic: quiet shops, but none that nobody knows
+)  # between these quantiles of traffic: quiet shops, but known ones
 SLEEPER_FACTOR = (0.8, 1.2)  # of the usual amount
 
 
 @dataclass(frozen=True)
 class Campaigns:
-    """Campaigns running on a day: whom they hit (merchant or seat) and which share of the payments there is fraud."""
+    """Campaigns running on a day.
+
+    Attributes:
+        target: The merchant or seat that each campaign hits.
+        share: Share of the payments there that is fraud.
+    """
 
     target: Ints
     share: Floats
 
 
 class FraudPatterns:
-    """Who cheats when, decided by (seed, day).
+    """The day's fraud, decided by (seed, day).
 
     Args:
-        rate: share of all payments that are fraud, before and after the shift.
-        shift: the first day of the new ways; None for never.
+        rate: Share of all payments that are fraud, before and after the shift.
+        shift: First day of the new method. None is never.
 
     Attributes:
-        crew: 0; another number for `others`.
+        crew: Number of the crew, 0 for this world's own and another number for `others`.
     """
 
     def __init__(
@@ -119,8 +131,9 @@ class FraudPatterns:
         """Other fraudsters in the same town, with campaigns of their own.
 
         Args:
-            frauds: frauds a day by pattern, from those of this world's own fraudsters on the same day. No campaigns at merchants.
-            crew: tells crews apart; this world's own is 0.
+            frauds: Gives frauds a day by pattern, from the numbers of this world's own fraudsters
+                on the same day. No campaigns at merchants.
+            crew: Tells crews apart. This world's own is 0.
         """
         crews = copy(self)
         crews._before, crews._after, crews.crew = frauds(self._before), frauds(self._after), crew
@@ -167,7 +180,7 @@ class FraudPatterns:
         return _mark(payments, large, np.where(large, amount, payments.amount))
 
     def _card_testing(self, habits: Habits, day: date, random: np.random.Generator) -> Payments:
-        """Small payments a minute or two apart at merchants anywhere; once they pass, a large one."""
+        """Small payments a minute or two apart at merchants anywhere, then a large one."""
         cards, sizes = self._episodes(
             "testing", day, (TESTING_SMALL[0] + 1, TESTING_SMALL[1] + 1), random
         )
@@ -191,7 +204,10 @@ class FraudPatterns:
         )
 
     def _takeovers(self, habits: Habits, day: date, random: np.random.Generator) -> Payments:
-        """A stranger shops with the account for one night, near one place far from the holder's home."""
+        """A stranger shops with the account for one night.
+
+        The shops are near one place, far from the holder's home.
+        """
         accounts, sizes = self._episodes("takeover", day, TAKEOVER_PAYMENTS, random)
         seat = np.repeat(accounts, sizes)
         n = len(seat)
@@ -207,7 +223,10 @@ class FraudPatterns:
         )
 
     def _bust_outs(self, habits: Habits, random: np.random.Generator) -> Payments:
-        """A merchant in on it runs stolen cards of people from all over town within the hour, while shops are open."""
+        """A merchant that takes part runs stolen cards within the hour, while shops are open.
+
+        The cards are of people from all over town.
+        """
         count = _episodes_of(self._after["bust_out"], BUST_OUT_CARDS, random)
         sizes = random.integers(BUST_OUT_CARDS[0], BUST_OUT_CARDS[1] + 1, count)
         n = int(sizes.sum())
@@ -224,7 +243,10 @@ class FraudPatterns:
         )
 
     def _sleepers(self, habits: Habits, day: date, random: np.random.Generator) -> Payments:
-        """One payment with a card that is rarely used, at a quiet shop, at the usual hours and for the usual amount."""
+        """One payment with a card that is rarely used, at a quiet shop.
+
+        It has the usual hours and the usual amount.
+        """
         n = int(self._per_day(day)["sleeper"] + random.random())
         cards = np.argsort(habits.rate, kind="stable")[
             : max(1, int(SLEEPER_CARDS * self._population.customers))
@@ -245,7 +267,10 @@ class FraudPatterns:
     def _episodes(
         self, pattern: str, day: date, sizes: tuple[int, int], random: np.random.Generator
     ) -> tuple[Ints, Ints]:
-        """The day's episodes of a pattern: whom each hits, and how many payments it has (both ends of `sizes` included)."""
+        """The day's episodes of a pattern: the seat that each hits, and its number of payments.
+
+        Both ends of `sizes` are included.
+        """
         count = _episodes_of(self._per_day(day)[pattern], sizes, random)
         return random.integers(0, self._population.customers, count), random.integers(
             sizes[0], sizes[1] + 1, count
@@ -268,9 +293,11 @@ class FraudPatterns:
 
     @cached_property
     def _eligible_merchants(self) -> tuple[Ints, Floats]:
-        """Merchants of about average size, so that one campaign more or less does not decide the fraud rate; and which
-        share of the payments there becomes fraud: less than MERCHANT_SHARE in a small town, so that at least four
-        campaigns run at a time."""
+        """Merchants of about average size, and the share of payments there that becomes fraud.
+
+        At this size, one campaign more or less does not decide the fraud rate. In a small town
+        the share is less than MERCHANT_SHARE, so that at least four campaigns run at once.
+        """
         rate = self._population.merchant_rate
         eligible = np.flatnonzero((rate > 0.5 * rate.mean()) & (rate < 2 * rate.mean()))
         if len(eligible) == 0:
@@ -286,12 +313,15 @@ class FraudPatterns:
         lasts: tuple[int, int],
         targets: int,
     ) -> Ints:
-        """Targets of the campaigns that started up to `lasts[1]` days ago and still run on `day`. per_campaign: its frauds."""
+        """Targets of the campaigns that started up to `lasts[1]` days ago and still run on `day`.
+
+        `per_campaign` is a campaign's number of frauds.
+        """
         today = day.toordinal()
         found = []
         for started in range(today - lasts[1] + 1, today + 1):
             starts_per_day = self._per_day(date.fromordinal(started))[pattern] / per_campaign
-            # Evenly spread starts: the nth campaign starts when n passes starts_per_day * day.
+            # Starts are spread evenly: the nth campaign starts when n passes starts_per_day * day.
             count = int((started + 1) * starts_per_day) - int(started * starts_per_day)
             random = np.random.default_rng([self._seed, stream + 10 * self.crew, started])
             target = random.integers(0, targets, count)
@@ -303,14 +333,20 @@ class FraudPatterns:
 def _frauds_per_day(
     shares: Mapping[str, float], rate: float, ordinary: float
 ) -> Mapping[str, float]:
-    """Frauds a day by pattern, so that `rate` of all payments are fraud, the added ones included."""
+    """Frauds a day by pattern.
+
+    `rate` of all payments are then fraud, the added ones included.
+    """
     added = sum(shares[pattern] for pattern in ADDED)
     per_day = rate * ordinary / (1 - rate * added)
     return {pattern: share * per_day for pattern, share in shares.items()}
 
 
 def _episodes_of(payments: float, sizes: tuple[int, int], random: np.random.Generator) -> int:
-    """How many episodes make up about `payments` payments, rounded at random: right on average, little spread."""
+    """How many episodes make up about `payments` payments.
+
+    Rounded at random, so that it is right on average with little spread.
+    """
     return int(payments / np.mean(sizes) + random.random())
 
 

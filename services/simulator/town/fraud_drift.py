@@ -1,11 +1,18 @@
-"""Fraudsters who change their ways while the world runs: the kinds `concept` and `prediction` on a synthetic day.
+"""Fraudsters who change their method while the world runs.
 
-Honest payments are untouched: a payment that the old ways had made fraudulent goes back to what it honestly was, what new ways add gets
-numbers behind those of the day. So every payment that both worlds have has the same id in both.
+It makes the kinds `concept` and `prediction` on a synthetic day.
 
-concept     each old fraud happens with a probability that falls by the drift's level; sleepers come instead, about as many
-prediction  the patterns that show at once (cards, testing, takeovers, large amounts) are joined by other crews doing the same. Not
-            the skimmed merchants: those are known by their labels, a week late, and new ones would be a new concept at first
+Honest payments are untouched. A payment that the old method had made fraudulent becomes honest
+again. Payments that a new method adds get numbers behind the day's own. So every payment that both
+worlds have has the same id in both.
+
+    concept     each old fraud happens with a probability that falls by the drift's level. About as
+                many sleepers come instead
+    prediction  other crews join the patterns that show at once (cards, testing, takeovers, large
+                amounts)
+
+`prediction` leaves out the skimmed merchants. They are known by their labels, a week late, and new
+ones would be a new concept at first.
 """
 
 from __future__ import annotations
@@ -24,7 +31,7 @@ from services.simulator.town.intensity import Times, intensities, levels, micros
 from services.simulator.town.payments import Payments
 from services.simulator.town.population import Habits, Ints
 
-# Patterns of the wave: recognisable by the payment and what went right before it.
+# Patterns of the wave, which show in the payment and in the history just before it.
 WAVE = ("card", "large", "testing", "takeover")
 
 _SLEEPER_CREW = 1
@@ -37,7 +44,7 @@ class FraudDrift:
     """What else could happen on a synthetic world's days.
 
     Args:
-        own: the world's own fraudsters.
+        own: The world's own fraudsters.
     """
 
     def __init__(self, own: FraudPatterns, seed: int) -> None:
@@ -57,8 +64,10 @@ class FraudDrift:
         """The day as drifts make it, with the payments' numbers.
 
         Args:
-            ordinary: the day without fraud. lived: the undisturbed day: the same payments, some of them fraud, and added ones behind.
-            numbers: of `lived`, unique from 0.
+            ordinary: The day without fraud.
+            lived: The undisturbed day. It has the same payments, some of them fraud, and added
+                payments behind.
+            numbers: Numbers of `lived`, unique from 0.
         """
         drifts = tuple(drift for drift in drifts if drift.kind in ("concept", "prediction"))
         honest = len(ordinary.seat)
@@ -67,7 +76,7 @@ class FraudDrift:
         payments = _without(ordinary, lived, gone)
         numbers = numbers[(np.arange(len(lived.seat)) < honest) | ~gone]
         next_number = len(lived.seat)
-        for drift in drifts:  # in the order they began: what begins later takes later numbers
+        for drift in drifts:  # in the order they began, so that a later drift takes later numbers
             crew = (
                 self._sleepers
                 if drift.kind == "concept"
@@ -108,7 +117,10 @@ def _times(payments: Payments, day: date) -> Times:
 
 
 def _without(ordinary: Payments, lived: Payments, gone: Bools) -> Payments:
-    """The lived day without some of its frauds: those on existing payments are honest again, added ones never were."""
+    """The lived day without some of its frauds.
+
+    Existing payments are honest again, and added payments are gone.
+    """
     honest = len(ordinary.seat)
     amount, label = lived.amount.copy(), lived.label.copy()
     amount[:honest] = np.where(gone[:honest], ordinary.amount, amount[:honest])
@@ -120,7 +132,10 @@ def _without(ordinary: Payments, lived: Payments, gone: Bools) -> Payments:
 
 
 def _joined(payments: Payments, theirs: Payments, happens: Bools, honest: int) -> Payments:
-    """Payments with another crew's frauds that happen. Of both, the first `honest` are the day's ordinary payments, in the same order."""
+    """Payments with another crew's frauds that happen.
+
+    In both, the first `honest` are the day's ordinary payments, in the same order.
+    """
     marked = np.zeros(len(payments.seat), dtype=bool)
     marked[:honest] = happens[:honest] & (payments.label[:honest] == 0)
     amount, label = payments.amount.copy(), np.where(marked, 1, payments.label).astype(np.int8)

@@ -1,4 +1,7 @@
-"""How strongly a drift acts at each of many moments: `ActiveDrift.intensity` for a column of times."""
+"""How strongly a drift acts at each of many moments.
+
+It is `ActiveDrift.intensity` for a column of times.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 def microseconds(moment: datetime) -> int:
-    """A timezone-aware moment as a number of `Times`; exact."""
+    """A timezone-aware moment as an exact number of `Times`."""
     return (moment - _EPOCH) // MICROSECOND
 
 
@@ -44,7 +47,10 @@ def intensities(drift: ActiveDrift, times: Times) -> Floats:
 
 
 def levels(drifts: Iterable[ActiveDrift], kind: Kind, times: Times) -> Floats:
-    """Strength times intensity of a kind at each time, in the kind's unit. A kind is active once at a time: its drifts add up."""
+    """Strength times intensity of a kind at each time, in the kind's unit.
+
+    A kind is active once at a time, so its drifts add up.
+    """
     level = np.zeros(len(times))
     for drift in drifts:
         if drift.kind == kind:

@@ -1,4 +1,4 @@
-"""A day's ordinary payments in the synthetic world: everybody as usual, nobody cheating."""
+"""A day's ordinary payments in the synthetic world, without fraud."""
 
 from __future__ import annotations
 
@@ -11,14 +11,23 @@ import numpy.typing as npt
 from services.simulator.town.population import Floats, Habits, Ints, Population
 from services.simulator.town.rhythm import WEEKDAY_FACTOR, times_of_day
 
-# Now and then an honest customer buys something big, so that an unusual amount alone proves nothing.
+# Now and then an honest customer buys something big, so that an unusual amount alone proves
+# nothing.
 BIG_PURCHASE_SHARE = 0.004
 BIG_PURCHASE_FACTOR = (3.0, 9.0)
 
 
 @dataclass(frozen=True)
 class Payments:
-    """Payments as arrays of one length: who (seat), where, when (seconds after midnight), how much (euro), fraud or not."""
+    """Payments as arrays of one length.
+
+    Attributes:
+        seat: Customer's seat.
+        merchant: Merchant's number.
+        seconds: Seconds after midnight.
+        amount: Amount, euro.
+        label: 1 for fraud, else 0.
+    """
 
     seat: Ints
     merchant: Ints
@@ -38,11 +47,11 @@ class Payments:
 def ordinary_payments(
     population: Population, habits: Habits, day: date, random: np.random.Generator
 ) -> Payments:
-    """What the customers with these habits pay on a day without fraud; not in order of time."""
+    """Payments of customers with these habits on a day without fraud, not in order of time."""
     counts = random.poisson(habits.rate * WEEKDAY_FACTOR[day.weekday()])
     seat = np.repeat(np.arange(population.customers), counts)
     n = len(seat)
-    # Who is away pays all day near somebody else's home.
+    # A customer who is away pays all day near another customer's home.
     away = random.random(population.customers) < habits.away
     elsewhere = random.integers(0, population.customers, population.customers)
     area = np.where(away, elsewhere, np.arange(population.customers))[seat]
@@ -62,7 +71,7 @@ def ordinary_payments(
 def amounts(
     population: Population, habits: Habits, seat: Ints, merchant: Ints, random: np.random.Generator
 ) -> Floats:
-    """What each of these customers usually pays at that merchant, with the spread of both; euro."""
+    """Each customer's usual amount at that merchant, with the spread of both, euro."""
     sigma = np.hypot(habits.variation[seat], population.spread[merchant])
     euro: Floats = (
         habits.mean_amount[seat] * population.price[merchant] * random.lognormal(0.0, sigma)

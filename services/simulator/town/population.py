@@ -1,7 +1,8 @@
-"""Who lives in the synthetic world: customers with habits and homes, merchants with prices and places.
+"""The inhabitants of the synthetic world: customers with habits and homes, and merchants.
 
-A *seat* is a home on the map. Its inhabitant changes every `TENURE_DAYS`, each seat on a day of its own, so that new
-customers without history keep appearing while the town's size stays what the settings say.
+A *seat* is a home on the map. Its inhabitant changes every `TENURE_DAYS`, each seat on a day of its
+own. So new customers without history keep appearing, while the town's size stays what the settings
+say.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-MEAN_TRANSACTIONS_PER_DAY = 2.0  # of a customer; settings.synthetic_customers documents it
+MEAN_TRANSACTIONS_PER_DAY = 2.0  # of a customer, as settings.synthetic_customers documents
 TENURE_DAYS = 1000  # 0.1 % of the customers are new each day
 NEIGHBOURS = 30  # merchants within a customer's everyday reach
 
-# Price level of a category (factor on the customer's own mean amount), spread of prices within it (sigma of the
-# logarithm), and its share of the merchants.
+# Three numbers by category. The price level is a factor on the customer's own mean amount. The
+# spread of prices within the category is the sigma of the logarithm. The last is its share of the
+# merchants.
 CATEGORIES: dict[str, tuple[float, float, float]] = {
     "grocery": (0.8, 0.25, 0.30),
     "restaurant": (0.7, 0.30, 0.25),
@@ -34,13 +36,13 @@ CATEGORIES: dict[str, tuple[float, float, float]] = {
 
 @dataclass(frozen=True)
 class Habits:
-    """How the customers of one generation pay; arrays by seat.
+    """How the customers of one generation pay. Arrays by seat.
 
     Attributes:
-        mean_amount: euro, at a merchant of price level 1.
-        variation: sigma of the logarithm of an amount.
-        rate: transactions per day, a weekly mean.
-        away: share of days spent in another part of town.
+        mean_amount: Euro, at a merchant of price level 1.
+        variation: Sigma of the logarithm of an amount.
+        rate: Transactions per day, a weekly mean.
+        away: Share of days spent in another part of town.
     """
 
     mean_amount: Floats
@@ -50,18 +52,20 @@ class Habits:
 
 
 class Population:
-    """Everybody and every shop, decided by the seed.
+    """All customers and shops, decided by the seed.
 
     Attributes:
-        homes, places: positions of seats and merchants in the unit square, shape (n, 2).
-        price, spread: of each merchant, from its category.
+        homes: Positions of seats in the unit square, shape (n, 2).
+        places: Positions of merchants in the unit square, shape (n, 2).
+        price: Price level of each merchant, from its category.
+        spread: Spread of prices of each merchant, from its category.
     """
 
     def __init__(self, seed: int, customers: int, merchants: int) -> None:
         self.customers, self.merchants = customers, merchants
         self._seed = seed
         random = np.random.default_rng([seed, 1])
-        # People and shops gather around the same few centres; a tenth lives and sells anywhere.
+        # People and shops gather around the same few centres. A tenth lives and sells anywhere.
         centres = random.random((8, 2))
         self.homes = _around(random, centres, customers)
         self.places = _around(random, centres, merchants)
@@ -113,7 +117,10 @@ class Population:
         )
 
     def inhabitants(self, day: date) -> tuple[Ints, Habits]:
-        """Who sits in each seat on a day: the generation by seat, and the habits of those people."""
+        """The inhabitant of each seat on a day.
+
+        Returns the generation by seat, and the habits of those people.
+        """
         count = day.toordinal() + self._moves
         generation = count // TENURE_DAYS
         low = int(generation.min())
@@ -129,7 +136,10 @@ class Population:
         )
 
     def choose_merchants(self, seats: Ints, uniform: Floats) -> Ints:
-        """A merchant near each seat, more often a popular one. `uniform` in [0, 1), one per seat."""
+        """A merchant near each seat, more often a popular one.
+
+        `uniform` is in [0, 1), one per seat.
+        """
         chosen = (self._near_cumulative[seats] < uniform[:, None]).sum(axis=1)
         merchants: Ints = self.near[seats, np.minimum(chosen, self.near.shape[1] - 1)]
         return merchants

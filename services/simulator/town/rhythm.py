@@ -1,4 +1,4 @@
-"""When people pay: hours of the day and days of the week."""
+"""When people pay, by hour of the day and by day of the week."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# Share of a day's payments by hour, relative (normalised below). Lunch and after-work peaks; weekends start late.
+# Share of a day's payments by hour, relative (normalised below). Peaks at lunch and after work.
+# Weekends start late.
 _WORKDAY = (3, 2, 1, 1, 1, 2, 8, 22, 34, 36, 40, 52, 68, 56, 44, 42, 50, 66, 74, 62, 42, 28, 16, 7)
 _WEEKEND = (8, 6, 4, 2, 1, 1, 3, 8, 20, 40, 58, 66, 66, 60, 58, 58, 56, 52, 48, 46, 44, 36, 24, 14)
 
-# Payments by weekday, Monday first, against the week's mean; mean 1, so that a customer's rate is a weekly mean.
+# Payments by weekday, Monday first, against the week's mean. Their mean is 1, so that a customer's
+# rate is a weekly mean.
 WEEKDAY_FACTOR = np.array([0.92, 0.94, 0.96, 1.00, 1.14, 1.16, 0.88])
 
 
@@ -26,6 +28,9 @@ _CUMULATIVE = {False: _cumulative(_WORKDAY), True: _cumulative(_WEEKEND)}
 
 
 def times_of_day(uniform: Floats, day: date) -> Floats:
-    """Uniform numbers in [0, 1) -> seconds after midnight with the day's rhythm; evenly spread within an hour."""
+    """Uniform numbers in [0, 1) -> seconds after midnight with the day's rhythm.
+
+    Within an hour they are evenly spread.
+    """
     seconds: Floats = np.interp(uniform, _CUMULATIVE[day.weekday() >= 5], np.arange(25) * 3600.0)
     return seconds

@@ -61,7 +61,7 @@ def write(
 
 def stored(redis: Redis, layout: ViewLayout, key: str) -> tuple[datetime, float | None]:
     """Event time and first value of a customer's row, read without Feast."""
-    row = layout.unpack(redis.hget(entity_key("customer", key), layout.field))  # type: ignore[arg-type]
+    row = layout.unpack(redis.hget(entity_key("customer", key), layout.field))
     return event_moment(row), row.values[0]
 
 
@@ -86,7 +86,7 @@ def test_a_reader_without_feast_sees_what_feast_sees(store: FeatureStore, redis:
 
     feasts = asked(store, HABITS, *KEYS)
     for at, key in enumerate(KEYS):
-        row = HABITS.unpack(redis.hget(entity_key("customer", key), HABITS.field))  # type: ignore[arg-type]
+        row = HABITS.unpack(redis.hget(entity_key("customer", key), HABITS.field))
         assert list(row.values) == [values[name][at] for name in HABITS.features]
         assert list(row.values) == [feasts[name][at] for name in HABITS.features]
         assert event_moment(row) == TIME
@@ -178,7 +178,7 @@ def test_after_a_change_of_the_catalogue_old_rows_are_missing_until_they_are_wri
 def test_an_unreadable_row_is_missing_and_gives_way(
     unreadable: bytes, store: FeatureStore, redis: Redis
 ) -> None:
-    redis.hset(entity_key("customer", "a"), CUSTOMER_DAILY.name, unreadable)  # type: ignore[arg-type]
+    redis.hset(entity_key("customer", "a"), CUSTOMER_DAILY.name, unreadable)
     assert asked(store, HABITS, "a")[HABITS.features[0]] == [None]
     write(store, HABITS, [("a", TIME, 1.0)])
     assert stored(redis, HABITS, "a") == (TIME, 1.0)

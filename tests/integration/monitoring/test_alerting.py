@@ -165,7 +165,7 @@ def test_what_is_no_notification_is_refused_counted_and_kept(alerting: Alerting)
         assert refused.value.code == code
 
 
-def test_silences_that_hide_too_much_are_told_and_one_that_hides_even_that_is_told_past_alertmanager(
+def test_silences_that_hide_too_much_are_told_if_need_be_past_alertmanager(
     alerting: Alerting,
 ) -> None:
     def measured(reason: str) -> float | None:

@@ -178,7 +178,8 @@ def test_a_drifted_feature_is_named_as_drifted_and_no_other(
     assert (
         str(report)
         == report.url
-        == f"{registry.url}/#/experiments/{experiment_of(version, registry)}/runs/{version.run_id}/artifacts/{report.artifact}"
+        == f"{registry.url}/#/experiments/{experiment_of(version, registry)}"
+        f"/runs/{version.run_id}/artifacts/{report.artifact}"
     )
 
 

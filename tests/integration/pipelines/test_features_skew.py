@@ -104,7 +104,10 @@ def predictions(served: pl.DataFrame, features: tuple[str, ...] = FEATURES) -> p
             "version": ["1"] * len(rows),
             "arm": ["champion"] * len(rows),
             "entity_keys": [
-                msgspec.json.encode({"customer": row["customer_id"], "merchant": row["merchant_id"]}).decode() for row in rows
+                msgspec.json.encode(
+                    {"customer": row["customer_id"], "merchant": row["merchant_id"]}
+                ).decode()
+                for row in rows
             ],
             "feature_names": [list(features)] * len(rows),
             "features": [[float(row[name]) for name in features] for row in rows],
@@ -112,10 +115,12 @@ def predictions(served: pl.DataFrame, features: tuple[str, ...] = FEATURES) -> p
             "score": [0.1] * len(rows),
             "flagged": [False] * len(rows),
             "latency_seconds": [0.001] * len(rows),
-            "degraded": served["degraded"] if "degraded" in served.columns else pl.Series([[]] * len(rows), dtype=pl.List(pl.String)),
+            "degraded": served["degraded"]
+            if "degraded" in served.columns
+            else pl.Series([[]] * len(rows), dtype=pl.List(pl.String)),
             "route_generation": [1] * len(rows),
         }
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +214,15 @@ def test_yesterdays_batch_row_is_late_stale_after_half_a_day_and_never_skew(shop
     # The request-time formulas' results for the stale rows.
     wanted = REQUEST.stored
     computed = [
-        REQUEST.compute({**{n: row[n] for n in wanted}, "amount": row["amount"], "transaction_time": row["event_timestamp"].timestamp()})
+        REQUEST.compute(
+            {
+                **{n: row[n] for n in wanted},
+                "amount": row["amount"],
+                "transaction_time": row["event_timestamp"].timestamp(),
+            }
+        )
         for row in rows.to_dicts()
-    ]  # fmt: skip
+    ]
     rows = rows.with_columns(
         pl.Series(f.name, [one[f.name] for one in computed]) for f in REQUEST.features
     )

@@ -252,8 +252,16 @@ def test_a_version_can_be_rebuilt_to_the_byte(
 ) -> None:
     comparisons = reproduce(registry, lake, first.version, tmp_path / "again")
     assert [c.what for c in comparisons] == [
-        "data_sha256", "feature_sha256", "model_sha256", "spec_sha256", "git_commit", "lock_sha256", "seed", "as_of", "metrics"
-    ]  # fmt: skip
+        "data_sha256",
+        "feature_sha256",
+        "model_sha256",
+        "spec_sha256",
+        "git_commit",
+        "lock_sha256",
+        "seed",
+        "as_of",
+        "metrics",
+    ]
     # The commit may change during a test, when a developer edits the checkout. Nothing else may.
     assert [
         c for c in comparisons if not c.agrees and c.what not in ("git_commit", "lock_sha256")

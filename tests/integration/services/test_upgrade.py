@@ -90,9 +90,15 @@ def test_every_reader_takes_events_with_fields_that_it_does_not_know(
 
     pushed: list[str] = []
     streamer = Streamer(
-        Stream.TRANSACTIONS, catalog.streaming_views(), recording.log, DeadLetters(recording.client, "streamer"),
-        RedisWindows(recording.client), lambda view, rows: pushed.append(view), StreamerMetrics(CollectorRegistry()), lambda: None,
-    )  # fmt: skip
+        Stream.TRANSACTIONS,
+        catalog.streaming_views(),
+        recording.log,
+        DeadLetters(recording.client, "streamer"),
+        RedisWindows(recording.client),
+        lambda view, rows: pushed.append(view),
+        StreamerMetrics(CollectorRegistry()),
+        lambda: None,
+    )
     wait_until(
         lambda: streamer.next_round(timedelta(milliseconds=1)).messages == 0,
         10,
@@ -122,9 +128,15 @@ def rewritten(recording: Recording, key: str) -> None:
 
 def test_documents_with_fields_that_a_reader_does_not_know_are_read(recording: Recording) -> None:
     route = Route(
-        model="m", generation=4, strategy="champion", arms=(Arm("champion", "1", 1.0),), salt="s", changed_at=START,
-        who="Zoë", why="to see",
-    )  # fmt: skip
+        model="m",
+        generation=4,
+        strategy="champion",
+        arms=(Arm("champion", "1", 1.0),),
+        salt="s",
+        changed_at=START,
+        who="Zoë",
+        why="to see",
+    )
     document = Document(recording.client, "dojo:route:{model}", Route, model="m")
     document.put(route)
     rewritten(recording, document.key)

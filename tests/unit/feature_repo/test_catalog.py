@@ -36,7 +36,10 @@ def test_a_named_module_joins_the_catalogue_and_reading_it_stays_cheap() -> None
     views = "customer_daily merchant_daily customer_activity merchant_activity customer_pulse"
     assert (
         told.stdout.split()
-        == f"{views} fraud_detection_v1 returns_v1 habits_v1 payment basket customer_id merchant_id".split()
+        == (
+            f"{views} fraud_detection_v1 returns_v1 habits_v1 payment basket customer_id"
+            " merchant_id"
+        ).split()
     )
 
 

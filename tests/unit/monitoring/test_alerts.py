@@ -163,7 +163,7 @@ def test_every_metric_is_in_an_alert_or_a_panel() -> None:
 def test_every_check_of_the_monitor_has_an_alert() -> None:
     asked = {check for alert in ALERTS for check in re.findall(r'check="(\w+)"', alert.expr)}
     # Freshness alerts compare the ages themselves. They work without a monitor's verdict.
-    assert asked | {"feature_freshness", "model_freshness"} == set(Check.__args__)  # type: ignore[attr-defined]
+    assert asked | {"feature_freshness", "model_freshness"} == set(Check.__args__)
     assert {"FeatureViewStale", "ModelStale"} <= {alert.name for alert in ALERTS}
 
 

@@ -90,8 +90,14 @@ def test_without_a_split_there_is_no_experiment() -> None:
 
 def experiment(arms: tuple[Arm, Arm] = HALVES) -> Experiment:
     return Experiment(
-        model="fraud", strategy="ab", salt="salt", arms=arms, generations=(3, 5), since=NOON, until=None
-    )  # fmt: skip
+        model="fraud",
+        strategy="ab",
+        salt="salt",
+        arms=arms,
+        generations=(3, 5),
+        since=NOON,
+        until=None,
+    )
 
 
 def prediction(number: int, customer: str, **more: Any) -> dict[str, object]:
@@ -207,9 +213,18 @@ def simulated(
             fraud = bool(generator.random() < (fraud_rate / 0.3 if victim else 0.0))
             flagged = bool(generator.random() < (caught if fraud else 0.01))
             rows.append(
-                {"entity": key, "arm": arm, "assigned": True, "stood_in": False, "world_time": NOON, "score": 0.5,
-                 "flagged": flagged, "label": int(fraud), "stakes": float(generator.lognormal(3, 1))}
-            )  # fmt: skip
+                {
+                    "entity": key,
+                    "arm": arm,
+                    "assigned": True,
+                    "stood_in": False,
+                    "world_time": NOON,
+                    "score": 0.5,
+                    "flagged": flagged,
+                    "label": int(fraud),
+                    "stakes": float(generator.lognormal(3, 1)),
+                }
+            )
     return pl.DataFrame(rows)
 
 
@@ -290,11 +305,21 @@ def test_without_amounts_shares_are_told_all_the_same() -> None:
 def test_many_requests_of_few_entities_are_insufficient_data() -> None:
     rows = pl.DataFrame(
         [
-            {"entity": f"{arm}-{n % 5}", "arm": arm, "assigned": True, "stood_in": False, "world_time": NOON, "score": 0.5,
-             "flagged": n % 2 == 0, "label": 1, "stakes": 1.0}
-            for arm in ("champion", "challenger") for n in range(500)
+            {
+                "entity": f"{arm}-{n % 5}",
+                "arm": arm,
+                "assigned": True,
+                "stood_in": False,
+                "world_time": NOON,
+                "score": 0.5,
+                "flagged": n % 2 == 0,
+                "label": 1,
+                "stakes": 1.0,
+            }
+            for arm in ("champion", "challenger")
+            for n in range(500)
         ]
-    )  # fmt: skip
+    )
     assert {effect.status for effect in report(experiment(), rows, SPEC).effects} == {
         "insufficient_data"
     }

@@ -33,7 +33,10 @@ DAYS = [START.date() + timedelta(days=d) for d in range(0, SPAN_DAYS + 1, 3)]
 
 @st.composite
 def payments(draw: st.DrawFn) -> list[Payment]:
-    """Up to 60 payments of three customers at two merchants in 60 days: bursts, ties, late, lost and corrected outcomes."""
+    """Up to 60 payments of three customers at two merchants in 60 days.
+
+    There are bursts and ties, and late, lost and corrected outcomes.
+    """
     drawn = draw(
         st.lists(
             st.tuples(

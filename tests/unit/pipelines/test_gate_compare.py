@@ -247,7 +247,10 @@ def test_the_report_says_it_all_and_needs_nothing_from_elsewhere(tmp_path: Path)
 
 @pytest.mark.parametrize("judged", [
     judge(spec(), "job", holdout(LABELS), None, candidate(GOOD)),
-    judge(spec(), "job", holdout(LABELS), candidate(None, "1"), candidate(GOOD), "<b>features</b> & more are missing"),
+    judge(
+        spec(), "job", holdout(LABELS), candidate(None, "1"), candidate(GOOD),
+        "<b>features</b> & more are missing",
+    ),
 ])  # fmt: skip
 def test_a_report_without_a_comparison_says_why(judged: GateJudgement) -> None:
     text, page = markdown(judged.decision, {}), html_page(judged.decision, {})

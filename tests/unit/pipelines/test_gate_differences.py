@@ -63,9 +63,15 @@ def test_parameters_that_differ_are_named_with_both_values() -> None:
 
 def test_a_bundle_from_before_parameters_were_kept_loads_and_says_nothing() -> None:
     old = Bundle(
-        model="m", feature_service="s", features=(), stored_defaults={}, decision={"threshold": 0.5},
-        trained_as_of=datetime(2030, 1, 1, tzinfo=UTC), sha256={}, parameters={"seed": "1"},
-    )  # fmt: skip
+        model="m",
+        feature_service="s",
+        features=(),
+        stored_defaults={},
+        decision={"threshold": 0.5},
+        trained_as_of=datetime(2030, 1, 1, tzinfo=UTC),
+        sha256={},
+        parameters={"seed": "1"},
+    )
     content = msgspec.json.decode(msgspec.json.encode(old))
     del content["parameters"]
     assert changed_parameters(msgspec.convert(content, Bundle).parameters, {"seed": "2"}) == ()
@@ -138,7 +144,7 @@ def test_the_gate_judges_the_metric_that_the_spec_names() -> None:
         before, after = decision.champion.metrics[metric], decision.challenger.metrics[metric]
         assert decision.gain == pytest.approx(after / before - 1)
         for segment in decision.segments:
-            assert segment.gain == pytest.approx(segment.challenger / segment.champion - 1)  # type: ignore[operator]
+            assert segment.gain == pytest.approx(segment.challenger / segment.champion - 1)
         found[metric] = decision
     assert [found[metric].verdict for metric in ("pr_auc", "roc_auc")] == ["worse", "improved"]
     assert found["pr_auc"].reason.startswith("PR-AUC -")

@@ -335,8 +335,10 @@ def test_the_split_follows_time_without_overlap_or_gap() -> None:
     assert split.train.inputs.dtype == "float32"
     in_order = dataset().sort("event_timestamp")["amount"].cast(pl.Float32).to_numpy()
     assert [part.inputs[0, 0] for part in split.parts()] == [
-        in_order[0], in_order[len(split.train.labels)], in_order[len(split.train.labels) + len(split.validation.labels)]
-    ]  # fmt: skip
+        in_order[0],
+        in_order[len(split.train.labels)],
+        in_order[len(split.train.labels) + len(split.validation.labels)],
+    ]
 
 
 def test_each_row_of_a_part_keeps_its_label_its_entities_and_its_time() -> None:

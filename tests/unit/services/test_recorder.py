@@ -195,9 +195,14 @@ def test_a_file_covers_half_a_world_hour_within_bounds(
 def test_a_corrected_label_is_new_and_a_repeated_one_is_not(tmp_path: Path) -> None:
     """Both have the request's event id, and may be of the same day."""
     first = Outcome(
-        event_id=Outcome.id_for("fraud", "1"), world_time=NOON, wall_time=NOON, model="fraud", request_id="1",
-        request_time=NOON, label=0,
-    )  # fmt: skip
+        event_id=Outcome.id_for("fraud", "1"),
+        world_time=NOON,
+        wall_time=NOON,
+        model="fraud",
+        request_id="1",
+        request_time=NOON,
+        label=0,
+    )
     corrected = msgspec.structs.replace(first, label=1.0, world_time=NOON + timedelta(hours=1))
     back = msgspec.structs.replace(corrected, label=0.0, world_time=NOON + timedelta(hours=2))
     words: list[Event] = [first, corrected, back]

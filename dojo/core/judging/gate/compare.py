@@ -7,8 +7,10 @@ value and from the gain's interval (spec.gate):
 
     improved            the gain reaches the minimum and the interval lies above zero
     worse               the interval lies below zero
-    inconclusive        neither: the holdout cannot tell them apart, or the gain is too small to be worth a change
-    insufficient_data   no comparison that means anything; the reason says why
+    inconclusive        neither: the holdout cannot tell them apart, or the gain is too small
+    insufficient_data   no comparison that means anything. The reason says why
+
+A gain below the minimum is not worth a change.
 
 Guards may then veto an improvement. Only `improved` without a veto is promoted. A challenger no
 better than the champion wins at most (1 - confidence) / 2 of the time. At 95 % this is 2.5 %,
@@ -175,7 +177,8 @@ def judge(
     )
     decided = _decision(
         spec, job, holdout, champion, challenger, verdict, outcome,
-        _reason(spec, verdict, vetoes, gain), vetoes=vetoes, gain=gain, guarded=guarded, segments=segments,
+        _reason(spec, verdict, vetoes, gain),
+        vetoes=vetoes, gain=gain, guarded=guarded, segments=segments,
     )  # fmt: skip
     return GateJudgement(decided, gain.drawn)
 
@@ -243,15 +246,19 @@ def _decision(
 ) -> GateDecision:
     gate = spec.gate
     return GateDecision(
-        model=spec.name, task=spec.task, job=job, as_of=challenger.as_of, verdict=verdict, outcome=outcome, vetoes=vetoes, reason=reason,
+        model=spec.name, task=spec.task, job=job, as_of=challenger.as_of,
+        verdict=verdict, outcome=outcome, vetoes=vetoes, reason=reason,
         primary_metric=gate.primary_metric, minimum_gain=gate.minimum_gain,
-        gain=gain.value if gain else None, low=gain.low if gain else None, high=gain.high if gain else None,
+        gain=gain.value if gain else None,
+        low=gain.low if gain else None, high=gain.high if gain else None,
         confidence=gate.confidence, draws=gate.bootstrap_draws, seed=spec.training.seed,
         clusters={by: len(np.unique(codes)) for by, codes in holdout.clusters.items()},
-        holdout_start=holdout.start, holdout_end=holdout.end, rows=holdout.rows, support=_support(spec, holdout, challenger),
+        holdout_start=holdout.start, holdout_end=holdout.end, rows=holdout.rows,
+        support=_support(spec, holdout, challenger),
         champion=None if champion is None else _contender(spec, champion, holdout),
         challenger=_contender(spec, challenger, holdout),
-        guards=guarded, segments=segments, segmentation=holdout.segmentation, baseline=_baseline(spec, holdout, champion),
+        guards=guarded, segments=segments, segmentation=holdout.segmentation,
+        baseline=_baseline(spec, holdout, champion),
     )  # fmt: skip
 
 
@@ -260,7 +267,8 @@ def _contender(spec: ModelSpec, candidate: Candidate, holdout: GateHoldout) -> C
     if candidate.scores is not None and not task_of(spec).part_fault(holdout.labels):
         metrics = task_of(spec).evaluate(holdout.answered(candidate, spec))
     return Contender(
-        version=candidate.version, run_id=candidate.run_id, as_of=candidate.as_of, decision=dict(candidate.decision),
+        version=candidate.version, run_id=candidate.run_id, as_of=candidate.as_of,
+        decision=dict(candidate.decision),
         metrics=metrics, latency_seconds=candidate.latency_seconds, size_bytes=candidate.size_bytes,
     )  # fmt: skip
 

@@ -24,9 +24,16 @@ def guards(
     task, limits = task_of(spec), spec.gate.guards
     slow_enough = NEGLIGIBLE_LATENCY * spec.serving.latency_slo.total_seconds()
     return (
-        *(_metric(rule, champion.metrics[rule.metric], challenger.metrics[rule.metric]) for rule in task.guards),
-        _worst_segment(segments, limits.worst_segment, task.metrics[spec.gate.primary_metric].short, task.support_name),
-        _ratio("latency", "time to score one row", champion.latency_seconds, challenger.latency_seconds,
+        *(
+            _metric(rule, champion.metrics[rule.metric], challenger.metrics[rule.metric])
+            for rule in task.guards
+        ),
+        _worst_segment(
+            segments, limits.worst_segment, task.metrics[spec.gate.primary_metric].short,
+            task.support_name,
+        ),
+        _ratio("latency", "time to score one row",
+               champion.latency_seconds, challenger.latency_seconds,
                limits.latency, slow_enough, f"{slow_enough * 1000:g} ms"),
         _ratio("size", "model file, bytes", champion.size_bytes, challenger.size_bytes,
                limits.size, NEGLIGIBLE_SIZE, f"{NEGLIGIBLE_SIZE / 1e6:g} MB"),
@@ -38,7 +45,8 @@ def _metric(rule: GuardRule, old: float, new: float) -> Guard:
     if rule.change != "absolute rise":
         cost = cost / abs(old) if old else 0.0  # no relative change from 0
     return Guard(
-        name=rule.name, measures=f"{rule.measures}; {rule.change}", champion=old, challenger=new, change=cost, limit=rule.limit,
+        name=rule.name, measures=f"{rule.measures}; {rule.change}",
+        champion=old, challenger=new, change=cost, limit=rule.limit,
         verdict="veto" if cost > rule.limit else "ok",
     )  # fmt: skip
 
@@ -58,8 +66,10 @@ def _worst_segment(segments: Sequence[Segment], limit: float, metric: str, suppo
     )
     note = f"too few {support} to judge: {left_out}" if left_out else ""
     if not judged:
-        return Guard(name="worst_segment", measures=measures, champion=None, challenger=None, change=None, limit=limit,
-                     verdict="insufficient_data", note=note or "the data has no segments")  # fmt: skip
+        return Guard(
+            name="worst_segment", measures=measures, champion=None, challenger=None, change=None,
+            limit=limit, verdict="insufficient_data", note=note or "the data has no segments",
+        )  # fmt: skip
     worst = min(judged, key=lambda segment: (not _lost(segment, limit), segment.gain))
     loss = -(worst.gain or 0.0)
     words = [
@@ -68,7 +78,8 @@ def _worst_segment(segments: Sequence[Segment], limit: float, metric: str, suppo
         *([note] if note else []),
     ]
     return Guard(
-        name="worst_segment", measures=measures, champion=worst.champion, challenger=worst.challenger, change=loss, limit=limit,
+        name="worst_segment", measures=measures,
+        champion=worst.champion, challenger=worst.challenger, change=loss, limit=limit,
         verdict="veto" if _lost(worst, limit) else "ok", note="; ".join(words),
     )  # fmt: skip
 
@@ -94,6 +105,8 @@ def _ratio(
     ratio = new / old if old > 0 else float(new > 0)
     small = ratio > limit and new <= negligible
     return Guard(
-        name=name, measures=f"{measures}; ratio", champion=float(old), challenger=float(new), change=ratio, limit=limit,
-        verdict="veto" if ratio > limit and not small else "ok", note=f"above the limit, but below {negligible_words} it is nothing" if small else "",
+        name=name, measures=f"{measures}; ratio",
+        champion=float(old), challenger=float(new), change=ratio, limit=limit,
+        verdict="veto" if ratio > limit and not small else "ok",
+        note=f"above the limit, but below {negligible_words} it is nothing" if small else "",
     )  # fmt: skip

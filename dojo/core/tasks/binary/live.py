@@ -87,7 +87,8 @@ def performance(live: Results, holdout: Results, spec: BinarySpec) -> dict[str, 
     else:
         reached = wilson_interval(allowed, max(negatives.effective, 1.0), 1 - level)[1]
         found[subject] = Measured(
-            subject, negatives.value / allowed, watch.false_positive_ratio, negatives.rows, reached / allowed,
+            subject, negatives.value / allowed, watch.false_positive_ratio, negatives.rows,
+            reached / allowed,
             f"{negatives.value:.2%} of {negatives.rows:,} negatives were flagged",
         )  # fmt: skip
     return found | {PR_AUC: _pr_auc(live.figures[PR_AUC], holdout.figures[PR_AUC], spec, level)}

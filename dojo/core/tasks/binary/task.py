@@ -186,15 +186,18 @@ class Binary(Task):
         limits = self.spec.gate.guards
         return (
             GuardRule(
-                "precision_at_1pct_fpr", "precision_at_1pct_fpr", "precision when 1 % of negatives are flagged",
+                "precision_at_1pct_fpr", "precision_at_1pct_fpr",
+                "precision when 1 % of negatives are flagged",
                 "relative loss", limits.precision_at_1pct_fpr,
             ),
             GuardRule(
-                "recall_at_50pct_precision", "recall_at_50pct_precision", "recall when half of the flagged are positive",
+                "recall_at_50pct_precision", "recall_at_50pct_precision",
+                "recall when half of the flagged are positive",
                 "relative loss", limits.recall_at_50pct_precision,
             ),
             GuardRule(
-                "calibration", "expected_calibration_error", "expected calibration error", "absolute rise", limits.calibration
+                "calibration", "expected_calibration_error", "expected calibration error",
+                "absolute rise", limits.calibration,
             ),
         )  # fmt: skip
 
@@ -348,10 +351,14 @@ class Binary(Task):
         return (
             LabelTest(
                 "missed", "share of labelled positives missed",
-                None if recall is None else 1 - (recall - checks.catch_rate_drop), self.spec.rollout.minimum_positives,
+                None if recall is None else 1 - (recall - checks.catch_rate_drop),
+                self.spec.rollout.minimum_positives,
                 note,
             ),
-            LabelTest("false_positives", "share of labelled negatives flagged", allowed, self.spec.rollout.minimum_requests),
+            LabelTest(
+                "false_positives", "share of labelled negatives flagged", allowed,
+                self.spec.rollout.minimum_requests,
+            ),
         )  # fmt: skip
 
     def kept(self, score: float, flagged: bool | None) -> float:

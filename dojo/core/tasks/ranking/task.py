@@ -289,7 +289,8 @@ class Ranking(Task):
         return (
             LabelTest(
                 "missed_top", "share of labelled best candidates that are not flagged",
-                None if recall is None else 1 - recall * (1 - self.spec.rollout.checks.top_recall_drop),
+                None if recall is None
+                else 1 - recall * (1 - self.spec.rollout.checks.top_recall_drop),
                 self.spec.rollout.minimum_labels,
                 "" if recall is not None else "the gate left no top_recall to compare with",
             ),

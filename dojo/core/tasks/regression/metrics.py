@@ -72,7 +72,8 @@ def gain(
     """Return the challenger's gain, with whole entities drawn."""
     clusters = tuple(champion.entities.values())
     return relative_gain_of_means(
-        losses(metric, champion), losses(metric, challenger), clusters, lower_is_better=METRICS[metric].lower_is_better,
+        losses(metric, champion), losses(metric, challenger), clusters,
+        lower_is_better=METRICS[metric].lower_is_better,
         root=metric == "rmse", draws=draws, confidence=confidence, seed=seed,
     )  # fmt: skip
 

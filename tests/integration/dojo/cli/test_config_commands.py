@@ -31,8 +31,10 @@ class Team:
         self.models, self.redis = directory / "models", Redis.from_url(redis_url)
         self.models.mkdir()
         self._environment = {
-            "DOJO_HOME": str(directory), "DOJO_MODELS_DIR": str(self.models), "DOJO_REDIS_URL": redis_url
-        }  # fmt: skip
+            "DOJO_HOME": str(directory),
+            "DOJO_MODELS_DIR": str(self.models),
+            "DOJO_REDIS_URL": redis_url,
+        }
         for name in ("first", "second"):
             self.write(name)
         for spec in load_specs(self.models).values():

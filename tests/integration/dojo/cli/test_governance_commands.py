@@ -714,7 +714,7 @@ def _critical() -> ModelState:
 def test_alerts_are_listed_newest_last_and_by_urgency(platform: Platform) -> None:
     assert "There are no messages yet" in platform.run("alerts").stdout
     for number, urgency in enumerate(("info", "page", "info")):
-        notice = Notice(str(number), urgency, f"occasion [{number}]", "what happened\nwhat to do")  # type: ignore[arg-type]
+        notice = Notice(str(number), urgency, f"occasion [{number}]", "what happened\nwhat to do")
         Notifier(platform.redis, "test").tell(
             "payments-risk", MODEL, notice, NOON + timedelta(hours=number)
         )

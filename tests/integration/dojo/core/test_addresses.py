@@ -1,4 +1,4 @@
-"""Proxies: every library, in a process of the platform and in its children, asks servers directly."""
+"""Proxies: every library asks servers directly, in the platform's processes and their children."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-# Port 9 discards: whatever asks through it gets no answer.
+# Port 9 discards: a library that asks through it gets no answer.
 NO_PROXY_ANSWERS = "http://127.0.0.1:9"
 
 ASK = """

@@ -204,12 +204,22 @@ def _with(rows: Rows, at: int, **fields: Any) -> Rows:
         (lambda rows: rows[1:], "entry 1: missing"),
         (lambda rows: [*rows[:2], *rows[3:]], "entry 3: missing"),
         (lambda rows: [*rows[:1], *rows[4:]], "entries 2 to 4: missing"),
-        (lambda rows: [*rows[:2], ("2-1", rows[0][1]), *rows[2:]], "entry 2-1: says it is number 1"),
+        (
+            lambda rows: [*rows[:2], ("2-1", rows[0][1]), *rows[2:]],
+            "entry 2-1: says it is number 1",
+        ),
         (lambda rows: rows[:-1], "the newest entry is 5"),
         (lambda rows: [], "the newest entry is 0"),
-        (lambda rows: [*rows[:3], (rows[3][0], b"gone"), *rows[4:]], "entry 4-0: unreadable: b'gone'"),
-        (lambda rows: [*rows[:3], (rows[3][0], rows[3][1].replace(b"Zo", b"Jo")), *rows[4:]], "entry 5: does not follow entry 4"),
-        (lambda rows: _with(rows, 2, who="nobody"), "the newest entry is 6"),  # all chained anew, except the head
+        (
+            lambda rows: [*rows[:3], (rows[3][0], b"gone"), *rows[4:]],
+            "entry 4-0: unreadable: b'gone'",
+        ),
+        (
+            lambda rows: [*rows[:3], (rows[3][0], rows[3][1].replace(b"Zo", b"Jo")), *rows[4:]],
+            "entry 5: does not follow entry 4",
+        ),
+        # All chained anew, except the head.
+        (lambda rows: _with(rows, 2, who="nobody"), "the newest entry is 6"),
     ],
 )  # fmt: skip
 def test_what_was_forged_is_named(

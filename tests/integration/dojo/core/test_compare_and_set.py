@@ -55,9 +55,15 @@ def change_the_route(url: str, writer: int) -> None:
         found = table.read("fraud")
         generation, salt = (found.value.generation, found.value.salt) if found.value else (0, "")
         route = Route(
-            model="fraud", generation=generation + 1, strategy="champion", arms=(Arm("champion", "1", 1.0),),
-            salt=f"{salt}{writer}", changed_at=NOON, who="", why="",
-        )  # fmt: skip
+            model="fraud",
+            generation=generation + 1,
+            strategy="champion",
+            arms=(Arm("champion", "1", 1.0),),
+            salt=f"{salt}{writer}",
+            changed_at=NOON,
+            who="",
+            why="",
+        )
         try:
             table.replace(found, route)
         except ConflictError:
@@ -80,8 +86,15 @@ def test_a_route_that_does_not_follow_the_current_one_is_refused(
     redis = connect_redis(redis_server.url)
     table = RouteTable(redis)
     route = Route(
-        model="fraud", generation=1, strategy="champion", arms=(Arm("champion", "1", 1.0),), salt="", changed_at=NOON, who="", why=""
-    )  # fmt: skip
+        model="fraud",
+        generation=1,
+        strategy="champion",
+        arms=(Arm("champion", "1", 1.0),),
+        salt="",
+        changed_at=NOON,
+        who="",
+        why="",
+    )
     table.replace(table.read("fraud"), route)
     before = redis.get(route_key("fraud"))
     with pytest.raises(ConflictError, match="found 1"):

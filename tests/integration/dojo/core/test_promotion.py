@@ -304,7 +304,7 @@ def test_promoting_the_champion_again_says_nothing_new(champions: RoleChanges) -
     champions.roll_back(MODEL, change("c"), to="1")
     champions.roll_back(MODEL, change("another one"), to="1")
     after = state(champions)
-    assert after["trail"][: len(before["trail"])] == before["trail"]  # type: ignore[index, arg-type]
+    assert after["trail"][: len(before["trail"])] == before["trail"]
     assert len(after["trail"]) == len(before["trail"]) + 2  # type: ignore[arg-type]
 
 

@@ -1,4 +1,7 @@
-"""What was changed in MLflow past the platform is found, and the printed command mends it. Real MLflow, Redis and commands."""
+"""Changes in MLflow past the platform are found, and the printed command mends them.
+
+Real MLflow, Redis and commands.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ TAGS = VersionTags(
 
 @dataclass(frozen=True)
 class Promoted:
-    """A model with two versions that the platform promoted one after the other: version 2 is champion, version 1 was."""
+    """A model with two versions. The platform promoted version 1, then version 2."""
 
     model: str
     registry: ModelRegistry

@@ -33,7 +33,7 @@ SPEED = 0.5
 
 @pytest.fixture
 def redis(redis_server: RedisServer) -> Redis:
-    """A world in the middle of a canary, with the responder paused by a person. Four audit entries."""
+    """A world in the middle of a canary. A person paused the responder. Four audit entries."""
     client = connect_redis(redis_server.url)
     RedisWorldClock(client).set(NOON, SPEED)
     trail = AuditTrail(client)

@@ -1,4 +1,4 @@
-"""`python -m tests.integration.dojo.demo.hurried_world URL`: a demo's watching, until it is ended."""
+"""`python -m tests.integration.dojo.demo.hurried_world URL`: a demo that watches until its end."""
 
 from __future__ import annotations
 

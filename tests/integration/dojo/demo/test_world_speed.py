@@ -1,4 +1,4 @@
-"""Whatever ends the watching, the world is back at its everyday speed."""
+"""After any end of the watching, the world is back at its everyday speed."""
 
 from __future__ import annotations
 

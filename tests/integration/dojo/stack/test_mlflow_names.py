@@ -39,7 +39,10 @@ def started(
 
 @pytest.fixture(scope="module", params=["embedded", "container"])
 def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """MLflow as `dojo up` starts it, and as its container does, both for shop.lan, *.dojo.lan and 192.168.7.20."""
+    """MLflow as `dojo up` starts it, and as its container does.
+
+    Both answer for shop.lan, *.dojo.lan and 192.168.7.20.
+    """
     directory, port = tmp_path_factory.mktemp("mlflow"), free_port()
     if request.param == "embedded":
         command = mlflow_command(
@@ -47,7 +50,8 @@ def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         )
         env = {}
     else:
-        # As docker-compose.yml starts it, but for the address, the port and the directories, which a container has to itself.
+        # As docker-compose.yml starts it. Only address, port and directories differ, which a
+        # container has to itself.
         name, *arguments = yaml.safe_load(COMPOSE_FILE.read_text())["services"]["mlflow"]["command"]
         assert name == SCRIPT.name
         own = {

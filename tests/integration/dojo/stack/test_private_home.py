@@ -1,4 +1,7 @@
-"""A home that other users of the machine cannot read: the files of a real Redis, logs, and homes that were made wide."""
+"""A home that other users of the machine cannot read.
+
+The tests cover the files of a real Redis, logs, and homes that were made wide.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A supervisor over tiny processes: `python -m tests.integration.dojo.stack.tiny_stack HOME '<JSON list of TinySpec>'`."""
+"""A supervisor over tiny processes.
+
+Run it with `python -m tests.integration.dojo.stack.tiny_stack HOME '<JSON list of TinySpec>'`.
+"""
 
 from __future__ import annotations
 

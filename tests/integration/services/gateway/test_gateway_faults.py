@@ -60,7 +60,8 @@ def test_every_answer_is_in_time_and_names_its_degradation_while_redis_is_away(
     during = [call for call in calls if broken + 0.1 < call.sent < returned]
     assert {call.degraded for call in during} == {("features_last_known",)}
     assert unknown["degraded"] == ["features_default", "features_last_known"]
-    # A call may wait for Redis as long as the deadline. The slowest call before is what this machine adds.
+    # A call may wait for Redis as long as the deadline. The slowest call before shows what this
+    # machine adds.
     slowest_before = max(call.seconds for call in calls if call.sent < broken)
     assert max(call.seconds for call in during) < slowest_before + 1.5 * DEADLINE
     sent = {call.request_id for call in calls} | {unknown["prediction_id"]}

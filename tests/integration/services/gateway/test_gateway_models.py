@@ -134,7 +134,10 @@ def test_a_version_that_mlflow_alone_vouches_for_is_never_served(
     start_gateway: StartGateway,
     tmp_path: Path,
 ) -> None:
-    """Who reaches MLflow's port registers a version of their own, and rewrites the record of the platform's."""
+    """A caller who reaches MLflow's port registers a version.
+
+    The caller also rewrites the record of the platform's version.
+    """
     model = "forged"
     specs = models_dir(tmp_path, model)
     registry, client = (

@@ -421,7 +421,10 @@ FAR = ("2018-06-15T13:00:00Z", "2018-06-14T12:00:00Z", "2026-06-15T12:00:00Z")
 def test_a_time_away_from_the_worlds_now_is_refused_in_both_protocols_and_batches(
     gateway: GatewayServer, time: str
 ) -> None:
-    """Each of these would have hidden a fraud from a model that looks at the hour, or at the last hour."""
+    """Each of these would have hidden a fraud from a model.
+
+    Such a model looks at the hour, or at the last hour.
+    """
     batch = {
         "instances": [
             GOOD,

@@ -202,7 +202,10 @@ def test_blue_and_green_are_switched_both_ways_under_load_within_a_second_and_no
             )
             changed = time.monotonic()
             wait_until(
-                lambda: any(call.version == champion for call in callers.since(changed)),  # noqa: B023
+                lambda: any(
+                    call.version == champion  # noqa: B023
+                    for call in callers.since(changed)  # noqa: B023
+                ),
                 5,
                 "it is switched",
             )
@@ -229,7 +232,11 @@ def test_experiments_that_begin_and_end_under_load_fail_nobody(
     with Callers(gateway.port, callers=8, pause=0.0, customers=50) as callers:
         for _ in range(4):
             begun = set_route(breakable_redis.url, "canary", *champion_and("2", 0.9))
-            wait_until(lambda: generation(gateway) == begun.generation, 20, "the canary serves")  # noqa: B023
+            wait_until(
+                lambda: generation(gateway) == begun.generation,  # noqa: B023
+                20,
+                "the canary serves",
+            )
             moment = time.monotonic()
             wait_until(
                 lambda: any(call.version == "2" for call in callers.since(moment)),  # noqa: B023
@@ -335,11 +342,13 @@ def test_a_challenger_that_never_starts_does_not_keep_a_restarted_gateway_closed
         b"not json",
         b'{"model": "fraud_detection"}',
         (
-            b'{"model":"fraud_detection","generation":7,"strategy":"canary","arms":[{"name":"champion","version":"1","weight":0.7}],'
+            b'{"model":"fraud_detection","generation":7,"strategy":"canary",'
+            b'"arms":[{"name":"champion","version":"1","weight":0.7}],'
             b'"salt":"s","changed_at":"2018-06-15T12:00:00Z","who":"w","why":"y"}'
         ),
         (
-            b'{"model":"another","generation":7,"strategy":"champion","arms":[{"name":"champion","version":"2","weight":1.0}],'
+            b'{"model":"another","generation":7,"strategy":"champion",'
+            b'"arms":[{"name":"champion","version":"2","weight":1.0}],'
             b'"salt":"s","changed_at":"2018-06-15T12:00:00Z","who":"w","why":"y"}'
         ),
     ],

@@ -87,9 +87,10 @@ def assert_everybody_got_the_champions_answer_in_time(
 
 
 def assert_in_time(calls: list[Call]) -> None:
-    """A failing challenger costs its callers at most the deadline. The champion's callers of the same run are the measure.
+    """A failing challenger costs its callers at most the deadline.
 
-    So a busy machine, which slows both, decides nothing.
+    The champion's callers of the same run are the measure. So a busy machine, which slows both,
+    decides nothing.
     """
     others = slowest_tenth([call for call in calls if call.arm != CHALLENGER_ARM])
     assert (

@@ -44,7 +44,7 @@ def gateway(
         made = make_bundle(tmp_path / name, name, features=service.features, service=service.name)
         cache_bundle(gateway.home, tmp_path / name, made, model=name)
     row = ViewLayout(PULSE.name, PULSE.names).pack(WORLD_NOW - timedelta(minutes=1), PULSE_VALUES)
-    Redis.from_url(breakable_redis.url).hset(entity_key("customer", "c1"), PULSE.name, row)  # type: ignore[arg-type]
+    Redis.from_url(breakable_redis.url).hset(entity_key("customer", "c1"), PULSE.name, row)
     gateway.start()
     yield gateway
     gateway.stop()

@@ -2,7 +2,8 @@
 fake.
 
     dojo world drift's code -> event log -> monitor -> verdicts -> responder -> work orders, inbox
-                                                    -> gauges -> Prometheus -> Alertmanager -> receiver -> inbox
+                                        monitor -> gauges -> Prometheus -> Alertmanager
+                                                -> receiver -> inbox
 
 Each test states the first check that finds the drift, and after how many world hours. It also
 states the checks that must not see it, the messages to people, and the response.
@@ -48,7 +49,9 @@ ALERTS: dict[Check, str] = {
     "feature_freshness": "FeatureViewStale",
 }
 
-ALERTED_WITHIN = 30.0  # Wall seconds from the last verdict to the inbox. On an idle machine, scrape, rule, group and webhook take three.
+# Wall seconds from the last verdict to the inbox. On an idle machine, scrape, rule, group and
+# webhook take three.
+ALERTED_WITHIN = 30.0
 
 Begin = Callable[..., Story]
 Alerted = Callable[[Check], Message]

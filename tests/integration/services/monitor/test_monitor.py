@@ -220,7 +220,7 @@ def test_a_failed_transaction_counts_nothing_and_the_next_round_everything(
         "dojo:monitor:owner", "another"
     )  # another monitor took over during the read
     with pytest.raises(NotOwnerError):
-        watch.monitor._consumer.drain(watch.monitor.known, START, lambda: False)  # type: ignore[arg-type]
+        watch.monitor._consumer.drain(watch.monitor.known, START, lambda: False)
     assert (MODEL, "1") not in watch.monitoring.counted().hours
     watch.monitor.forget()
     watch.look(START + HOUR * 2)
@@ -406,7 +406,7 @@ def test_stale_features_and_measured_skew_are_told(watch: Watch) -> None:
         "excused": {},
         "late": {},
     }
-    measurement = SkewMeasurement(model=MODEL, day=START, as_of=now, **sampled)  # type: ignore[arg-type]
+    measurement = SkewMeasurement(model=MODEL, day=START, as_of=now, **sampled)
     latest_skew(redis, MODEL).put(measurement)
     for _ in range(2):
         watch.monitor._judging.present(known, now)

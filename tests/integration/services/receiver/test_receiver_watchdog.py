@@ -1,4 +1,7 @@
-"""The receiver's dead man's switch on a machine whose clock is set, with a real inbox. No Alertmanager answers here."""
+"""The receiver's dead man's switch on a machine whose clock is set.
+
+The inbox is real. No Alertmanager answers here.
+"""
 
 from __future__ import annotations
 

@@ -94,7 +94,8 @@ def test_events_that_history_already_holds_are_not_recorded_again(
     """The world writes history in bulk and then replays its last day through the log."""
     history = [event for event in events if event.stream is Stream.TRANSACTIONS][:200]
     recording.log.append(events[:3])
-    recording.wait_until_recorded()  # then the recorder has read a partition before others write to it
+    # The recorder must read a partition before others write to it.
+    recording.wait_until_recorded()
     recording.lake.write(Stream.TRANSACTIONS, frame_of(Stream.TRANSACTIONS, history[1:]), "history")
     recording.log.append(events)
     assert_recorded(recording, events)

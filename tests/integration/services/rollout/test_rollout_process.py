@@ -263,7 +263,7 @@ def test_a_canary_that_always_fails_is_taken_away_and_every_customer_gets_the_ch
     explained = platform.dojo("show", MODEL).stdout
     assert "failed" in explained
     assert "e-value" in explained
-    assert platform.registry.by_alias(MODEL, CHAMPION).version == platform.champion  # type: ignore[union-attr]
+    assert platform.registry.by_alias(MODEL, CHAMPION).version == platform.champion
 
 
 def test_a_good_canary_arrives_although_its_controller_is_killed_in_every_stage(

@@ -1,4 +1,7 @@
-"""Whoever keeps the world's clock tells people of what was not lived, and of a machine's clock that was set back."""
+"""The clock keeper tells people of time that was not lived.
+
+It also tells them of a machine's clock that was set back.
+"""
 
 from __future__ import annotations
 

@@ -242,7 +242,7 @@ def test_when_redis_lost_the_world_it_goes_on_where_the_records_end(
     clock = RedisWorldClock(Redis.from_url(redis_server.url))
     assert (clock.anchor().world, clock.speed()) == (recorded, settings.speed)
     stream = events(redis_server, Stream.TRANSACTIONS)
-    assert recorded - DAY <= stream[0].world_time <= stream[-1].world_time < recorded  # type: ignore[operator]
+    assert recorded - DAY <= stream[0].world_time <= stream[-1].world_time < recorded
 
 
 def lake_frames(world: OpenWorld, start: datetime, end: datetime) -> dict[Stream, pl.DataFrame]:

@@ -286,7 +286,7 @@ def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(
             "transaction_id", "customer_id", "merchant_id", "time", "amount"
         ).iter_rows()
     }
-    assert {e.transaction_id: fields(e) for e in made} == {i: wanted[i] for i in transactions}  # type: ignore[attr-defined]
+    assert {e.transaction_id: fields(e) for e in made} == {i: wanted[i] for i in transactions}
     assert len({(e.event_id, *fields(e)) for e in made}) == len(transactions), (
         "what was repeated is the same"
     )
@@ -302,7 +302,7 @@ def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(
             "transaction_id", "customer_id", "merchant_id", "time", "amount"
         ).iter_rows()
     }
-    assert any(e.customer_id.startswith("G") for e in made), "guests have paid"  # type: ignore[attr-defined]
+    assert any(e.customer_id.startswith("G") for e in made), "guests have paid"
 
 
 class DiedError(RuntimeError):
@@ -367,7 +367,7 @@ def test_a_batch_that_was_cut_off_by_a_crash_is_repeated_as_it_was(
     assert {d.started for d in world.drifts.all()} == {made[2 * len(cut_off)].world_time}, (
         "from the next payment on"
     )
-    assert min(e.amount for e in made[2 * len(cut_off) :]) >= 1, "a cent is a euro"  # type: ignore[attr-defined]
+    assert min(e.amount for e in made[2 * len(cut_off) :]) >= 1, "a cent is a euro"
     assert len({e.event_id for e in made}) == len(made) - len(cut_off)
 
 

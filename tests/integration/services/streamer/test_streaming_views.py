@@ -77,7 +77,7 @@ class Kept:
         for row in rows:
             key = str(row[catalog.VIEWS[view].key])
             before = self.rows.get((view, key))
-            if before is None or row["event_timestamp"] > before["event_timestamp"]:  # type: ignore[operator]
+            if before is None or row["event_timestamp"] > before["event_timestamp"]:
                 self.rows[view, key] = dict(row)
 
     def features(self, view: StreamingView, key: str) -> dict[str, object]:

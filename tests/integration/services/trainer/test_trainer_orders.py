@@ -116,8 +116,11 @@ def trainer(
         "DOJO_WITHOUT": "airflow",
     }
     server = Server(
-        "trainer", [sys.executable, "-m", "services.trainer"], tmp_path_factory.mktemp("log"), {**os.environ, **environment}
-    )  # fmt: skip
+        "trainer",
+        [sys.executable, "-m", "services.trainer"],
+        tmp_path_factory.mktemp("log"),
+        {**os.environ, **environment},
+    )
     server.port = int(environment["DOJO_TRAINER_PORT"])  # type: ignore[attr-defined]
     server.start()
     yield server
@@ -179,9 +182,10 @@ def test_the_process_evaluates_then_retrains_and_says_how_both_ended(
     began = AuditTrail(redis).find(f"{MODEL}:retrain-1:started")
     assert began is not None
     assert (began.who, began.why) == ("responder", "severe performance")
-    with urllib.request.urlopen(f"http://127.0.0.1:{trainer.port}/metrics", timeout=5) as answer:  # type: ignore[attr-defined]
+    with urllib.request.urlopen(f"http://127.0.0.1:{trainer.port}/metrics", timeout=5) as answer:
         assert (
-            f'dojo_trainer_orders_total{{model="{MODEL}",outcome="done",task="retrain"}} 1.0'.encode()
+            f'dojo_trainer_orders_total{{model="{MODEL}",outcome="done",'
+            f'task="retrain"}} 1.0'.encode()
             in answer.read()
         )
 

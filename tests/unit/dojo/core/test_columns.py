@@ -102,8 +102,16 @@ def test_a_new_event_needs_no_line_in_the_lake(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("dojo.core.events.columns.EVENT_TYPES", {Stream.VERDICTS: Reading})
     times = {"world_time": NOON, "wall_time": NOON}
     full = Reading(
-        event_id="a", **times, sensor="s", value=1.5, at=NOON, inputs={"z": 2.0, "a": 1.0}, ages={"z": None}, tags=("x",), pairs=(("p", 1),)
-    )  # fmt: skip
+        event_id="a",
+        **times,
+        sensor="s",
+        value=1.5,
+        at=NOON,
+        inputs={"z": 2.0, "a": 1.0},
+        ages={"z": None},
+        tags=("x",),
+        pairs=(("p", 1),),
+    )
     empty = Reading(
         event_id="b",
         **times,
@@ -119,9 +127,17 @@ def test_a_new_event_needs_no_line_in_the_lake(monkeypatch: pytest.MonkeyPatch) 
     assert frame.schema == pl.Schema(schema_of(Reading))
     first, second = frame.to_dicts()
     assert first == {
-        "event_id": "a", **times, "sensor": "s", "value": 1.5, "at": NOON, "input_names": ["z", "a"], "inputs": [2.0, 1.0],
-        "ages": '{"z":null}', "tags": ["x"], "pairs": '[["p",1]]',
-    }  # fmt: skip
+        "event_id": "a",
+        **times,
+        "sensor": "s",
+        "value": 1.5,
+        "at": NOON,
+        "input_names": ["z", "a"],
+        "inputs": [2.0, 1.0],
+        "ages": '{"z":null}',
+        "tags": ["x"],
+        "pairs": '[["p",1]]',
+    }
     assert (second["value"], second["at"], second["inputs"], second["pairs"]) == (
         None,
         None,

@@ -24,7 +24,12 @@ from dojo.core.events.types import (
 
 NOW = datetime(2018, 6, 10, 12, 30, 15, 123456, tzinfo=UTC)
 
-times = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - Hypothesis adds the zone
+# Hypothesis adds the zone.
+times = st.datetimes(
+    datetime(1971, 1, 1),  # noqa: DTZ001
+    datetime(2100, 1, 1),  # noqa: DTZ001
+    timezones=st.just(UTC),
+)
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 base = {"event_id": texts, "world_time": times, "wall_time": times}

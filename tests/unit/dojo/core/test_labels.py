@@ -1,4 +1,4 @@
-"""Of a request's outcomes the latest counts, in whatever order they are read."""
+"""The latest outcome of a request counts, in any order of reading."""
 
 from __future__ import annotations
 

@@ -121,7 +121,10 @@ def test_pairs_that_may_still_be_corrected_are_bounded_too() -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Event]:
-    """Requests with and without an outcome, outcomes of requests that were not seen, halves twice, corrections; in any order."""
+    """Requests with and without an outcome, and outcomes of unseen requests.
+
+    Repeated halves and corrections are among them, in any order.
+    """
     events: list[Event] = []
     for n in range(draw(st.integers(0, 8))):
         halves = [

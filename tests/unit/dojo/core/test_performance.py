@@ -198,9 +198,16 @@ def test_an_answer_counts_for_the_version_that_gave_it_whichever_arm_was_chosen(
 def test_shadows_are_no_predictions(tmp_path: Path) -> None:
     lake = lake_of(tmp_path, [prediction(0, 0.9)], {0: 1})
     shadow = dict.fromkeys(SCHEMAS[Stream.SHADOWS]) | {
-        "event_id": "s0", "world_time": NOON, "wall_time": NOON, "prediction_id": "p0", "request_id": "t0", "model": "fraud",
-        "version": "2", "score": 0.1, "flagged": False,
-    }  # fmt: skip
+        "event_id": "s0",
+        "world_time": NOON,
+        "wall_time": NOON,
+        "prediction_id": "p0",
+        "request_id": "t0",
+        "model": "fraud",
+        "version": "2",
+        "score": 0.1,
+        "flagged": False,
+    }
     lake.write(Stream.SHADOWS, pl.DataFrame([shadow], schema=SCHEMAS[Stream.SHADOWS]), "part-1")
     judged = judged_predictions(lake, "fraud")
     every, only = measure_by_version(judged, TASK)

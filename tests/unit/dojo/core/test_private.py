@@ -1,4 +1,4 @@
-"""Files that other users of the machine cannot read, whatever the umask is."""
+"""Files that other users of the machine cannot read, with any umask."""
 
 from __future__ import annotations
 

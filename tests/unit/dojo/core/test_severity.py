@@ -16,7 +16,8 @@ from dojo.stack.doctor_checks import DoctorVerdict
 from dojo.stack.supervisor.lifecycle import ProcessState
 
 # How a screen's linear RGB looks with a whole deficiency.
-# Source: Machado, Oliveira and Fernandes, A Physiologically-based Model for Simulation of Color Vision Deficiency (2009).
+# Source: Machado, Oliveira and Fernandes, A Physiologically-based Model for Simulation of Color
+# Vision Deficiency (2009).
 SEEN = {
     "common": np.eye(3),
     "protanopia": np.array(

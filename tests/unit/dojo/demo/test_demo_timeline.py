@@ -54,9 +54,16 @@ def entry(hour: int, kind: str, what: str) -> Entry:
 def message(hour: int, source: str) -> Message:
     at = NOW + timedelta(hours=hour)
     return Message(
-        message_id=source, urgency="page", to="payments-risk", model="fraud_detection", title=f"told by {source}", text="",
-        source=source, world_time=at, wall_time=NOW,
-    )  # fmt: skip
+        message_id=source,
+        urgency="page",
+        to="payments-risk",
+        model="fraud_detection",
+        title=f"told by {source}",
+        text="",
+        source=source,
+        world_time=at,
+        wall_time=NOW,
+    )
 
 
 def test_verdicts_are_told_when_they_change_and_a_new_version_may_end_the_trouble() -> None:

@@ -119,7 +119,11 @@ def test_ids_may_be_numbers_or_text(tmp_path: Path, ids: list[object]) -> None:
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        ("2,04/01/2018 12:00,a,b,5,0", "time: not a time such as 2018-04-01 12:30:00 or 2018-04-01T12:30:00+02:00 in 1 row, first in row 2: '04/01/2018 12:00'"),
+        (
+            "2,04/01/2018 12:00,a,b,5,0",
+            "time: not a time such as 2018-04-01 12:30:00 or 2018-04-01T12:30:00+02:00"
+            " in 1 row, first in row 2: '04/01/2018 12:00'",
+        ),
         ("2,2018-04-01,a,b,abc,0", "amount: not a number in 1 row, first in row 2: 'abc'"),
         ("2,2018-04-01,a,b,-0.01,0", "amount: negative in 1 row, first in row 2: '-0.01'"),
         ("2,2018-04-01,a,b,inf,0", "amount: not finite in 1 row, first in row 2: 'inf'"),
@@ -130,7 +134,10 @@ def test_ids_may_be_numbers_or_text(tmp_path: Path, ids: list[object]) -> None:
         ("2,2018-04-01,a,b,5,fraud", "label: neither 0 nor 1 in 1 row, first in row 2: 'fraud'"),
         ("2,2018-04-01,,b,5,0", "customer_id: missing in 1 row, first in row 2: (empty)"),
         ("2,2018-04-01,a,  ,5,0", "merchant_id: missing in 1 row, first in row 2: '  '"),
-        ("1,2018-04-01,a,b,5,0", "transaction_id: repeats an earlier row's id in 1 row, first in row 2: '1'"),
+        (
+            "1,2018-04-01,a,b,5,0",
+            "transaction_id: repeats an earlier row's id in 1 row, first in row 2: '1'",
+        ),
     ],
 )  # fmt: skip
 def test_a_fault_is_named_with_column_count_and_example(
@@ -163,10 +170,19 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "values", "fault"),
     [
-        ("time", [1522540831, 1522540832], "expected times such as 2018-04-01 12:30:00 (a bare number's unit cannot be known), found the type Int64"),
+        (
+            "time",
+            [1522540831, 1522540832],
+            "expected times such as 2018-04-01 12:30:00 (a bare number's unit cannot be known),"
+            " found the type Int64",
+        ),
         ("amount", [True, False], "expected numbers, found the type Boolean"),
         ("customer_id", [[1], [2]], "expected text or whole numbers, found the type List(Int64)"),
-        ("merchant_id", [1.5, 2.0], "merchant_id: not a whole number in 1 row, first in row 1: 1.5"),
+        (
+            "merchant_id",
+            [1.5, 2.0],
+            "merchant_id: not a whole number in 1 row, first in row 1: 1.5",
+        ),
         ("label", [datetime(2020, 1, 1), None], "expected 0 or 1, found the type Datetime"),
     ],
 )  # fmt: skip
@@ -255,7 +271,10 @@ def test_a_whole_number_that_became_a_float_is_the_same_customer(tmp_path: Path)
 @pytest.mark.parametrize("written", ["3.77E+15", "1e+12", "3,77E+15"])
 def test_an_id_that_a_spreadsheet_rounded_is_refused(tmp_path: Path, written: str) -> None:
     path = csv(tmp_path / "f.csv", GOOD, f'2,2018-04-01,"{written}",b,5,0')
-    assert f"customer_id: looks like a long number that a spreadsheet has rounded, so that different ids became one in 1 row, first in row 2: {written!r}" in refusal(path)  # fmt: skip
+    assert (
+        "customer_id: looks like a long number that a spreadsheet has rounded, so that different"
+        f" ids became one in 1 row, first in row 2: {written!r}" in refusal(path)
+    )
 
 
 def test_a_hexadecimal_id_with_an_e_is_an_id(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Servers of the embedded mode: their files are below the directory that they get, whatever its name."""
+"""Servers of the embedded mode keep their files below the directory that they get.
+
+This holds for any name of the directory.
+"""
 
 from __future__ import annotations
 

@@ -103,9 +103,7 @@ def test_the_calibration_curve_agrees_with_scikit_learn() -> None:
     assert expected_calibration_error(labels, scores) == pytest.approx(expected)
 
 
-def test_a_perfectly_calibrated_score_has_no_calibration_error_and_a_certain_wrong_one_has_the_most() -> (
-    None
-):
+def test_a_calibrated_score_has_no_calibration_error_and_a_certain_wrong_one_the_most() -> None:
     labels, scores = np.array([0, 0, 0, 1] * 10), np.full(40, 0.25)
     assert expected_calibration_error(labels, scores) == pytest.approx(0)
     assert expected_calibration_error(np.array([0, 0]), np.array([1.0, 1.0])) == 1

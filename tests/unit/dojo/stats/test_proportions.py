@@ -1,4 +1,4 @@
-"""Intervals of clustered rates: against published figures, known libraries, and simulated experiments."""
+"""Intervals of clustered rates, against published figures, known libraries and simulations."""
 
 from __future__ import annotations
 
@@ -114,9 +114,7 @@ def clustered_group(
     return generator.binomial(trials, own), trials
 
 
-def test_the_interval_of_clustered_groups_covers_the_truth_as_often_as_it_says_and_the_naive_one_does_not() -> (
-    None
-):
+def test_the_clustered_interval_covers_the_truth_as_often_as_it_says_unlike_the_naive_one() -> None:
     """2,000 seeded experiments of 2 x 300 clusters without a difference.
 
     The expected coverage is 95 %, +-1 percentage point of simulation noise.

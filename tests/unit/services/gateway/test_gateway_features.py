@@ -195,7 +195,8 @@ def test_a_reader_finds_its_features_by_name_whatever_part_and_order_it_wants() 
     assert found == EntityRow((2.0, 5.0, 0.0), (TIME.timestamp(),) * 2)
     assert (
         fields.command("zo\xeb")
-        == b"*4\r\n$5\r\nHMGET\r\n$27\r\ndojo:features:customer:zo\xc3\xab\r\n$17\r\ncustomer_activity\r\n$14\r\ncustomer_daily\r\n"
+        == b"*4\r\n$5\r\nHMGET\r\n$27\r\ndojo:features:customer:zo\xc3\xab\r\n"
+        b"$17\r\ncustomer_activity\r\n$14\r\ncustomer_daily\r\n"
     )
 
 

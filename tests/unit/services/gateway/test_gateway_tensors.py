@@ -1,4 +1,7 @@
-"""Requests of the Open Inference Protocol V2: ids, doubled tensors and keys, datatypes, and values as bytes."""
+"""Requests of the Open Inference Protocol V2.
+
+The tests cover ids, doubled tensors and keys, datatypes, and values as bytes.
+"""
 
 from __future__ import annotations
 

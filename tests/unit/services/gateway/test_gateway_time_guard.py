@@ -1,4 +1,7 @@
-"""Who may say when something happens: anybody near the world's now, and otherwise only who has the time key."""
+"""Which callers may say when something happens.
+
+Near the world's now it is every caller. Otherwise it is only a caller with the time key.
+"""
 
 from __future__ import annotations
 

@@ -26,9 +26,19 @@ EVENING = datetime(2030, 3, 1, 20, tzinfo=UTC)
 def verdict(hour: int, severity: Severity, since: datetime | None, version: str = "1") -> Verdict:
     start = EVENING + timedelta(hours=hour)
     return Verdict(
-        event_id=f"{version}-{hour}", world_time=start, wall_time=start, model=SPEC.name, version=version, check="input_drift",
-        window="hour", window_start=start, severity=severity, rows=500, summary="", since=since,
-    )  # fmt: skip
+        event_id=f"{version}-{hour}",
+        world_time=start,
+        wall_time=start,
+        model=SPEC.name,
+        version=version,
+        check="input_drift",
+        window="hour",
+        window_start=start,
+        severity=severity,
+        rows=500,
+        summary="",
+        since=since,
+    )
 
 
 def shown(*rounds: list[Verdict]) -> float | None:
@@ -86,9 +96,7 @@ def test_only_versions_with_traffic_on_the_newest_day_are_judged_by_their_labels
     assert with_traffic(known, [old, new], day) == {old, new}
 
 
-def test_figures_stand_beside_the_holdouts_while_they_rest_on_enough_and_go_with_their_version() -> (
-    None
-):
+def test_figures_stand_beside_the_holdouts_on_enough_rows_and_go_with_their_version() -> None:
     registry, key, reference = CollectorRegistry(), (SPEC.name, "1"), profile()
     gauges = Gauges(MonitorMetrics(registry))
     enough = reference.results

@@ -66,7 +66,7 @@ def window(count: int, shift: float = 0.0, seed: int = 3, missing: int = 0) -> C
 
 
 def asked(of: CountedWindow, kind: str = "hour") -> WindowComparison:
-    return WindowComparison(of, kind, START + timedelta(hours=12), PROFILE, SPEC.drift)  # type: ignore[arg-type]
+    return WindowComparison(of, kind, START + timedelta(hours=12), PROFILE, SPEC.drift)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,17 @@ def test_trouble_is_dated_from_its_first_window_and_ends_only_when_seen_to() -> 
     def verdict(value: float | None, hour: int, previous=None):  # type: ignore[no-untyped-def]
         at = START + timedelta(hours=hour)
         return make_verdict(
-            model=MODEL, version="1", check="input_drift", window="hour", start=at, now=at, rows=400, since=None,
-            findings=confirm([measured(value)], None), previous=previous,
-        )  # fmt: skip
+            model=MODEL,
+            version="1",
+            check="input_drift",
+            window="hour",
+            start=at,
+            now=at,
+            rows=400,
+            since=None,
+            findings=confirm([measured(value)], None),
+            previous=previous,
+        )
 
     first = verdict(0.3, 1)
     unseen = verdict(None, 2, first)
@@ -143,9 +151,17 @@ def test_a_subject_with_data_ends_no_trouble_of_one_without() -> None:
         at = START + timedelta(hours=hour)
         found = {name: Measured(name, value, LEVELS, 400, 0.05) for name, value in values.items()}
         return make_verdict(
-            model=MODEL, version="1", check="input_drift", window="hour", start=at, now=at, rows=400, since=None,
-            findings=confirm([found], None), previous=previous,
-        )  # fmt: skip
+            model=MODEL,
+            version="1",
+            check="input_drift",
+            window="hour",
+            start=at,
+            now=at,
+            rows=400,
+            since=None,
+            findings=confirm([found], None),
+            previous=previous,
+        )
 
     first = verdict(1, amount=0.3, age=0.01, count=None)
     lost = verdict(2, first, amount=None, age=0.01, count=None)
@@ -174,9 +190,18 @@ def test_performance_is_not_ok_by_its_honest_payments_alone() -> None:
     def verdict(**values: float | None):  # type: ignore[no-untyped-def]
         found = {name: Measured(name, value, LEVELS, 400, 0.05) for name, value in values.items()}
         return make_verdict(
-            model=MODEL, version="1", check="performance", window="day", start=START, now=START, rows=400, since=None,
-            findings=confirm([found], None), previous=None, essential=TASK.essential,
-        ).severity  # fmt: skip
+            model=MODEL,
+            version="1",
+            check="performance",
+            window="day",
+            start=START,
+            now=START,
+            rows=400,
+            since=None,
+            findings=confirm([found], None),
+            previous=None,
+            essential=TASK.essential,
+        ).severity
 
     assert verdict(catch_rate=None, false_positives=0.01, pr_auc=None) == "insufficient_data"
     assert verdict(catch_rate=None, false_positives=0.3, pr_auc=None) == "critical"
@@ -192,9 +217,17 @@ def test_values_out_of_range_are_unknown_and_not_fine_where_too_few_were_binned(
 
 def test_trouble_is_news_unless_later_windows_were_judged_before() -> None:
     verdict = make_verdict(
-        model=MODEL, version="1", check="input_drift", window="hour", start=START, now=START, rows=400, since=None,
-        findings=confirm([measured(0.3)], None), previous=None,
-    )  # fmt: skip
+        model=MODEL,
+        version="1",
+        check="input_drift",
+        window="hour",
+        start=START,
+        now=START,
+        rows=400,
+        since=None,
+        findings=confirm([measured(0.3)], None),
+        previous=None,
+    )
     assert judgement(verdict, measured(0.3), None, late=False).news
     assert not judgement(verdict, measured(0.3), None, late=True).news
 
@@ -403,9 +436,17 @@ def test_tuning_proposes_what_would_have_kept_false_alarms_silent() -> None:
     def marked(check: str, value: float, subject: str) -> Mark:
         findings = confirm([{subject: Measured(subject, value, LEVELS, 400)}], None)
         verdict = make_verdict(
-            model=MODEL, version="1", check=check, window="day", start=START, now=START, findings=findings, rows=400,  # type: ignore[arg-type]
-            since=None, previous=None,
-        )  # fmt: skip
+            model=MODEL,
+            version="1",
+            check=check,
+            window="day",
+            start=START,
+            now=START,
+            findings=findings,
+            rows=400,  # type: ignore[arg-type]
+            since=None,
+            previous=None,
+        )
         return Mark(verdict=verdict, kind="false_alarm", who="me", why="holiday", world_time=START)
 
     found = propose(

@@ -276,7 +276,7 @@ def test_expected_pr_auc_is_what_calibrated_scores_give() -> None:
     assert np.isnan(expected_pr_auc(*score_histogram(np.zeros(0))))
 
 
-def test_a_profile_of_before_says_why_it_cannot_be_monitored(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_profile_of_before_says_why_it_cannot_be_monitored(tmp_path) -> None:
     PROFILE.write(tmp_path / "profile.json")
     assert ReferenceProfile.read(tmp_path / "profile.json").require_monitoring() == PROFILE
     for earlier in range(1, FORMAT):

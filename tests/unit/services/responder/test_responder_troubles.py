@@ -62,7 +62,7 @@ def news(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
 
 def test_the_same_trouble_is_told_once_until_it_changes_or_ends() -> None:
     hours = ["warning", "warning", "severe", "severe", "warning", "ok", "ok", "critical"]
-    assert news([verdict(hour, severity) for hour, severity in enumerate(hours)]) == [  # type: ignore[arg-type]
+    assert news([verdict(hour, severity) for hour, severity in enumerate(hours)]) == [
         ("began", "warning"),
         ("changed", "severe"),
         ("changed", "warning"),

@@ -302,9 +302,7 @@ def test_a_fault_late_in_the_watch_is_found_within_twenty_requests() -> None:
     assert taken <= 20
 
 
-def test_a_naive_test_that_is_looked_at_often_stops_a_third_of_good_canaries_and_the_e_process_next_to_none() -> (
-    None
-):
+def test_a_naive_test_stops_a_third_of_good_canaries_and_the_e_process_next_to_none() -> None:
     """This is the reason for e-processes.
 
     Both tests see the same events on two arms, and look after each event.

@@ -307,11 +307,11 @@ def test_concept_drift_replaces_old_fraud_by_as_much_new_that_looks_like_anybody
     # The champion's signals are gone, because the new frauds' amounts look honest.
     new = now.filter(pl.col("label") == 1).join(usual, on="transaction_id", how="anti")
     honest = usual.filter(pl.col("label") == 0)
-    assert new["amount"].median() == pytest.approx(honest["amount"].median(), rel=0.25)  # type: ignore[arg-type]
+    assert new["amount"].median() == pytest.approx(honest["amount"].median(), rel=0.25)
     assert new["time"].dt.hour().is_between(1, 4).mean() < 0.05  # type: ignore[operator]
     per_card = honest.group_by("customer_id").len()
     of_sleepers = new.join(per_card, on="customer_id", how="left")["len"].fill_null(0)
-    assert of_sleepers.mean() < 0.5 * per_card["len"].mean(), "rarely used cards"  # type: ignore[operator]
+    assert of_sleepers.mean() < 0.5 * per_card["len"].mean(), "rarely used cards"
 
 
 def test_concept_drift_hardly_moves_the_inputs() -> None:

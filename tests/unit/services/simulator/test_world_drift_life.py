@@ -113,7 +113,7 @@ PAYMENTS = st.lists(st.tuples(MOMENTS, st.integers(0, 7 * 86_400 * 10**6)), min_
 
 def arrived(payments: list[tuple[datetime, int]], drifts: list[ActiveDrift]) -> list[int]:
     paid = np.array([microseconds(moment) for moment, _ in payments])
-    return arrivals(paid, np.array([work for _, work in payments]), drifts).tolist()  # type: ignore[no-any-return]
+    return arrivals(paid, np.array([work for _, work in payments]), drifts).tolist()
 
 
 @settings(max_examples=200, deadline=None)
@@ -285,7 +285,7 @@ class Life:
         self.restart()
 
     def restart(self) -> None:
-        self._feed = Feed(WorldDays(self._source, {MODEL: LABEL}, 3, FIRST))  # type: ignore[arg-type]
+        self._feed = Feed(WorldDays(self._source, {MODEL: LABEL}, 3, FIRST))
 
     def live(self, now: datetime, limit: int, crash: bool = False) -> None:
         """Emit everything up to `now`. With `crash`, emit one batch and never move its cursor."""
@@ -340,7 +340,7 @@ def lived(
             life.restart()
         elif action in kinds:
             if not any(d.kind == action and d.ended is None for d in life.table):
-                grows = ramp if KINDS[action].ramp is not None else timedelta(0)  # type: ignore[index]
+                grows = ramp if KINDS[action].ramp is not None else timedelta(0)
                 life.table = (*life.table, new_drift(action, now - slip, ramp=grows))
         elif action.startswith("stop"):
             life.table = tuple(
@@ -427,6 +427,6 @@ def test_a_drift_started_while_a_batch_is_under_way_spares_that_batch(at: timede
     assert life.contradictions == []
     assert {i: life.made[i] for i in seen} == seen
     assert life.table[0].started >= max(row[3] for row in seen.values())  # type: ignore[type-var]
-    late = [row for row in life.made.values() if row[3] >= life.table[0].started]  # type: ignore[operator]
+    late = [row for row in life.made.values() if row[3] >= life.table[0].started]
     assert late
-    assert min(row[4] for row in late) > 40, "cents for euros from then on"  # type: ignore[type-var]
+    assert min(row[4] for row in late) > 40, "cents for euros from then on"

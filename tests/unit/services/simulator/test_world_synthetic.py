@@ -113,7 +113,7 @@ def test_a_stolen_card_pays_more_than_its_holder() -> None:
         .with_columns((pl.col("amount") / pl.col("usual")).alias("ratio"))
     )
     assert frauds["ratio"].quantile(0.9) > 5  # type: ignore[operator]
-    assert frauds["ratio"].quantile(0.05) < 0.2, "card testing: small payments first"  # type: ignore[operator]
+    assert frauds["ratio"].quantile(0.05) < 0.2, "card testing: small payments first"
 
 
 def test_fraud_reaches_into_the_night() -> None:

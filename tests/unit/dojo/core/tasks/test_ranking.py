@@ -253,8 +253,11 @@ def test_the_scale_of_scores_means_nothing() -> None:
 
 def test_the_objective_orders_the_ranks_that_count() -> None:
     assert dict(task_of_lists(top=7).objective) == {
-        "objective": "lambdarank", "metric": "ndcg", "eval_at": [7], "lambdarank_truncation_level": 14
-    }  # fmt: skip
+        "objective": "lambdarank",
+        "metric": "ndcg",
+        "eval_at": [7],
+        "lambdarank_truncation_level": 14,
+    }
 
 
 # ---- findings
