@@ -1,4 +1,4 @@
-"""`dojo audit`: who changed what and why, and whether the record is as it was written."""
+"""`dojo audit`: who changed what and why, and whether the record is unchanged."""
 
 from __future__ import annotations
 
@@ -96,14 +96,15 @@ def show(
 
 @app.command()
 def verify(as_json: JsonFlag = False) -> None:
-    """Check the whole chain, against the anchors that the platform recorded and those in the registry.
+    """Check the whole chain against the anchors that the platform and the registry hold.
 
     Exit code 1 when anything was changed or is missing.
 
     Example: dojo audit verify
     """
     with CommandContext() as here:
-        # Before the chain is read: an anchor is written after its entry, so none of these can be newer than what is checked.
+        # They are read before the chain. An anchor is written after its entry, so none of these can
+        # be newer than the chain.
         try:
             remembered, missing = anchors(here.registry), ""
         except RegistryUnavailableError as error:

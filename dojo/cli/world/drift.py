@@ -72,11 +72,14 @@ def start(
     who: Who = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Start a drift at the world's now. It goes on until it is stopped; one of each kind at a time.
+    """Start a drift at the world's now. It goes on until a person stops it.
 
-    Example: [bold]dojo world drift start covariate_gradual --strength 0.5 --ramp 5d --why "a new kind of customer"[/]
+    Each kind can be active once at a time.
 
-    Example: [bold]dojo world drift start unit_bug --why "does anybody notice?"[/]
+    Example: [bold]dojo world drift start covariate_gradual --strength 0.5 --ramp 5d --why "a new
+    kind of customer"[/]
+
+    Example: [bold]dojo world drift start unit_bug --why "does the monitor notice?"[/]
     """
     grows = _duration(ramp)
     with CommandContext() as here, errors_become_messages(DriftError):
@@ -97,7 +100,7 @@ def stop(
     who: Who = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """End a drift at the world's now, at once. What it did stays in the data.
+    """End a drift at the world's now, at once. Its effects stay in the data.
 
     Example: [bold]dojo world drift stop --all --why "seen enough"[/]
     """
@@ -111,7 +114,7 @@ def stop(
 
 @app.command("list")
 def list_(as_json: JsonFlag = False) -> None:
-    """Drifts that were caused, active and past, and how much of each there is now.
+    """Drifts that people caused, active and past, and the current strength of each.
 
     Example: [bold]dojo world drift list --json[/]
     """
