@@ -51,8 +51,9 @@ def import_(
 
     Needed columns, with the public data set's names in brackets:
 
-    transaction_id (TRANSACTION_ID), time (TX_DATETIME), customer_id (CUSTOMER_ID), merchant_id
-    (TERMINAL_ID), amount (TX_AMOUNT), label (TX_FRAUD).
+    - transaction_id (TRANSACTION_ID), time (TX_DATETIME), customer_id (CUSTOMER_ID)
+
+    - merchant_id (TERMINAL_ID), amount (TX_AMOUNT), label (TX_FRAUD)
 
     Both spellings are recognised.
 
