@@ -230,8 +230,8 @@ def build() -> typer.Typer:
             "embedded",
             metavar="NAME",
             help=(
-                "Which stack: embedded (this machine's), or compose (docker-compose.yml). Comes"
-                " first."
+                "Which stack: embedded (this machine's), or compose (docker-compose.yml)."
+                " Comes before the command."
             ),
         ),
     ) -> None: ...

@@ -58,7 +58,7 @@ def operating_system_user() -> str:
 Who = Annotated[
     str,
     typer.Option(
-        help="Who decides; default: the user of this machine.",
+        help="Who decides. Default: the user of this machine.",
         metavar="NAME",
         callback=lambda who: who or operating_system_user(),
     ),

@@ -235,7 +235,7 @@ def without_responses(stage: DemoStage) -> Iterator[None]:
     """
     why = "demo: this act is about the rollout alone"
     stage.steps.run(
-        "Let the responder tell and not act",
+        "Let the responder report, but not act",
         ["responder", "pause", "--why", why],
         lambda r: "paused",
     )

@@ -54,9 +54,9 @@ def demo(
         Act,
         typer.Option(
             help=(
-                "story: a champion that fraudsters have outlived, until the monitor notices and the"
+                "story: the champion is outdated, the monitor notices it, and the"
                 " responder has it replaced. "
-                "bad-canary: a challenger that fails only live, and is taken back. loop: serve and"
+                "bad-canary: a challenger fails only live and is taken back. loop: serve and"
                 " watch, nothing more."
             )
         ),
@@ -67,8 +67,8 @@ def demo(
             min=0.05,
             max=365,
             help=(
-                "World days of live traffic: story, at most so many until the loop acts (default"
-                " 10); loop and bad-canary, so many (default 1)."
+                "World days of live traffic. story: the maximum until the loop acts (default"
+                " 10). loop and bad-canary: the exact number (default 1)."
             ),
         ),
     ] = None,
@@ -77,13 +77,13 @@ def demo(
         typer.Option(
             min=1,
             max=86400,
-            help="World seconds per wall second while watching; fewer while features are late.",
+            help="World seconds per wall second while watching. Lower while features are late.",
         ),
     ] = DEMO_SPEED,
     model: Annotated[
         str,
         typer.Option(
-            help="Whose loop is shown. By default the first model in the models directory.",
+            help="The model to show. By default the first model in the models directory.",
             show_default=False,
         ),
     ] = "",

@@ -25,7 +25,7 @@ def performance(
         ),
     ] = "",
     until: Annotated[
-        str, typer.Option(help="World time that predictions are before.", metavar="TIME")
+        str, typer.Option(help="World time before which predictions were made.", metavar="TIME")
     ] = "",
     watch: WatchFlag = False,
     as_json: JsonFlag = False,

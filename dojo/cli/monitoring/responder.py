@@ -22,7 +22,7 @@ app = typer.Typer(no_args_is_help=True)
 Model = Annotated[
     str,
     typer.Argument(
-        help="The model's name; without it, every model.",
+        help="The model's name. Without it, every model.",
         metavar="[MODEL]",
         show_default=False,
         autocompletion=complete_model,
@@ -86,7 +86,7 @@ def _show_status(here: CommandContext, model: str, as_json: bool) -> bool:
 @app.command()
 def log(
     model: Model = "",
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Number of newest entries.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """What the responder did and with which result, newest last.

@@ -23,7 +23,7 @@ app = typer.Typer(no_args_is_help=True)
 def list_(
     model: Annotated[str, typer.Option(help="Only this model's.", metavar="MODEL")] = "",
     kind: Annotated[Kind | None, typer.Option(help="Only changes of this kind.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Number of newest entries.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """Changes, newest last: when (world time), who, what, why.

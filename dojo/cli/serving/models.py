@@ -66,7 +66,7 @@ def show(
     version: Annotated[
         str,
         typer.Argument(
-            help="MODEL, MODEL@VERSION or MODEL@ALIAS; MODEL alone is its champion.",
+            help="MODEL, MODEL@VERSION or MODEL@ALIAS. MODEL alone is its champion.",
             autocompletion=complete_version,
         ),
     ],
@@ -154,14 +154,14 @@ def rollback(
     to: Annotated[
         str,
         typer.Option(
-            help="The version that gets its role back; default: the previous champion.",
+            help="The version that gets its role back. Default: the previous champion.",
             metavar="VERSION",
         ),
     ] = "",
     who: Who = "",
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also while a rollout is active: its controller gives way."),
+        typer.Option("--force", help="Also while a rollout is active. Its controller gives way."),
     ] = False,
     yes: Yes = False,
     as_json: JsonFlag = False,

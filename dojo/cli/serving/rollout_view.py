@@ -127,8 +127,8 @@ def _looks(looks: tuple[CheckResult, ...]) -> RenderableType:
                 )
             )
     caption = (
-        "evidence: the e-value, and the one that rolls back. How likely chance is to get there,"
-        " however often one looks: 1 / that."
+        "evidence: the e-value, and the limit that rolls back. Chance alone reaches the"
+        " limit with a probability of at most 1 / limit, over all looks together."
     )
     return Group(*lines, Text(caption, style="dim italic"))
 

@@ -112,7 +112,7 @@ def set_(
     strategy: Annotated[Wanted, typer.Option(help="How an arm is chosen.")],
     why: Why,
     challenger: Annotated[
-        str, typer.Option(help="The other version; `champion` takes none.", metavar="VERSION")
+        str, typer.Option(help="The other version. `champion` takes none.", metavar="VERSION")
     ] = "",
     weight: Annotated[
         float | None,

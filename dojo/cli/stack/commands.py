@@ -338,7 +338,7 @@ def _show_status(as_json: bool) -> bool:
 
 def logs(
     name: Annotated[
-        str | None, typer.Argument(help="A process; all of them when none is named.")
+        str | None, typer.Argument(help="A process. Without it, all processes.")
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on as lines are written, until Ctrl-C.")

@@ -151,7 +151,7 @@ def restart(
 
 def runbook(
     name: Annotated[
-        str, typer.Argument(help="An alert; without one, the list of all.", metavar="ALERT")
+        str, typer.Argument(help="An alert. Without it, the list of all alerts.", metavar="ALERT")
     ] = "",
     as_json: JsonFlag = False,
 ) -> None:

@@ -26,7 +26,7 @@ def materialize(
     as_of: Annotated[
         str | None,
         typer.Option(
-            help="World time, ISO 8601; UTC unless it says otherwise. Default: the world's now.",
+            help="World time, ISO 8601. Without a zone it is UTC. Default: the world's now.",
             show_default=False,
         ),
     ] = None,

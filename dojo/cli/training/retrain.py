@@ -46,7 +46,7 @@ def retrain(
     as_of: Annotated[
         str,
         typer.Option(
-            help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.",
+            help="World time to train at, e.g. 2018-06-24T00:00 (UTC). The default is now.",
             metavar="TIME",
         ),
     ] = "",
@@ -54,7 +54,7 @@ def retrain(
         bool, typer.Option("--dry-run", help="Stop after the gate's verdict; register nothing.")
     ] = False,
     in_process: Annotated[
-        bool, typer.Option("--in-process", help="Here, even where Airflow runs.")
+        bool, typer.Option("--in-process", help="Run here, even where Airflow runs.")
     ] = False,
     sabotage: Annotated[
         str,

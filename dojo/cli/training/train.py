@@ -32,7 +32,7 @@ def train(
     as_of: Annotated[
         str,
         typer.Option(
-            help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.",
+            help="World time to train at, e.g. 2018-06-24T00:00 (UTC). The default is now.",
             metavar="TIME",
         ),
     ] = "",
@@ -198,7 +198,9 @@ def backtest(
     mapping: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", help="Their column = ours, for names that are not recognised.", metavar="A=B"
+            "--map",
+            help="Their column = our column, for names that are not recognised.",
+            metavar="A=B",
         ),
     ] = None,
     model: Annotated[

@@ -41,7 +41,7 @@ def resume(
     speed: Annotated[
         float | None,
         typer.Option(
-            min=0.001, max=86400, help="World seconds per wall second; default: DOJO_SPEED."
+            min=0.001, max=86400, help="World seconds per wall second. Default: DOJO_SPEED."
         ),
     ] = None,
     as_json: JsonFlag = False,

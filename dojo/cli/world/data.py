@@ -40,7 +40,7 @@ def import_(
         ),
     ] = None,
     separator: Annotated[
-        str, typer.Option(metavar="CHARACTER", help="What stands between a CSV file's cells.")
+        str, typer.Option(metavar="CHARACTER", help="Character between a CSV file's cells.")
     ] = ",",
     decimal_comma: Annotated[
         bool, typer.Option("--decimal-comma", help="Amounts are written like 12,50.")

@@ -28,7 +28,7 @@ def _pace(ramp: timedelta | None) -> str:
 
 def _kinds_table() -> str:
     """The kinds for `--help`: a line each, with default strength and ramp."""
-    lines = ["Kinds (in brackets: strength by default, how fast it comes):"]
+    lines = ["Kinds (in brackets: default strength, and how fast it grows):"]
     for kind, about in KINDS.items():
         fraud = "; synthetic world only" if about.synthetic_only else ""
         lines.append(
@@ -40,8 +40,7 @@ def _kinds_table() -> str:
 
 app = typer.Typer(
     help=(
-        "Cause drift and end it: for watching the monitor find it. The monitor does not read this"
-        " table."
+        "Start and end drift, and watch the monitor find it. The monitor does not read this table."
     ),
     no_args_is_help=True,
 )
@@ -52,14 +51,16 @@ def start(
     kind: Annotated[
         str,
         typer.Argument(
-            help="What is to happen; see below.", metavar="KIND", autocompletion=lambda: list(KINDS)
+            help="The kind of drift, as listed below.",
+            metavar="KIND",
+            autocompletion=lambda: list(KINDS),
         ),
     ],
     why: Why,
     strength: Annotated[
         float | None,
         typer.Option(
-            help="In the kind's unit, at its full height; default: as below.", show_default=False
+            help="Full strength in the kind's unit. Default: as listed below.", show_default=False
         ),
     ] = None,
     ramp: Annotated[
@@ -96,7 +97,7 @@ def stop(
         str,
         typer.Argument(help="The kind to end.", metavar="KIND", autocompletion=lambda: list(KINDS)),
     ] = "",
-    everything: Annotated[bool, typer.Option("--all", help="End all that are active.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="End all active drifts.")] = False,
     who: Who = "",
     as_json: JsonFlag = False,
 ) -> None:

@@ -75,7 +75,7 @@ def render(newest: dict[str, Verdict], news: str) -> RenderableType:
             "all",
             "[dim]nothing to report[/]",
             "",
-            "what it needs most are labels, and those are days away",
+            "most checks need labels, and labels take days",
         )
     return Panel(
         table, title="What the monitor says", subtitle=escape(news) or None, border_style="cyan"
