@@ -26,7 +26,7 @@ $(READY): pyproject.toml uv.lock scripts/setup.sh
 env: ## Write .env with the secrets for docker-compose.yml; existing ones stay
 	@sh scripts/env.sh
 
-demo: $(READY) ## Start the stack, train, serve, retrain, roll out; ARGS="--act bad-canary" rolls out a bad challenger
+demo: $(READY) ## Start the stack, train, serve, retrain, roll out (ARGS="--act bad-canary")
 	@$(PYTHON_ENV) -m dojo demo $(ARGS)
 
 up: $(READY) ## Start the stack
@@ -54,7 +54,7 @@ format: $(READY) ## Correct formatting, and the linter's findings where it can
 bench: $(READY) ## Measure speed on this machine
 	$(PYTHON_ENV) -m tests.bench $(ARGS)
 
-clean: ## Stop the stack; delete .venv, .tools and caches (the world in .dojo stays: make down ARGS=--purge)
+clean: ## Stop the stack; delete .venv, .tools and caches (make down ARGS=--purge deletes the world)
 	@if [ -x $(PYTHON_ENV) ]; then $(PYTHON_ENV) -m dojo down; fi
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

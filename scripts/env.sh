@@ -17,9 +17,12 @@ need() {
     printf '%s=%s\n' "$name" "$value" >> "$file"
     added=$((added + 1))
 }
-token() { python3 -c 'import secrets; print(secrets.token_hex(24))'; }             # hex is safe in URLs and shells
-jwt() { python3 -c 'import secrets; print(secrets.token_hex(64))'; }               # HS512 wants 64 bytes
-fernet() { python3 -c 'import base64, secrets; print(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())'; }
+token() { python3 -c 'import secrets; print(secrets.token_hex(24))'; }  # hex: safe in URLs, shells
+jwt() { python3 -c 'import secrets; print(secrets.token_hex(64))'; }    # HS512 wants 64 bytes
+fernet() {
+    python3 -c 'import base64, secrets
+print(base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())'
+}
 
 need REDIS_PASSWORD token
 need POSTGRES_PASSWORD token

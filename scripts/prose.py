@@ -4,8 +4,9 @@
     python scripts/prose.py --check     print each fault, and end with status 1 when there is one
     python scripts/prose.py --check docs dojo/core      only files below these
 
-Prose is every docstring and comment of the Python files, the comments of YAML, TOML, shell and
-Docker files, and the Markdown pages without their code. The same script measures any commit:
+Prose is every docstring and comment of the Python files. It is also the comments of YAML, TOML,
+shell and Docker files, and the Markdown pages without their code. The same script measures any
+commit:
 
     git worktree add /tmp/before COMMIT && cd /tmp/before && python .../scripts/prose.py
 
@@ -85,7 +86,10 @@ class Fault(NamedTuple):
 
 
 def paragraphs(path: str, first: int, lines: list[str]) -> Iterator[Paragraph]:
-    """Split lines of prose at blank lines, list marks, headings, sections and entries. Code is left out."""
+    """Split lines of prose at blank lines, list marks, headings, sections and entries.
+
+    Code is left out.
+    """
     base = min((len(line) - len(line.lstrip()) for line in lines[1:] if line.strip()), default=0)
     held: list[str] = []
     begun, section, entry, fenced, indented_code = first, "", False, False, False
@@ -142,7 +146,10 @@ def python_prose(path: str, source: str) -> Iterator[Paragraph]:
 
 
 def text_comments(source: str) -> list[tuple[int, str, bool]]:
-    """The comments of a YAML, TOML, shell or Docker file: line, text, and whether the line holds nothing else."""
+    """The comments of a YAML, TOML, shell or Docker file.
+
+    Each has its line, its text, and whether the line holds only the comment.
+    """
     found = (
         (number, re.search(r"(^|\s)(#+ .*)$", line))
         for number, line in enumerate(source.splitlines(), start=1)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes .venv from uv.lock. It needs only Python 3.11 to 3.13. It needs no root and changes nothing
-# outside this directory and the package cache. `make setup` calls it. You may also run it by hand.
-# PYTHON=/path/to/python chooses the interpreter.
+# Makes .venv from uv.lock. It needs only Python, from 3.11 up to 3.13, and no root. It changes
+# nothing outside this directory and the package cache. `make setup` calls it. You may also run it
+# by hand. PYTHON=/path/to/python chooses the interpreter.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -12,7 +12,9 @@ say() { printf '%s\n' "$*" >&2; }
 
 # Asks each interpreter for its version. Its name does not suffice, because pyenv's shims exist for
 # versions that are not switched on.
-suits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }
+suits() {
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
+}
 
 find_python() {
     for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python; do
@@ -21,7 +23,8 @@ find_python() {
             return
         fi
     done
-    say "error  no Python 3.11, 3.12 or 3.13 found (tried python3, python3.13, python3.12, python3.11, python)"
+    say "error  no Python 3.11, 3.12 or 3.13 found" \
+        "(tried python3, python3.13, python3.12, python3.11, python)"
     say "next   install one, or name one: make setup PYTHON=/path/to/python3.12"
     return 1
 }
@@ -32,25 +35,32 @@ suitable_uv_on_path() {
     "$python" -c '
 import sys
 number = lambda text: tuple(int(part) for part in text.split("+")[0].split(".")[:3])
-sys.exit(number(sys.argv[1].split()[1]) < number(sys.argv[2]))' "$(uv --version)" "$UV_VERSION" 2>/dev/null
+sys.exit(number(sys.argv[1].split()[1]) < number(sys.argv[2]))' \
+        "$(uv --version)" "$UV_VERSION" 2>/dev/null
 }
 
 install_uv() {
-    [ -x .tools/uv/bin/uv ] && .tools/uv/bin/uv --version 2>/dev/null | grep -qF "uv $UV_VERSION" && return
+    [ -x .tools/uv/bin/uv ] \
+        && .tools/uv/bin/uv --version 2>/dev/null | grep -qF "uv $UV_VERSION" \
+        && return
     rm -rf .tools/uv
     say "installing uv $UV_VERSION into .tools/uv"
     # Debian's python3 has no ensurepip without python3-venv, but may have pip. `--target` needs
     # only pip.
-    if "$python" -m venv .tools/uv >/dev/null 2>&1 && .tools/uv/bin/python -m pip install --quiet "uv==$UV_VERSION"; then
+    if "$python" -m venv .tools/uv >/dev/null 2>&1 \
+        && .tools/uv/bin/python -m pip install --quiet "uv==$UV_VERSION"; then
         return
     fi
     rm -rf .tools/uv
-    if "$python" -m pip --version >/dev/null 2>&1 && "$python" -m pip install --quiet --target .tools/uv "uv==$UV_VERSION"; then
+    if "$python" -m pip --version >/dev/null 2>&1 \
+        && "$python" -m pip install --quiet --target .tools/uv "uv==$UV_VERSION"; then
         return
     fi
     rm -rf .tools/uv
-    say "error  uv could not be installed with $python: neither 'python -m venv' nor 'python -m pip' did it (see above)"
-    say "next   install python3-venv (Debian, Ubuntu: apt install python3-venv), or uv itself, or check the network"
+    say "error  uv could not be installed with $python:" \
+        "neither 'python -m venv' nor 'python -m pip' did it (see above)"
+    say "next   install python3-venv (Debian, Ubuntu: apt install python3-venv)," \
+        "or uv itself, or check the network"
     return 1
 }
 

@@ -1,1 +1,1 @@
-"""What a person can do to the platform: one function each, called by the commands and by the console."""
+"""Actions of a person on the platform: one function each, called by commands and console."""

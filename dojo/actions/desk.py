@@ -1,4 +1,4 @@
-"""Where a person changes things from: the platform's parts, each opened when it is first used."""
+"""A person's access for changes: the platform's parts, each opened at its first use."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from dojo.core.state.rollouts import Rollouts
     from dojo.core.state.routes import RouteTable
 
-# A person waits for the answer: a registry that is away must show within seconds.
+# A person waits for the answer, so a registry that is away must show within seconds.
 REGISTRY_TIMEOUT_SECONDS = 5
 
 
 class Desk:
     """The platform as actions and commands see it.
 
-    Imports are as late as the parts: a command that reads the registry does not pay for Redis.
+    Imports are as late as the parts, so a command that reads the registry does not pay for Redis.
     """
 
     @cached_property
@@ -99,7 +99,10 @@ class Desk:
         return model
 
     def only_model(self) -> str:
-        """The model of a platform with one. Raises UnknownModelError: it has several, or none."""
+        """The model of a platform with one model.
+
+        Raises UnknownModelError: It has several, or none.
+        """
         if len(self.models) != 1:
             known = ", ".join(self.models) or "none"
             raise UnknownModelError(
@@ -129,7 +132,10 @@ class Desk:
         return Change(key=f"command:{uuid4().hex}", who=who, why=reason(why), world_time=self.now())
 
     def refuse_during_a_rollout(self, model: str) -> None:
-        """Only the controller moves roles and traffic while a version is rolled out. Raises RolloutDecidesError."""
+        """Refuse while a version is rolled out. Then only the controller moves roles and traffic.
+
+        Raises RolloutDecidesError.
+        """
         rollout = self.rollouts.get(model)
         if rollout is not None and rollout.active:
             raise RolloutDecidesError(
@@ -141,7 +147,7 @@ class Desk:
 
 
 def reason(why: str) -> str:
-    """The reason as it is recorded. Raises WrongCallError: it is empty."""
+    """The reason as it is recorded. Raises WrongCallError if it is empty."""
     if not why.strip():
         raise WrongCallError("--why is empty: give the reason, for the readers of the audit trail")
     return why.strip()

@@ -1,4 +1,7 @@
-"""Why an action was refused. A kind per reaction of the caller; the message says what is wrong."""
+"""Why an action was refused.
+
+There is one kind per reaction of the caller. The message says what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ class ActionRefusedError(RuntimeError):
 
 
 class WrongCallError(ActionRefusedError):
-    """The arguments cannot be right, whatever the state of the platform."""
+    """The arguments cannot be right in any state of the platform."""
 
 
 class UnknownModelError(WrongCallError):
@@ -24,16 +27,16 @@ class UnknownModelError(WrongCallError):
 
 
 class NothingToActOnError(ActionRefusedError):
-    """What the action would change is not there: no standby, no rollout, no champion."""
+    """The target of the action is not there: no standby, no rollout, no champion."""
 
 
 class RolloutDecidesError(ActionRefusedError):
-    """A rollout is active: its controller decides about roles and traffic of the model."""
+    """A rollout is active, so its controller decides about roles and traffic of the model."""
 
 
 class ObjectionError(ActionRefusedError):
-    """Something speaks against the version; the caller may insist."""
+    """A finding speaks against the version. The caller may insist."""
 
 
 class PartlyDoneError(ActionRefusedError):
-    """One part is done, another is not; the message names both, the next step finishes it."""
+    """One part is done, another is not. The message names both, and the next step finishes it."""

@@ -1,4 +1,7 @@
-"""Answering a loss of Redis: a person has looked at what was put back, and lets automatic actions go on."""
+"""The answer to a loss of Redis.
+
+A person has looked at what was put back, and lets automatic actions go on.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ class Standing:
     """What is known of a model after a loss.
 
     Attributes:
-        route: As it was put back; None where there is none, and the registry's champion serves.
-        rollout: The active one; its evidence begins anew.
-        roles: Role -> version, by the registry.
+        route: The route as it was put back. None where the registry's champion serves without one.
+        rollout: The active rollout. Its evidence begins anew.
+        roles: Version by role, from the registry.
     """
 
     model: str
@@ -53,7 +56,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class RestorePlan:
-    """A loss, and what automatic actions would go on from."""
+    """A loss, and the state from which automatic actions would go on."""
 
     loss: RedisLoss
     standing: tuple[Standing, ...]
@@ -65,7 +68,7 @@ class RestorePlan:
 
 
 def plan_restore(desk: Desk) -> RestorePlan:
-    """Look at what there is after a loss.
+    """Read the state after a loss.
 
     Raises:
         NothingToActOnError: No loss waits for an answer.
@@ -78,7 +81,9 @@ def plan_restore(desk: Desk) -> RestorePlan:
 
 
 def restore(desk: Desk, plan: RestorePlan, who: str, why: str) -> RedisLoss:
-    """Write what the trail lacks about roles and routes, and let automatic actions go on. May be repeated.
+    """Write what the trail lacks about roles and routes, and let automatic actions go on.
+
+    It may be repeated.
 
     Raises:
         NothingToActOnError, ConflictError: The loss was answered meanwhile, or more was lost.
@@ -127,7 +132,10 @@ def _standing(desk: Desk, model: str) -> Standing:
 
 
 def _entries(loss: RedisLoss, standing: Standing, who: str, why: str) -> list[Entry]:
-    """What the responder reads of the trail: who is champion and was before, and since when the route stands."""
+    """The entries that the responder needs from the trail.
+
+    They say which version is champion, which was before, and since when the route stands.
+    """
     model, route, found = standing.model, standing.route, []
     if standing.roles[CHAMPION] is not None:
         found.append(

@@ -1,6 +1,6 @@
-"""Bringing the registry back to how the platform left it, after it was changed in MLflow.
+"""Puts the registry back to the platform's state, after it was changed in MLflow.
 
-Only the registry changes: traffic stays as it is.
+Only the registry changes. Traffic stays as it is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dojo.core.registry.promotion import Change
 from dojo.core.registry.versions import CHAMPION, Version
 from dojo.core.state.registry_faults import FaultKind, RegistryFault
 
-# What the registry still has all it takes for.
+# Faults for whose repair the registry still has everything.
 RESTORABLE: frozenset[FaultKind] = frozenset({"role", "tags", "run", "experiment"})
 
 
@@ -30,9 +30,9 @@ class Restoration:
     """What is put back, and what cannot be.
 
     Attributes:
-        record: Who serves by the platform's own record.
-        faults: What this mends.
-        left: What it does not mend; each names its next step.
+        record: Serving version by the platform's own record.
+        faults: Faults that this repairs.
+        left: Faults that it does not repair. Each names its next step.
     """
 
     model: str
@@ -48,7 +48,10 @@ class Restoration:
 
 @dataclass(frozen=True, slots=True)
 class Retirement:
-    """A model whose versions are gone for good. `serving`: the one that still answers, from the gateway's cache."""
+    """A model whose versions are gone for good.
+
+    `serving` is the version that still answers, from the gateway's cache.
+    """
 
     model: str
     serving: str
@@ -62,12 +65,15 @@ class Retirement:
 
 
 def standing(desk: Desk, model: str) -> ServingRecord:
-    """Who serves by the platform's own record: the route and the audit trail."""
+    """The serving version by the platform's own record: the route and the audit trail."""
     return serving_record(desk.routes.get(model), desk.audit.newest_champion(model))
 
 
 def require_champion(desk: Desk, model: str) -> Version:
-    """The registry's champion. Raises NothingToActOnError: no version is; it names the command that makes one."""
+    """The registry's champion.
+
+    Raises NothingToActOnError: No version is champion. It names the command that makes one.
+    """
     champion = desk.registry.by_alias(model, CHAMPION)
     if champion is None:
         lost = standing(desk, model).champion
@@ -80,7 +86,7 @@ def require_champion(desk: Desk, model: str) -> Version:
 
 
 def faults_if_known(desk: Desk, model: str) -> tuple[RegistryFault, ...]:
-    """What is not as the platform left it; empty while the registry is away."""
+    """The registry's differences from the platform's state. Empty while the registry is away."""
     try:
         return find_faults(desk.registry, model, standing(desk, model))
     except RegistryUnavailableError:
@@ -92,7 +98,8 @@ def plan_restoration(desk: Desk, model: str) -> Restoration:
 
     Raises:
         NothingToActOnError: Nothing that can be put back was changed.
-        RolloutDecidesError: The role is missing while a rollout is active: its controller puts it back.
+        RolloutDecidesError: The role is missing while a rollout is active. Its controller puts the
+            role back.
         RegistryUnavailableError: The registry is away.
     """
     record = standing(desk, desk.require_model(model))
@@ -111,7 +118,7 @@ def plan_restoration(desk: Desk, model: str) -> Restoration:
 
 
 def restore(desk: Desk, plan: Restoration, change: Change) -> tuple[RegistryFault, ...]:
-    """Put back what the plan names. May be repeated. Returns what is still not as the platform left it."""
+    """Put back what the plan names. It may be repeated. Returns the faults that are left."""
     model, record, api = plan.model, plan.record, desk.registry.api
     kinds = {fault.kind for fault in plan.faults}
     if "experiment" in kinds:  # with the runs that were deleted with it
@@ -138,12 +145,14 @@ def restore(desk: Desk, plan: Restoration, change: Change) -> tuple[RegistryFaul
 
 
 def plan_retirement(desk: Desk, model: str) -> Retirement:
-    """Plan to record that no version is champion any more, so that the next training makes the model's first version.
+    """Plan to record that no version is champion any more.
+
+    The next training then makes the model's first version.
 
     Raises:
         RolloutDecidesError: A rollout is active.
         NothingToActOnError: No version serves.
-        ObjectionError: The registry has the model: its versions can be promoted.
+        ObjectionError: The registry has the model, so its versions can be promoted.
         RegistryUnavailableError: The registry is away.
     """
     record = standing(desk, desk.require_model(model))
@@ -162,5 +171,5 @@ def plan_retirement(desk: Desk, model: str) -> Retirement:
 
 
 def retire(desk: Desk, plan: Retirement, change: Change) -> None:
-    """Record it, and remove the route. Raises ConflictError: repeat it."""
+    """Record it, and remove the route. Raises ConflictError: Repeat the call."""
     desk.role_changes.retire(plan.model, change)

@@ -7,21 +7,21 @@ from dojo.core.state.responder_control import EVERY_MODEL, switch_dry_run, switc
 
 
 def pause(desk: Desk, model: str, who: str, why: str) -> bool:
-    """Let no action begin. Returns False when that was so already.
+    """Let no action begin. Returns False when it was paused already.
 
     Args:
-        model: "" is every model.
+        model: The model. "" stands for every model.
     """
     return _switch(desk, model, True, who, why)
 
 
 def resume(desk: Desk, model: str, who: str, why: str) -> bool:
-    """Let the responder act again. Arguments and result are those of `pause`."""
+    """Let the responder act again. Arguments and result are as in `pause`."""
     return _switch(desk, model, False, who, why)
 
 
 def set_dry_run(desk: Desk, on: bool, who: str, why: str) -> bool:
-    """Only say what would be done, or act again. Returns False when that was so already."""
+    """Only say what would be done, or act again. Returns False when nothing changes."""
     return switch_dry_run(desk.redis, on, who, reason(why), desk.now_if_set())
 
 

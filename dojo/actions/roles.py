@@ -1,6 +1,6 @@
-"""Changing by hand who is champion, and saying yes to a rollout that waits for it.
+"""Changing the champion by hand, and approving a rollout that waits.
 
-Promotion and rollback are planned, shown to the person, and made.
+Promotion and rollback are planned, shown to the person, and carried out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dojo.core.state.clock import wall_now
 from dojo.core.state.rollouts import NoRolloutError, Rollout, RolloutRequest
 from dojo.core.state.routes import Route
 
-# The controller writes a rollout at each look; a request that met such a write is left again.
+# The controller writes a rollout in each round. A request that met such a write is left again.
 REQUEST_ATTEMPTS = 10
 
 
@@ -32,8 +32,8 @@ class Promotion:
     """A version that may become champion.
 
     Attributes:
-        champion: The version that has the role now; None for a model's first one.
-        objection: What speaks against the version; "" when nothing does.
+        champion: Version that has the role now. None for a model's first version.
+        objection: Finding against the version. "" without one.
     """
 
     model: str
@@ -54,8 +54,9 @@ class Rollback:
     """A version that may get traffic and role back.
 
     Attributes:
-        route: The current one; None where the registry's champion serves.
-        known: The version is in the registry or in the route; False when the registry could not be asked.
+        route: The current route. None where the registry's champion serves.
+        known: Whether the version is in the registry or in the route. False when the registry could
+            not be asked.
     """
 
     model: str
@@ -70,7 +71,7 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Who holds a model's roles, and its route, after a change."""
+    """The holders of a model's roles, and its route, after a change."""
 
     model: str
     champion: str | None
@@ -80,7 +81,7 @@ class Roles:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A rollout's approval, as the audit trail has it. `when`: world time."""
+    """A rollout's approval, as the audit trail has it. `when` is world time."""
 
     model: str
     version: str
@@ -91,22 +92,23 @@ class Approval:
 
 
 def plan_promotion(desk: Desk, model: str, version: str, force: bool = False) -> Promotion:
-    """Plan to make a version champion at once, past shadow and canary.
+    """Plan to make a version champion at once, without shadow and canary.
 
     Args:
         force: Also a version that did not win at the gate or was rolled back.
 
     Raises:
         RolloutDecidesError: A rollout is active.
-        ObjectionError: Something speaks against the version, without `force`.
-        UnsealedVersionError: Its record is not what was registered: the gateway would not load it.
-        UnknownVersionError, RegistryUnavailableError: The registry does not know the version, or is away.
+        ObjectionError: A finding speaks against the version, without `force`.
+        UnsealedVersionError: Its record is not as registered, so the gateway would not load it.
+        UnknownVersionError: The registry does not know the version.
+        RegistryUnavailableError: The registry is away.
     """
     desk.refuse_during_a_rollout(desk.require_model(model))
     found, champion = desk.registry.get(model, version), desk.registry.by_alias(model, CHAMPION)
     if (
         champion is None
-    ):  # its role may have been taken in MLflow: who serves still has to be beaten
+    ):  # its role may have been taken in MLflow: the serving version must still be beaten
         champion = _recorded_champion(desk, model)
     desk.registry.require_seal(found)
     objection = _objection(found, champion)
@@ -118,14 +120,17 @@ def plan_promotion(desk: Desk, model: str, version: str, force: bool = False) ->
 
 
 def promote(desk: Desk, plan: Promotion, change: Change) -> Roles:
-    """Give a version the role and all traffic; the old champion stays warm beside it."""
+    """Give a version the role and all traffic. The old champion stays warm beside it."""
     if plan.objection:
         change = dataclasses.replace(change, why=f"{change.why} (forced: {plan.objection})")
     return _roles(desk, plan.model, desk.role_changes.promote(plan.model, plan.version, change))
 
 
 def _recorded_champion(desk: Desk, model: str) -> Version | None:
-    """The champion by the platform's own record; None where there is none, or the registry does not know it any more."""
+    """The champion by the platform's own record.
+
+    None without one, or when the registry does not know it any more.
+    """
     champion = standing(desk, model).champion
     try:
         return desk.registry.get(model, champion) if champion else None
@@ -134,7 +139,7 @@ def _recorded_champion(desk: Desk, model: str) -> Version | None:
 
 
 def _objection(found: Version, champion: Version | None) -> str:
-    """What speaks against promoting a version. A model's first champion has no other one to beat."""
+    """The finding against promoting a version. A model's first champion has no other to beat."""
     if champion is None or champion.version == found.version:
         return ""
     if found.tags.rolled_back is not None:
@@ -148,11 +153,14 @@ def _objection(found: Version, champion: Version | None) -> str:
 
 
 def seal(desk: Desk, model: str, version: str, change: Change) -> Version:
-    """Seal a version's record as MLflow has it now: a person vouches for it. Its bundle must be what the record says.
+    """Seal a version's record as MLflow has it now. A person vouches for it.
+
+    Its bundle must match the record.
 
     Raises:
-        ObjectionError: The bundle is not what the record says.
-        UnknownVersionError, RegistryUnavailableError: The registry does not know the version, or is away.
+        ObjectionError: The bundle does not match the record.
+        UnknownVersionError: The registry does not know the version.
+        RegistryUnavailableError: The registry is away.
     """
     from tempfile import TemporaryDirectory
 
@@ -187,8 +195,8 @@ def plan_rollback(desk: Desk, model: str, to: str = "", force: bool = False) -> 
     """Plan to give all traffic, and the role, back.
 
     Args:
-        to: The version that gets them; "" is the previous champion.
-        force: Also while a rollout is active: its controller gives way.
+        to: The version that gets them. "" stands for the previous champion.
+        force: Also while a rollout is active. Then its controller gives way.
 
     Raises:
         RolloutDecidesError: A rollout is active, without `force`.
@@ -211,7 +219,10 @@ def plan_rollback(desk: Desk, model: str, to: str = "", force: bool = False) -> 
 
 
 def roll_back(desk: Desk, plan: Rollback, change: Change) -> Roles:
-    """Move the traffic, then the role. Raises PartlyDoneError: the registry is away, only the traffic has moved."""
+    """Move the traffic, then the role.
+
+    Raises PartlyDoneError: The registry is away, so only the traffic has moved.
+    """
     try:
         route = desk.role_changes.roll_back(plan.model, change, to=plan.to)
     except RegistryUnavailableError as error:
@@ -252,12 +263,14 @@ def _roles(desk: Desk, model: str, route: Route) -> Roles:
 
 
 def approve(desk: Desk, model: str, change: Change) -> Approval:
-    """Let a rollout that waits for approval begin. Recorded in the audit trail and on the version; may be repeated.
+    """Let a rollout that waits for approval begin.
+
+    It is recorded in the audit trail and on the version. It may be repeated.
 
     Raises:
         NothingToActOnError: No rollout of the model waits for approval.
         NoRolloutError, RequestPendingError, ConflictError: The rollout changed meanwhile.
-        UnsealedVersionError: The version's record is not what was registered.
+        UnsealedVersionError: The version's record is not as registered.
     """
     rollout = desk.rollouts.get(desk.require_model(model))
     if rollout is None or rollout.stage is not Stage.AWAITING_APPROVAL:
@@ -267,7 +280,8 @@ def approve(desk: Desk, model: str, change: Change) -> Approval:
         )
     desk.registry.require_seal(desk.registry.get(model, rollout.version))
     entry = _record_approval(desk, rollout, change)
-    # From the entry: when an earlier attempt got only so far, version and trail still say the same.
+    # The note comes from the entry. When an earlier attempt stopped between the two, both still
+    # agree.
     note = ApprovalNote(who=entry.who, when=f"{entry.world_time:%Y-%m-%dT%H:%M:%SZ}", why=entry.why)
     desk.registry.tag(model, rollout.version, VersionTags(approval=note))
     _leave_request(

@@ -15,7 +15,7 @@ from dojo.core.state.atomic import ConflictError
 from dojo.core.state.clock import wall_now
 from dojo.core.state.rollouts import Rollout, RolloutRequest
 
-# The controller looks at least once a second; a busy machine may take several times that.
+# The controller looks at least once a second. A busy machine may take several times that.
 TAKEN_WITHIN_SECONDS = 8.0
 POLL_SECONDS = 0.1
 
@@ -24,7 +24,7 @@ Overruling = Literal["pause", "resume", "promote", "abort"]
 
 @dataclass(frozen=True, slots=True)
 class StartedRollout:
-    """A rollout and whether this call began it; the same version's active one stays as it is."""
+    """A rollout, and whether this call began it. The same version's active rollout stays."""
 
     rollout: Rollout
     is_new: bool
@@ -32,11 +32,11 @@ class StartedRollout:
 
 @dataclass(frozen=True, slots=True)
 class OverruleResult:
-    """What became of a request to the controller.
+    """The result of a request to the controller.
 
     Attributes:
-        taken: The controller took it. Otherwise it stays noted until a controller runs.
-        refusal: Why the request changes nothing; "" when it does.
+        taken: Whether the controller took it. If not, it stays noted until a controller runs.
+        refusal: Why the request changes nothing. "" when it changes the rollout.
     """
 
     rollout: Rollout
@@ -57,7 +57,7 @@ def latest_rollout(desk: Desk, model: str) -> Rollout:
 def start(
     desk: Desk, model: str, version: str, who: str, why: str, force: bool = False
 ) -> StartedRollout:
-    """Roll a version out, as retraining does with a challenger that wins.
+    """Roll a version out. Retraining does the same with a challenger that wins.
 
     Args:
         force: Also a version that the gate has not found better.
@@ -65,10 +65,11 @@ def start(
     Raises:
         NothingToActOnError: No version is champion.
         ObjectionError: The gate has not found the version better, without `force`.
-        UnsealedVersionError: Its record is not what was registered.
+        UnsealedVersionError: Its record is not as registered.
         TrafficElsewhereError: Another version than the champion answers.
         RolloutActiveError: Another version is being rolled out.
-        UnknownVersionError, RegistryUnavailableError: The registry does not know the version, or is away.
+        UnknownVersionError: The registry does not know the version.
+        RegistryUnavailableError: The registry is away.
     """
     spec, why, now = desk.spec(model), reason(why), desk.now()
     challenger = desk.registry.get(model, version)
@@ -113,7 +114,7 @@ def overrule(desk: Desk, model: str, action: Overruling, who: str, why: str) -> 
 
 
 def _leave(desk: Desk, model: str, request: RolloutRequest) -> Rollout:
-    """The controller writes every second: being overtaken by it is normal."""
+    """Write a request. The controller writes every second, so it may often be faster."""
     while True:
         try:
             return desk.rollouts.request(model, request)

@@ -1,7 +1,7 @@
 """Changing which versions answer a model's traffic. The registry's roles stay as they are.
 
-A change is planned, shown to the person, and made. The plan carries the generation it was decided on, so that a route
-which changed in between is not overwritten.
+A change is planned, shown to the person, and made. The plan carries the generation of its route. So
+a route that changed in between is not overwritten.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Wanted(StrEnum):
         return cast("Strategy", self.value.replace("-", "_"))
 
 
-# The challenger's share where none is given; the others take none.
+# The challenger's share where none is given. The other strategies take none.
 DEFAULT_WEIGHTS = {Wanted.AB: 0.5, Wanted.CANARY: 0.1}
 
 
@@ -42,8 +42,8 @@ class RoutePlan:
     """A route that may become the current one.
 
     Attributes:
-        current: The route it was decided on; None where the registry's champion serves.
-        salt: Which entities go to which arm.
+        current: The route when the plan was made. None where the registry's champion serves.
+        salt: Decides which entities go to which arm.
     """
 
     model: str
@@ -70,13 +70,14 @@ def plan_route(
 
     Args:
         challenger: The other version. The strategy `champion` takes none.
-        weight: The challenger's share of the traffic, 0 to 1; None takes the strategy's default.
+        weight: The challenger's share of the traffic, 0 to 1. None takes the strategy's default.
 
     Raises:
         WrongCallError: The arguments do not fit each other, or the model is unknown.
         RolloutDecidesError: A rollout is active.
         NothingToActOnError: The model has no champion.
-        UnknownVersionError, RegistryUnavailableError: The registry does not know the challenger, or is away.
+        UnknownVersionError: The registry does not know the challenger.
+        RegistryUnavailableError: The registry is away.
     """
     if (strategy is Wanted.CHAMPION) == bool(challenger):
         raise WrongCallError(
@@ -102,7 +103,9 @@ def plan_route(
 
 
 def plan_switch(desk: Desk, model: str) -> RoutePlan:
-    """Plan to give all traffic to the warm standby, and to keep the other one warm. Needs no registry.
+    """Plan to give all traffic to the warm standby, and to keep the other version warm.
+
+    It needs no registry.
 
     Raises:
         RolloutDecidesError: A rollout is active.
@@ -127,7 +130,7 @@ def plan_switch(desk: Desk, model: str) -> RoutePlan:
 
 
 def change_route(desk: Desk, plan: RoutePlan, change: Change) -> Route:
-    """Make a plan the current route. Raises ConflictError: the route changed since it was planned."""
+    """Make a plan the current route. Raises ConflictError: The route changed since the plan."""
     expected = plan.current.generation if plan.current else 0
     return desk.role_changes.route(
         plan.model, plan.strategy, plan.arms, change, salt=plan.salt, expected=expected
@@ -135,7 +138,7 @@ def change_route(desk: Desk, plan: RoutePlan, change: Change) -> Route:
 
 
 def champion_if_known(desk: Desk, model: str) -> str | None:
-    """The registry's champion, "" for none; None while the registry is away."""
+    """The registry's champion. "" for none, None while the registry is away."""
     try:
         found = desk.registry.by_alias(model, CHAMPION)
     except RegistryUnavailableError:
@@ -144,7 +147,7 @@ def champion_if_known(desk: Desk, model: str) -> str | None:
 
 
 def arms_of(strategy: Wanted, champion: str, challenger: str, weight: float) -> tuple[Arm, ...]:
-    """The arms of a strategy. `weight`: the challenger's share of the traffic."""
+    """The arms of a strategy. `weight` is the challenger's share of the traffic."""
     match strategy:
         case Wanted.CHAMPION:
             return full_traffic(champion, None)
@@ -163,7 +166,11 @@ def arms_of(strategy: Wanted, champion: str, challenger: str, weight: float) -> 
 
 
 def salt_of(current: Route | None, strategy: Wanted, arms: tuple[Arm, ...], change: Change) -> str:
-    """A new experiment takes new groups. A canary of the same versions keeps its own, so that it only grows."""
+    """The salt that groups entities into arms.
+
+    A new experiment takes new groups. A canary of the same versions keeps its groups, so that it
+    only grows.
+    """
     if current is not None and current.strategy == strategy.strategy:
         if current.arms == arms:
             return current.salt

@@ -16,27 +16,30 @@ Changes = dict[str, dict[str, FieldChange]]
 
 
 def differences(desk: Desk) -> Changes:
-    """What each model's file changes, against the spec that was applied last; models without a change are left out.
+    """What each model's file changes, against the spec that was applied last.
 
-    Raises SpecError: any file is wrong.
+    Models without a change are left out. Raises SpecError: A file is wrong.
     """
     return _differences(desk, _valid(desk))
 
 
 def hashes(desk: Desk) -> dict[str, str]:
-    """Model -> hash of its file's spec, as processes show theirs. Raises SpecError: any file is wrong."""
+    """Hash of each file's spec by model, as processes show theirs. Raises SpecError."""
     return {name: spec_hash(spec)[:SHOWN] for name, spec in _valid(desk).items()}
 
 
 def apply(desk: Desk, who: str, why: str, model: str = "") -> Changes:
-    """Record the edited specs as applied, each with its audit entry. Processes take them up when they are restarted.
+    """Record the edited specs as applied, each with its audit entry.
+
+    Processes read them when they are restarted.
 
     Args:
-        model: The only one that may have been edited; "" allows every model.
+        model: The only model whose spec may be edited. "" allows every model.
 
     Raises:
-        SpecError: Any file is wrong. Nothing was recorded.
-        WrongCallError: Another model was edited too, the world cannot follow the edit, or `why` is empty.
+        SpecError: A file is wrong. Nothing was recorded.
+        WrongCallError: Another model was edited too, the world cannot follow the edit, or `why` is
+            empty.
     """
     why, specs = reason(why), _valid(desk)
     found = _differences(desk, specs)
@@ -61,7 +64,7 @@ def _valid(desk: Desk) -> Mapping[str, ModelSpec]:
 def _what_the_world_cannot_follow(
     desk: Desk, specs: Mapping[str, ModelSpec], found: Changes
 ) -> str:
-    """The first edit that would make another world of it, "" without one."""
+    """The first edit that the current world cannot follow. "" without one."""
     applied = AppliedSpecs(desk.redis)
     new = [name for name in specs if not applied.has(name)]
     if new and len(new) < len(specs):

@@ -1,4 +1,4 @@
-"""A person's word on the monitor's verdicts."""
+"""A person's judgement of the monitor's verdicts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dojo.core.state.verdict_marks import Mark, VerdictMarks
 
 
 def mark_false_alarm(desk: Desk, model: str, verdict_id: str, who: str, why: str) -> Mark:
-    """Say that a verdict was a false alarm. The verdict stays as it is; the audit trail has the mark.
+    """Say that a verdict was a false alarm. The verdict stays, and the audit trail has the mark.
 
     Raises:
         NothingToActOnError: The verdict is not among the model's latest troubles.

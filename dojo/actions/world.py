@@ -18,7 +18,7 @@ def resume(desk: Desk, speed: float | None = None) -> Anchor:
     """Let the world's time run on.
 
     Args:
-        speed: World seconds per wall second; None is the setting's.
+        speed: World seconds per wall second. None takes the setting's.
 
     Raises:
         ClockNotSetError: The world has no time yet.
@@ -37,12 +37,12 @@ def start_drift(
     """Start a drift at the world's now.
 
     Args:
-        strength: In the kind's unit; None is the kind's default.
-        ramp: World time over which it grows; None is the kind's default.
+        strength: Strength in the kind's unit. None takes the kind's default.
+        ramp: World time over which it grows. None takes the kind's default.
 
     Raises:
         WrongCallError: The reason is empty.
-        DriftError: The kind cannot be, is active, or cannot be in this world.
+        DriftError: The kind is unknown, active, or impossible in this world.
     """
     require_possible(kind, desk.settings.world_source)
     return DriftTable(desk.redis).start(
@@ -54,7 +54,7 @@ def stop_drifts(desk: Desk, kind: str, who: str, why: str) -> list[ActiveDrift]:
     """End a drift at the world's now.
 
     Args:
-        kind: "" is every active one.
+        kind: The kind. "" stands for every active kind.
 
     Raises:
         WrongCallError: The reason is empty.

@@ -1,7 +1,8 @@
-"""The root of the `dojo` command: the table of all commands, and how one of them is found, imported and run.
+"""The root of the `dojo` command: the table of all commands, and how the called one is run.
 
-A command is named here, and imported when it is called. So rooms above this one (the demo, the drills) have their rows too. An image
-with only some roles lists every command; a command without its packages says which extra brings them.
+A command is named here, and imported when it is called. So rooms above this room (the demo, the
+drills) have their rows too. An image with only some roles lists every command. A command without
+its packages says which extra brings them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class CommandRow(NamedTuple):
     Attributes:
         target: `module:name` of a function or a Typer app.
         help: What it does, in a line.
-        extra: The extras that carry its packages; "" where the base does.
+        extra: The extras that carry its packages. "" where the base carries them.
     """
 
     target: str
@@ -39,42 +40,126 @@ class CommandRow(NamedTuple):
 
 
 COMMANDS = {
-    "alerts": CommandRow("dojo.cli.monitoring.alerts:alerts", "What people were told, newest last."),
-    "audit": CommandRow("dojo.cli.serving.audit:app", "The audit trail: every change of a role, route, gate or rollout."),
-    "backtest": CommandRow("dojo.cli.training.train:backtest", "Train and test on a file under the public book's protocol.", "pipelines"),
-    "config": CommandRow("dojo.cli.stack.config:app", "Edited specs: what they would change, and letting them take effect.", "stack"),
-    "data": CommandRow("dojo.cli.world.data:app", "Bring recorded data in and build a world's history.", "world"),
-    "dead-letters": CommandRow("dojo.cli.monitoring.dead_letters:dead_letters", "Messages that services set aside, and why."),
-    "demo": CommandRow("dojo.demo.cli:demo", "The whole loop in one command, shown live.", "embedded"),
-    "doctor": CommandRow("dojo.cli.stack.doctor:doctor", "Check what this machine lacks for the stack.", "stack"),
-    "down": CommandRow("dojo.cli.stack.commands:down", "Stop the stack. Data stays, unless --purge.", "stack"),
-    "drift": CommandRow("dojo.cli.monitoring.drift:app", "What the monitor thinks of a model's inputs, answers and results.", "monitor,reports"),
-    "experiment": CommandRow("dojo.cli.serving.experiment:app", "A/B tests and canaries: what the split showed.", "pipelines"),
-    "features": CommandRow("dojo.cli.training.features:app", "Bring features online, look them up.", "pipelines"),
-    "gate": CommandRow("dojo.cli.training.retrain:gate_app", "What the gate between a challenger and the champion decided.", "pipelines"),
-    "logs": CommandRow("dojo.cli.stack.commands:logs", "Show what the processes wrote, in the order of time."),
+    "alerts": CommandRow(
+        "dojo.cli.monitoring.alerts:alerts", "What people were told, newest last."
+    ),
+    "audit": CommandRow(
+        "dojo.cli.serving.audit:app",
+        "The audit trail: every change of a role, route, gate or rollout.",
+    ),
+    "backtest": CommandRow(
+        "dojo.cli.training.train:backtest",
+        "Train and test on a file under the public book's protocol.",
+        "pipelines",
+    ),
+    "config": CommandRow(
+        "dojo.cli.stack.config:app",
+        "Edited specs: what they would change, and letting them take effect.",
+        "stack",
+    ),
+    "data": CommandRow(
+        "dojo.cli.world.data:app", "Bring recorded data in and build a world's history.", "world"
+    ),
+    "dead-letters": CommandRow(
+        "dojo.cli.monitoring.dead_letters:dead_letters",
+        "Messages that services set aside, and why.",
+    ),
+    "demo": CommandRow(
+        "dojo.demo.cli:demo", "The whole loop in one command, shown live.", "embedded"
+    ),
+    "doctor": CommandRow(
+        "dojo.cli.stack.doctor:doctor", "Check what this machine lacks for the stack.", "stack"
+    ),
+    "down": CommandRow(
+        "dojo.cli.stack.commands:down", "Stop the stack. Data stays, unless --purge.", "stack"
+    ),
+    "drift": CommandRow(
+        "dojo.cli.monitoring.drift:app",
+        "The monitor's verdicts on a model's inputs, answers and results.",
+        "monitor,reports",
+    ),
+    "experiment": CommandRow(
+        "dojo.cli.serving.experiment:app",
+        "A/B tests and canaries: what the split showed.",
+        "pipelines",
+    ),
+    "features": CommandRow(
+        "dojo.cli.training.features:app", "Bring features online, look them up.", "pipelines"
+    ),
+    "gate": CommandRow(
+        "dojo.cli.training.retrain:gate_app",
+        "What the gate between a challenger and the champion decided.",
+        "pipelines",
+    ),
+    "logs": CommandRow(
+        "dojo.cli.stack.commands:logs", "Show what the processes wrote, in the order of time."
+    ),
     "metrics": CommandRow("dojo.cli.stack.operate:metrics", "Show what a process measures now."),
-    "models": CommandRow("dojo.cli.serving.models:app", "Registered model versions, their roles, and who gets which."),
-    "orders": CommandRow("dojo.cli.training.orders:app", "Ordered work that has not ended; give up or release a retraining that waits.", "pipelines"),
-    "performance": CommandRow("dojo.cli.monitoring.performance:performance", "What a model's predictions turned out to be worth.", "recorder"),
-    "redis": CommandRow("dojo.cli.stack.operate:redis", "Ask the stack's Redis, without its address and password."),
-    "reproduce": CommandRow("dojo.cli.training.train:reproduce", "Rebuild a version from its record and compare.", "pipelines"),
-    "responder": CommandRow("dojo.cli.monitoring.responder:app", "What is done about verdicts: see it, stop it, try it dry."),
-    "restart": CommandRow("dojo.cli.stack.operate:restart", "End a process, also one that hangs, and let it start again.", "stack"),
-    "restore": CommandRow("dojo.cli.serving.restore:restore", "After Redis has lost state: see what was put back, and let automatic actions go on."),
-    "retrain": CommandRow("dojo.cli.training.retrain:retrain", "Retrain a model, and roll it out if it beats its champion.", "pipelines"),
-    "rollout": CommandRow("dojo.cli.serving.rollout:app", "Roll a version out step by step, and overrule the controller that does."),
+    "models": CommandRow(
+        "dojo.cli.serving.models:app", "Registered model versions and their roles."
+    ),
+    "orders": CommandRow(
+        "dojo.cli.training.orders:app",
+        "Open work orders: give up or release a waiting retraining.",
+        "pipelines",
+    ),
+    "performance": CommandRow(
+        "dojo.cli.monitoring.performance:performance",
+        "How good a model's predictions turned out.",
+        "recorder",
+    ),
+    "redis": CommandRow(
+        "dojo.cli.stack.operate:redis", "Ask the stack's Redis, without its address and password."
+    ),
+    "reproduce": CommandRow(
+        "dojo.cli.training.train:reproduce",
+        "Rebuild a version from its record and compare.",
+        "pipelines",
+    ),
+    "responder": CommandRow(
+        "dojo.cli.monitoring.responder:app",
+        "What the platform does about verdicts: see, stop, dry run.",
+    ),
+    "restart": CommandRow(
+        "dojo.cli.stack.operate:restart",
+        "End a process, even a hanging one, and let it start again.",
+        "stack",
+    ),
+    "restore": CommandRow(
+        "dojo.cli.serving.restore:restore",
+        "After Redis has lost state: see the repair, let automatic actions go on.",
+    ),
+    "retrain": CommandRow(
+        "dojo.cli.training.retrain:retrain",
+        "Retrain a model, and roll it out if it beats its champion.",
+        "pipelines",
+    ),
+    "rollout": CommandRow(
+        "dojo.cli.serving.rollout:app",
+        "Roll a version out step by step, and overrule its controller.",
+    ),
     "routes": CommandRow("dojo.cli.serving.routes:app", "Which versions answer a model's traffic."),
-    "runbook": CommandRow("dojo.cli.stack.operate:runbook", "What an alert means and what to do first."),
-    "status": CommandRow("dojo.cli.stack.commands:status", "Show each process, the world's time, champions and freshness.", "stack"),
-    "train": CommandRow("dojo.cli.training.train:train", "Train and register a version without a gate.", "pipelines"),
+    "runbook": CommandRow(
+        "dojo.cli.stack.operate:runbook", "What an alert means and what to do first."
+    ),
+    "status": CommandRow(
+        "dojo.cli.stack.commands:status",
+        "Show each process, the world's time, champions and freshness.",
+        "stack",
+    ),
+    "train": CommandRow(
+        "dojo.cli.training.train:train", "Train and register a version without a gate.", "pipelines"
+    ),
     "up": CommandRow("dojo.cli.stack.commands:up", "Start the stack on this machine.", "embedded"),
-    "world": CommandRow("dojo.cli.world.clock:app", "The world: its clock, and drift that you cause."),
-}  # fmt: skip
+    "world": CommandRow("dojo.cli.world.clock:app", "The world: its clock, and drift on purpose."),
+}
 
 
 class LazyCommands(TyperGroup):
-    """The commands of the table. Help and completion show the table's lines; a call imports its command."""
+    """The commands of the table.
+
+    Help and completion show the table's lines. A call imports its command.
+    """
 
     def __init__(self, **options: Any) -> None:
         shown = {name: TyperCommand(name, help=row.help) for name, row in COMMANDS.items()}
@@ -150,8 +235,8 @@ def build() -> typer.Typer:
             "embedded",
             metavar="NAME",
             help=(
-                "Which stack: embedded (this machine's), or compose (docker-compose.yml). Comes"
-                " first."
+                "Which stack: embedded (this machine's), or compose (docker-compose.yml)."
+                " Comes before the command."
             ),
         ),
     ) -> None: ...
@@ -178,9 +263,8 @@ def main() -> None:
             sys.exit("nothing was deleted")
     keep_private()
     try:
-        adopt(
-            os.environ
-        )  # the settings that this home was started with, where the shell sets no others
+        # The settings that this home was started with, where the shell sets no others.
+        adopt(os.environ)
     except PermissionError as error:
         from dojo.cli.output import fail
 

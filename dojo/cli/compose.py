@@ -1,7 +1,8 @@
 """`dojo --context compose COMMAND`: the same commands against the stack of docker-compose.yml.
 
-Its Redis, MLflow and lake answer inside the containers' network only, so the command itself runs there: in the service `tools`, which has
-the same volumes and settings as all others. Files of this machine are not in it.
+Its Redis, MLflow and lake answer only inside the containers' network. So the command itself runs
+there, in the service `tools`, which has the same volumes and settings as the others. Files of this
+machine are not in it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import typer
 
 COMPOSE_FILE = Path(__file__).parents[2] / "docker-compose.yml"
 
-# What Docker does itself, in its own words.
+# Commands that Docker has itself, in its own words.
 _DOCKERS_OWN = {
     "up": ("up", "--build", "--wait"),
-    "down": ("--profile", "full", "down"),  # what that profile started too
+    "down": ("--profile", "full", "down"),  # includes the containers that the profile started
     "logs": ("logs",),
     "restart": ("restart",),
 }
@@ -36,7 +37,10 @@ PURGE, YES = "--purge", ("--yes", "-y")
 
 
 def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """The context that a command line names, and the rest of it. Only before the command: after it, options are the command's."""
+    """The context that a command line names, and the rest of it.
+
+    The option counts only before the command. After it, options belong to the command.
+    """
     first = arguments[0] if arguments else ""
     if first == "--context":
         return (arguments[1] if len(arguments) > 1 else ""), list(arguments[2:])
@@ -49,7 +53,7 @@ def compose_command(arguments: Sequence[str], is_terminal: bool) -> list[str]:
     """The `docker compose` command line that does a `dojo` command. Pure.
 
     Args:
-        is_terminal: whether a person sees it: then they may be asked, and see progress.
+        is_terminal: Whether a person sees it. Then it may ask, and it shows progress.
     """
     compose = ["docker", "compose", "--file", str(COMPOSE_FILE)]
     name, *rest = arguments or ["--help"]
@@ -69,11 +73,11 @@ def compose_command(arguments: Sequence[str], is_terminal: bool) -> list[str]:
 
 
 def run(context: str, arguments: Sequence[str]) -> NoReturn:
-    """Become the command in a context that is not this machine's own: signals and the exit code are its own.
+    """Become the command in another context. Signals and the exit code are the command's.
 
     Raises:
-        typer.Exit: there is no such context, or no Docker.
-        typer.Abort: asked whether to delete everything, somebody said no.
+        typer.Exit: There is no such context, or no Docker.
+        typer.Abort: The person refused to delete everything.
     """
     from dojo.cli.output import fail
 
@@ -114,7 +118,7 @@ def run(context: str, arguments: Sequence[str]) -> NoReturn:
 
 
 def _commit() -> str:
-    """What images are made from: they carry it, and so do the versions that are trained in them."""
+    """The commit that images are made from. Images and the versions trained in them carry it."""
     git = ["git", "-C", str(COMPOSE_FILE.parent), "rev-parse", "HEAD"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""What every command works with, and how the errors that it meets become messages."""
+"""The platform as every command uses it, and how errors become messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 
 
 def not_given() -> None:
-    """The default of a value that the command finds by itself. A callback does, because Tab must not."""
+    """The default of a value that the command finds by itself.
+
+    A callback finds it, because completion with Tab must not.
+    """
 
 
 def ask_why(ctx: typer.Context, why: str | None) -> str | None:
@@ -55,7 +58,7 @@ def operating_system_user() -> str:
 Who = Annotated[
     str,
     typer.Option(
-        help="Who decides; default: the user of this machine.",
+        help="Who decides. Default: the user of this machine.",
         metavar="NAME",
         callback=lambda who: who or operating_system_user(),
     ),
@@ -65,7 +68,8 @@ Who = Annotated[
 class CommandContext(Desk):
     """The platform, opened once per command, part by part as the command asks.
 
-    Errors that any command may meet end the command here: the same words and the same exit code everywhere.
+    Errors that any command may meet end the command here. So every command gives the same words and
+    the same exit code.
     """
 
     def __enter__(self) -> CommandContext:
@@ -89,7 +93,10 @@ class CommandContext(Desk):
             raise fail(words.message, words.next_step, words.code) from error
 
     def _words_for(self, error: Exception) -> Words | None:
-        """None for an error that is a defect. Imported here: a command that succeeds needs none of it."""
+        """None for an error that is a defect.
+
+        The imports stand here, because a command that succeeds needs none of them.
+        """
         from redis.exceptions import RedisError
 
         from dojo.actions.errors import ActionRefusedError, WrongCallError
@@ -137,7 +144,10 @@ class CommandContext(Desk):
 
 
 class Words(NamedTuple):
-    """What a person reads of an error. `code`: of the exit; 1 is a failure, 2 a wrong call."""
+    """The words that a person reads of an error.
+
+    `code` is the exit code: 1 for a failure, 2 for a wrong call.
+    """
 
     message: str
     next_step: str = ""
@@ -145,7 +155,7 @@ class Words(NamedTuple):
 
 
 def confirm(question: object, yes: bool) -> None:
-    """Ask on stderr, so that stdout stays a script's; ends the command unless the answer is yes."""
+    """Ask on stderr, because stdout is for scripts. Any answer but yes ends the command."""
     if yes:
         return
     typer.echo(question, err=True)

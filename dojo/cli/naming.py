@@ -1,4 +1,7 @@
-"""How a person names a model and a version in every command: MODEL, or MODEL@VERSION. Completion knows both."""
+"""How a person names a model and a version in every command: MODEL, or MODEL@VERSION.
+
+Completion knows both forms.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class ModelVersion(NamedTuple):
 
 
 def only_model(ctx: typer.Context, model: str | None) -> str | None:
-    """The model that is meant, also when none is named."""
+    """The model of the command, also when the call names none."""
     if model is not None or ctx.resilient_parsing:
         return model
     with CommandContext() as here:
@@ -33,7 +36,10 @@ def complete_model(incomplete: str) -> Iterator[str]:
 
 
 def complete_version(incomplete: str) -> Iterator[str]:
-    """MODEL@VERSION for the versions of routes and rollouts. Asks Redis only, so a key press costs milliseconds."""
+    """MODEL@VERSION for the versions of routes and rollouts.
+
+    It asks Redis only, so a key press costs milliseconds.
+    """
     from redis.exceptions import RedisError
 
     with CommandContext() as here:
@@ -57,7 +63,7 @@ def model_version(text: str, version: str = "") -> ModelVersion:
     """Read MODEL@VERSION, or MODEL where a version stands elsewhere in the call.
 
     Args:
-        version: The one that an earlier form of the command gives as an argument or option of its own.
+        version: Version that an earlier form of the command takes as an argument or option.
 
     Raises:
         typer.Exit: The version is missing, or is no number. Code 2.

@@ -1,4 +1,7 @@
-"""How commands speak: results on stdout (a table, or JSON for scripts), progress and errors on stderr."""
+"""The output of commands.
+
+Results go to stdout (a table, or JSON for scripts). Progress and errors go to stderr.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-# Without a terminal there is no edge to wrap at: a file or a pipe gets whole lines.
+# Without a terminal there is no edge to wrap at, so a file or a pipe gets whole lines.
 PIPE_WIDTH = 200
 
 out = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 
-# Between two looks of `--watch`: what is shown changes with the world's minutes, a second at the demo's speed.
+# Seconds between two views of `--watch`. The shown values change with the world's minutes, and at
+# the demo's speed a minute is a second.
 WATCH_SECONDS = 1.0
 
 WatchFlag = Annotated[
@@ -34,7 +38,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON
 
 @dataclass
 class Script:
-    """What a script gets from this command on stdout: one JSON document, of the result or of the error."""
+    """The one JSON document that a script gets on stdout: the result, or the error."""
 
     reads_json: bool = False
     answered: bool = False
@@ -44,17 +48,20 @@ script = Script()
 
 
 def begin(reads_json: bool) -> None:
-    """Say for whom the command that begins speaks: for a script (`--json`), or for a person."""
+    """Say for which reader the command writes: a script (`--json`) or a person."""
     script.reads_json, script.answered = reads_json, False
 
 
 def print_json(value: Any) -> None:
-    """`value` (dicts, dataclasses, msgspec structs, times) as indented JSON on stdout: in UTF-8 in every locale, without colour."""
+    """Print `value` as indented JSON on stdout, in UTF-8 in every locale, without colour.
+
+    `value` may hold dicts, dataclasses, msgspec structs and times.
+    """
     _write(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
 def print_json_line(value: Any) -> None:
-    """The same on one line, for a command that prints many: each line is a document."""
+    """The same on one line, for a command that prints many documents, one per line."""
     _write(msgspec.json.encode(value))
 
 
@@ -66,9 +73,10 @@ def _write(document: bytes) -> None:
 
 
 def fail(message: str, next_step: str | None = None, code: int = 1) -> typer.Exit:
-    """Say what went wrong and what to do; use as `raise fail(...)`. Code 1 is a failure, 2 a wrong call.
+    """Say what went wrong and what to do. Use it as `raise fail(...)`.
 
-    Both texts are plain: the brackets of a path are no markup.
+    Code 1 is a failure, 2 a wrong call. Both texts are plain, so the brackets of a path are no
+    markup.
     """
     answer_error(message, next_step or "", code)
     err.print(Text.assemble(("error", "bold red"), " ", message), highlight=False, soft_wrap=True)
@@ -81,7 +89,7 @@ def watch(show: Callable[[], bool], seconds: float = WATCH_SECONDS) -> None:
     """Show what a command prints again and again, until it is over or the viewer presses Ctrl-C.
 
     Args:
-        show: Prints the present on `out`. False: it is over.
+        show: Prints the current state on `out`. It returns False at the end.
     """
     from rich.live import Live
 
@@ -101,7 +109,10 @@ def watch(show: Callable[[], bool], seconds: float = WATCH_SECONDS) -> None:
 
 
 def answer_error(message: str, next_step: str, code: int) -> None:
-    """Give a script the error as JSON, unless it has its answer already. A person reads it on stderr."""
+    """Give a script the error as JSON, unless it has its answer already.
+
+    A person reads the error on stderr.
+    """
     if script.reads_json and not script.answered:
         print_json({"error": message, "next": next_step, "code": code})
 
@@ -113,7 +124,7 @@ def note(message: str) -> None:
 
 @contextmanager
 def progress_bar(first_step: str) -> Iterator[Callable[[str, float], None]]:
-    """A bar on stderr that a callback moves: the step's name, and the share that is done, 0 to 1."""
+    """A bar on stderr. A callback moves it with the step's name and the finished share (0 to 1)."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     with Progress(

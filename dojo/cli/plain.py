@@ -22,7 +22,10 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
 
 
 def print_plainly_where_needed() -> None:
-    """From now on stdout and stderr replace what their encodings lack, instead of failing in the middle of a line."""
+    """Replace characters that the encoding of stdout or stderr lacks.
+
+    Without it a command would fail in the middle of a line.
+    """
     codecs.register_error("plain", _replaced)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

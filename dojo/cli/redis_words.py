@@ -1,4 +1,7 @@
-"""What a person reads when Redis is away or refuses: which limit was hit, where it is set, how to go on."""
+"""The words for a Redis that is away or refuses.
+
+They say which limit was hit, where it is set, and how to go on.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, 
 from dojo.core.connections import connect_redis, redis_address
 from dojo.core.settings import Settings
 
-# In the texts of Redis' errors. A script's error has the cause in its text alone, not in its type.
+# Parts of Redis' error texts. An error from a script has its cause only in its text, not in its
+# type.
 FULL, DISK, CONNECTIONS = "OOM command not allowed", "MISCONF", "max number of clients"
 
 
@@ -18,7 +22,7 @@ def redis_words(error: RedisError, settings: Settings, url: str = "") -> tuple[s
     """The message of an error, and the next step.
 
     Args:
-        url: The Redis that was asked; "" is the one of the event log and the clock.
+        url: The Redis that was asked. "" stands for the Redis of the event log and the clock.
     """
     url = url or settings.redis
     here, said = f"Redis at {redis_address(url)}", str(error)
@@ -51,9 +55,9 @@ def redis_words(error: RedisError, settings: Settings, url: str = "") -> tuple[s
 
 
 def _memory(url: str) -> tuple[str, str]:
-    """What is used of the limit with where that is set, and twice the limit, bytes.
+    """The used share of the limit with the place where it is set, and twice the limit in bytes.
 
-    A full Redis still answers what only reads.
+    A full Redis still answers commands that only read.
     """
     try:
         with connect_redis(url) as redis:
@@ -71,7 +75,7 @@ def _raise(limit: str, settings: Settings, url: str, value: str = "") -> str:
     """How to raise a limit of Redis.
 
     Args:
-        value: To what; "" leaves it to the reader.
+        value: The new limit. "" leaves it to the reader.
     """
     if _is_embedded(settings, url):
         return (

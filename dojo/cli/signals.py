@@ -1,6 +1,6 @@
-"""A terminated command, or one whose terminal is closed, ends as an interrupted one.
+"""Ends a command in order when it is terminated or its terminal is closed.
 
-What it has to undo is undone.
+It undoes the same things as an interrupted command.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def end_in_order() -> None:
 
     def end(number: int, frame: FrameType | None) -> None:
         for one in ENDING:
-            # A closed terminal may send several, and cleaning up is under way.
+            # A closed terminal may send several signals, and cleaning up is under way.
             signal.signal(one, signal.SIG_IGN)
         if number == signal.SIGHUP:
             _let_go_of(terminals)
@@ -34,7 +34,7 @@ def end_in_order() -> None:
 
 
 def _let_go_of(terminals: list[int]) -> None:
-    """Writing to a closed terminal fails, here and in the commands that clean up."""
+    """Prevent the failure of writes to a closed terminal, here and in commands that clean up."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in terminals:
         os.dup2(nowhere, stream)

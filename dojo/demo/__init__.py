@@ -1,1 +1,1 @@
-"""`dojo demo`: the whole loop once, in front of a viewer. It only calls what any user can call."""
+"""`dojo demo`: the whole loop once, in front of a viewer. It uses only the users' own commands."""

@@ -1,4 +1,4 @@
-"""The demo's acts, in the order in which a viewer sees them. Each only calls what any user can call."""
+"""The demo's acts, in the order of viewing. Each uses only the users' own commands."""
 
 from __future__ import annotations
 
@@ -32,27 +32,30 @@ from dojo.demo.steps import StepFailedError, Steps, print_line
 from dojo.demo.traffic import at_speed, watch
 from dojo.stack.environment import world_exists
 
-# The bad challenger is slow by night. Its rollout begins at this hour: two hours of shadow end before midnight, and the canary, which
-# takes at least four hours, meets the night.
+# The bad challenger is slow by night, so its rollout begins at this hour. Two hours of shadow end
+# before midnight. The canary takes at least four hours, so it meets the night.
 EVENING = 20
 
-# World seconds per wall second while it is rolled out. A burst of late answers counts once in a fifth of a second (services/rollout/fold.py): two
-# minutes of this world. At the demo's own speed eight, and a night of few customers would be over before it is evidence.
+# World seconds per wall second while it is rolled out. A burst of late answers counts once in a
+# fifth of a second (services/rollout/fold.py). At this speed that is two minutes of the world, and
+# at the demo's own speed eight. A night of few customers would then end before it is evidence.
 SPEED_OF_ITS_ROLLOUT = 600.0
 
-# The version of an answer that the spec's fallback gave.
+# The version of answers that the spec's fallback gave.
 FALLBACK = "0"
 
-# A champion that is younger has a twin for a challenger, which the gate does not let pass: there would be nothing to ship.
+# A younger champion has a twin for a challenger. The gate would not let the twin pass, so there
+# would be nothing to ship.
 YOUNGEST_TO_BEAT = timedelta(days=21)
 
-# A rollout takes 54 world hours; beyond this the demo stops waiting for it (it goes on without a viewer).
+# A rollout takes 54 world hours. Beyond this limit the demo stops waiting for it, and the rollout
+# goes on without a viewer.
 LONGEST_ROLLOUT = timedelta(days=14)
 
 
 @dataclass(slots=True)
 class DemoStage:
-    """What every act plays on.
+    """The stack, model and console that every act uses.
 
     Attributes:
         model: Whose loop is shown.
@@ -77,7 +80,7 @@ class DemoStage:
 
 
 def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
-    """Everything up to a served champion. Returns its version, metrics and as_of."""
+    """Do everything up to a served champion. Returns its version, metrics and as_of."""
     steps, settings = stage.steps, stage.settings
     if transactions and not world_exists(settings.home):
         _check(stage, transactions)
@@ -124,7 +127,7 @@ def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
 
 
 def first_answer(stage: DemoStage) -> str | None:
-    """Who answered the first payment, and what is at stake; None while none is answered."""
+    """Which version answered the first payment, and the value at stake. None before an answer."""
     versions = stage.seen.look().tally.by_version
     if not versions:
         return None
@@ -140,7 +143,7 @@ def first_answer(stage: DemoStage) -> str | None:
 
 
 def _check(stage: DemoStage, transactions: Path) -> None:
-    """Raises StepFailedError, before anything is started: no first version can learn from them."""
+    """Raises StepFailedError before the start if no first version can learn from them."""
     from dojo.cli.world.outlook import at_the_end, training_refusals
 
     imported = stage.steps.run(
@@ -167,7 +170,7 @@ def age(stage: DemoStage, champion: Mapping[str, Any]) -> timedelta:
 
 
 def is_rolling_out(stage: DemoStage) -> bool:
-    """Whether a rollout is under way: an earlier run's, whose viewer left."""
+    """Whether a rollout is under way, from an earlier run whose viewer left."""
     latest = Rollouts(stage.redis).get(stage.model)
     return latest is not None and latest.active
 
@@ -198,7 +201,10 @@ def _is_over(look: Frame) -> bool:
 
 
 def retrain_badly(stage: DemoStage) -> dict[str, Any]:
-    """The same with a challenger that is slow by night. The world stands still meanwhile: its rollout is to begin this evening."""
+    """The same with a challenger that is slow by night.
+
+    The world stands still meanwhile, because its rollout must begin this evening.
+    """
     stage.console.print("  [dim]the world stands still while it is trained[/]")
     with at_speed(stage.clock, 0, stage.settings.speed):
         answer: dict[str, Any] = stage.steps.run(
@@ -217,16 +223,19 @@ def retrain_badly(stage: DemoStage) -> dict[str, Any]:
         if answer["outcome"] == "promote":
             beside_the_champion(
                 stage, answer["version"]
-            )  # before the world goes on: at this speed an hour is a second and a half
+            )  # before the world goes on, because an hour takes 1.5 s at this speed
     return answer
 
 
 @contextmanager
 def without_responses(stage: DemoStage) -> Iterator[None]:
-    """The responder only tells: this act's champion is outlived too, and would be replaced in the middle of it."""
+    """Pause the responder's actions. It still reports.
+
+    This act's champion is outdated too. The responder would replace it in the middle of the act.
+    """
     why = "demo: this act is about the rollout alone"
     stage.steps.run(
-        "Let the responder tell and not act",
+        "Let the responder report, but not act",
         ["responder", "pause", "--why", why],
         lambda r: "paused",
     )
@@ -254,7 +263,7 @@ def beside_the_champion(stage: DemoStage, version: str) -> None:
 
 
 def said(answer: Mapping[str, Any]) -> str:
-    """A retraining's outcome in one line."""
+    """A retraining's result in one line."""
     gain = answer.get("gain")
     gained = f", PR-AUC {gain:+.1%} against the champion" if gain is not None else ""
     version = f"version {answer['version']}: " if answer.get("version") else ""
@@ -262,10 +271,10 @@ def said(answer: Mapping[str, Any]) -> str:
 
 
 def follow_rollout(stage: DemoStage, speed: float | None = None) -> Rollout | None:
-    """The rollout from shadow to its end, in front of the viewer. Returns it as it was last seen.
+    """Show the rollout from shadow to its end. Returns its last known state.
 
     Args:
-        speed: world seconds per wall second, where the stage's would be too many.
+        speed: World seconds per wall second, where the stage's speed is too high.
     """
     rollouts = Rollouts(stage.redis)
     latest = rollouts.get(stage.model)
@@ -282,7 +291,7 @@ def follow_rollout(stage: DemoStage, speed: float | None = None) -> Rollout | No
     def done(look: Frame) -> bool:
         with suppress(
             RedisError
-        ):  # away for a moment: the last state stands, as everything else in the frame
+        ):  # Redis is away for a moment: the last state stands, as in the rest of the frame
             last[0] = rollouts.get(stage.model) or last[0]
         if not stage.console.is_terminal:
             for step in last[0].history[shown[0] :]:

@@ -1,4 +1,4 @@
-"""`dojo demo`: start everything, build history, train, serve, watch, and let the loop mend itself."""
+"""`dojo demo`: start everything, build history, train, serve, watch, let the loop heal."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from dojo.demo.acts import DemoStage
     from dojo.demo.showing import timeline
 
-# The labels whose story is told.
+# The labels that the story can tell.
 YES_OR_NO = (0.0, 1.0)
 
-# World seconds per wall second while somebody watches: a world day in 36 s, about 270 payments a second.
+# World seconds per wall second while a person watches. A world day takes 36 s, with about 270
+# payments a second.
 DEMO_SPEED = 2400.0
 
-# World days of traffic after which the story stops waiting for the monitor. It takes two or three: labels are days late.
+# World days of traffic after which the story stops waiting for the monitor. The monitor takes two
+# or three, because labels are days late.
 DAYS_TO_ACT = 10.0
 
 
@@ -52,9 +54,9 @@ def demo(
         Act,
         typer.Option(
             help=(
-                "story: a champion that fraudsters have outlived, until the monitor notices and the"
+                "story: the champion is outdated, the monitor notices it, and the"
                 " responder has it replaced. "
-                "bad-canary: a challenger that fails only live, and is taken back. loop: serve and"
+                "bad-canary: a challenger fails only live and is taken back. loop: serve and"
                 " watch, nothing more."
             )
         ),
@@ -65,8 +67,8 @@ def demo(
             min=0.05,
             max=365,
             help=(
-                "World days of live traffic: story, at most so many until the loop acts (default"
-                " 10); loop and bad-canary, so many (default 1)."
+                "World days of live traffic. story: the maximum until the loop acts (default"
+                " 10). loop and bad-canary: the exact number (default 1)."
             ),
         ),
     ] = None,
@@ -75,13 +77,13 @@ def demo(
         typer.Option(
             min=1,
             max=86400,
-            help="World seconds per wall second while watching; fewer while features are late.",
+            help="World seconds per wall second while watching. Lower while features are late.",
         ),
     ] = DEMO_SPEED,
     model: Annotated[
         str,
         typer.Option(
-            help="Whose loop is shown. By default the first model in the models directory.",
+            help="The model to show. By default the first model in the models directory.",
             show_default=False,
         ),
     ] = "",
@@ -104,9 +106,11 @@ def demo(
 ) -> None:
     """The whole loop in one command.
 
-    History, features, serving, live traffic, the monitor's verdict, the alert, the retraining, its gate, the rollout, the recovery.
+    It shows history, features, serving, live traffic, the monitor's verdict and the alert. Then
+    come the retraining, its gate, the rollout and the recovery.
 
-    Leaves the stack up, at the everyday speed (DOJO_SPEED). Run again, it goes on with the same world.
+    The stack stays up afterwards, at the everyday speed (DOJO_SPEED). A second run goes on with the
+    same world.
 
     Examples:
       dojo demo
@@ -175,7 +179,10 @@ def demo(
 def _play(
     stage: DemoStage, champion: dict[str, Any], act: Act, days: float | None
 ) -> tuple[dict[str, Any] | None, Rollout | None]:
-    """Live traffic, and for all but one act a retraining and its rollout. Returns what came of both."""
+    """Show live traffic, and for all but one act a retraining and its rollout.
+
+    Returns the results of both.
+    """
     from dojo.demo import acts
     from dojo.demo.loop import until_the_loop_acts
 
@@ -214,7 +221,7 @@ def _conclude(
     rollout: Rollout | None,
     told: list[timeline.Moment],
 ) -> None:
-    """What was measured, what happened, where to look next."""
+    """Show the measured values, the timeline, and where to look next."""
     from dojo.demo.showing import timeline, view
 
     offline = {champion["version"]: champion["metrics"]}

@@ -1,4 +1,7 @@
-"""The demo's main act: nobody asks for anything. The monitor finds that the champion fails, the responder has it evaluated and retrained."""
+"""The demo's main act, in which the platform acts by itself.
+
+The monitor finds that the champion fails. The responder has it evaluated and retrained.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,18 @@ from dojo.demo.showing.view import Frame
 from dojo.demo.steps import StepFailedError, print_line
 from dojo.demo.traffic import at_speed, watch
 
-# An evaluation takes half a minute, a retraining in Airflow two to four, several times that on a busy machine. Wall time.
+# Wall time. An evaluation takes half a minute, a retraining in Airflow two to four minutes. A busy
+# machine takes several times that.
 LONGEST_WORK_SECONDS = 1_800.0
 POLL_SECONDS = 0.5
 
 
 def until_the_loop_acts(stage: DemoStage, longest: timedelta) -> dict[str, Any] | None:
-    """Live traffic until the responder has had the champion retrained. Returns the retraining's answer; None when the viewer left, or when
-    nothing was wrong for `longest`, world time."""
+    """Show live traffic until the responder has had the champion retrained.
+
+    Returns the retraining's answer. None when the viewer left, or when nothing was wrong for
+    `longest`, world time.
+    """
     orders, seen, news = (
         WorkOrders(stage.redis),
         Board(stage.redis, stage.model),
@@ -53,7 +60,7 @@ def until_the_loop_acts(stage: DemoStage, longest: timedelta) -> dict[str, Any] 
 def _watch_until_ordered(
     stage: DemoStage, orders: WorkOrders, known: set[str], seen: Board, news: News, end: datetime
 ) -> bool:
-    """Live traffic until there is an order to follow, or `end`. False when the viewer had enough."""
+    """Show live traffic until there is an order to follow, or `end`. False when the viewer left."""
     watcher = stage.seen
     watcher.watch_until(end)
     if stage.console.is_terminal:
@@ -68,7 +75,7 @@ def _watch_until_ordered(
         for message in news.look():
             if not stage.console.is_terminal:
                 print_line(stage.console, line(message))
-        with suppress(RedisError):  # away for a moment: asked again with the next frame
+        with suppress(RedisError):  # away for a moment: the next frame asks again
             return _next(stage.model, orders, known) is not None or look.world >= end
         return False
 
@@ -88,7 +95,7 @@ def _watch_until_ordered(
 
 
 def _next(model: str, orders: WorkOrders, known: set[str]) -> Work | None:
-    """The order to follow: an open one, else one that was quick."""
+    """The order to follow: an open order, or else a quick order that already ended."""
     found = [
         *orders.open(model),
         *(work for work in orders.ended(limit=20) if work.order.model == model),
@@ -104,7 +111,10 @@ def _next(model: str, orders: WorkOrders, known: set[str]) -> Work | None:
 
 
 def _follow(stage: DemoStage, orders: WorkOrders, work: Work) -> Work:
-    """Wait for an order's end, at the everyday speed: a retraining would take a week of a world that runs like the demo's."""
+    """Wait for an order's end, at the everyday speed.
+
+    At the demo's speed a retraining would take a week of world time.
+    """
     titles: dict[str, Callable[[Work], str]] = {"evaluate": _evaluated, "retrain": _retrained}
     console, order = stage.console, work.order
     what = {

@@ -1,5 +1,8 @@
-"""A world no faster than the platform can follow. On a busy machine the streamer falls behind a hurried world: features are stale, and the
-responder rightly does nothing about what stale features say. The demo then goes slower until they are fresh: quickly down, slowly up. Pure.
+"""Keeps the world no faster than the platform can follow. Pure.
+
+On a busy machine the streamer falls behind a fast world, and features are stale. The responder
+rightly does not act on stale features. The demo then slows down until they are fresh. It slows down
+quickly and speeds up slowly.
 """
 
 from __future__ import annotations
@@ -10,13 +13,15 @@ from datetime import datetime
 
 from dojo.core.state.freshness import ViewFreshness
 
-# Shares of a view's SLA. Daily views are two thirds of theirs old every night.
+# Shares of a view's SLA. Every night, daily views reach two thirds of theirs.
 LATE, FRESH = 0.8, 0.7
 
-# Slower helps nobody: whatever is still late then waits for something else than time, and the story must come to its end.
+# The lowest share of the wished speed. Slowing down more would not help: remaining lateness has
+# another cause, and the story must come to its end.
 SLOWEST = 1 / 8
 
-# Wall seconds from one change to the next: down after the streamer could show that the last step helped, up more patiently.
+# Wall seconds between two changes. The world slows down again once the streamer could show the
+# effect of the last step. It speeds up more patiently.
 DOWN_AFTER, UP_AFTER = 2.0, 6.0
 
 
@@ -25,7 +30,7 @@ class Pace:
     """Speeds are world seconds per wall second.
 
     Attributes:
-        wished: What the viewer asked for, and the most there is.
+        wished: Speed that the viewer asked for, which is also the maximum.
         told: Whether the viewer knows that the world goes slower at times.
     """
 
@@ -42,10 +47,10 @@ class Pace:
         return self.speed < self.wished
 
     def wanted(self, freshness: Mapping[str, ViewFreshness], world: datetime, now: float) -> float:
-        """The speed that the world should have from here on; `set` notes that it has it.
+        """The speed that the world should have from now on. `set` notes that it has it.
 
         Args:
-            now: wall seconds, monotonic.
+            now: Wall seconds, monotonic.
         """
         share = max(
             (view.age(world).total_seconds() / view.sla_seconds for view in freshness.values()),

@@ -1,4 +1,4 @@
-"""What the demo waits for: questions that a running stack answers over HTTP and Redis."""
+"""Conditions that the demo waits for. A running stack answers them over HTTP and Redis."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from dojo.core.settings import Settings
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.freshness import read_freshness
 
-# The demo's first version learned this long before its viewer comes: before the synthetic world's fraudsters changed their ways
-# (DOJO_SYNTHETIC_FRAUD_SHIFT), and a plainly stale model for any other world.
+# The age of the demo's first version when its viewer comes. It learned before the synthetic world's
+# fraudsters changed their methods (DOJO_SYNTHETIC_FRAUD_SHIFT). In any other world it is just a
+# stale model.
 FIRST_VERSION_AGE = timedelta(days=49)
 
-# The shortest past that a version can be trained on: a week of labels to come, a holdout of 14 days, a week of validation, 14 days to learn.
+# The shortest past that a version can be trained on. It holds 14 days to learn, a week of
+# validation, a holdout of 14 days, and a week without labels.
 SHORTEST_PAST = timedelta(days=42)
 
 
 def features_online(redis: Redis, settings: Settings) -> str | None:
-    """What to say once the materializer has nothing left to do."""
+    """The words to show once the materializer has nothing left to do. None before."""
     status, details = get_json(f"{settings.url_of('materializer')}/healthz")
     if status != HTTPStatus.OK or not str(details.get("state", "")).startswith(
         "waiting for the next midnight"
@@ -51,7 +53,7 @@ def serves(settings: Settings, model: str, version: str) -> bool:
 
 
 def first_version_as_of(first: date, now: datetime) -> datetime:
-    """The world's midnight at which the demo's first version is trained.
+    """The world's midnight for which the demo's first version is trained.
 
     Args:
         first: The first day of the world's history.
@@ -63,10 +65,12 @@ def first_version_as_of(first: date, now: datetime) -> datetime:
 
 
 def fraud_euros_per_day(settings: Settings, spec: ModelSpec, now: datetime) -> float | None:
-    """What the positives of the newest week with complete labels were worth, per world day. None without such a week.
+    """The value of the positives in the newest week with complete labels, per world day.
+
+    None without such a week.
 
     Returns:
-        Euros. Without a version every one of them passes.
+        Euros. Without a version every positive passes.
     """
     import polars as pl
 
@@ -86,7 +90,7 @@ def fraud_euros_per_day(settings: Settings, spec: ModelSpec, now: datetime) -> f
 
 
 def history_begins(settings: Settings, now: datetime) -> date:
-    """The first day of the world's history; today without any."""
+    """The first day of the world's history, or today without a history."""
     from dojo.core.lake import Lake
 
     first, _ = Lake(settings.lake_dir).days(Stream.TRANSACTIONS) or (now.date(), now.date())
@@ -94,7 +98,7 @@ def history_begins(settings: Settings, now: datetime) -> date:
 
 
 def get_json(url: str) -> tuple[int, dict[str, Any]]:
-    """Status and body; status 0 when nobody answers within 2 s, who may still be starting."""
+    """Status and body. Status 0 when no answer comes within 2 s: the server may still start."""
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
             return int(answer.status), dict(json.load(answer))

@@ -1,4 +1,4 @@
-"""The demo's steps: each one a `dojo` command as a user would type it, or something to wait for, timed.
+"""The demo's steps, timed. Each is a `dojo` command as a user would type it, or a wait.
 
 A terminal shows a step when it begins and when it ends. Elsewhere a step is one line, when it ends.
 """
@@ -23,7 +23,7 @@ LINE_WIDTH = 120
 
 
 class StepFailedError(RuntimeError):
-    """A command of the demo failed; its own message stands above on stderr."""
+    """A command of the demo failed. Its own message stands above on stderr."""
 
 
 def print_line(console: Console, text: str) -> None:
@@ -34,19 +34,19 @@ def print_line(console: Console, text: str) -> None:
 
 @dataclass(slots=True)
 class Steps:
-    """Runs commands in order, says what each did, and remembers how long it took."""
+    """Runs commands in order, shows each result, and remembers the time that each took."""
 
     console: Console
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self, title: str, arguments: Sequence[str], describe: Callable[[Any], str]) -> Any:
-        """One `dojo` command with `--json`; its progress goes straight to the viewer's stderr.
+        """Run one `dojo` command with `--json`. Its progress goes to the viewer's stderr.
 
         Args:
-            describe: the command's JSON -> one line on what came out.
+            describe: Makes one line about the result from the command's JSON.
 
         Raises:
-            StepFailedError: names the command to repeat by hand.
+            StepFailedError: Names the command to repeat by hand.
         """
         shown = shlex.join(["dojo", *arguments])
         self._begin(title, shown)
@@ -66,7 +66,10 @@ class Steps:
         return result
 
     def wait(self, title: str, condition: Callable[[], str | None], within: float) -> str:
-        """Poll until `condition` returns what to say; raises StepFailedError after `within` seconds of wall time."""
+        """Poll until `condition` returns the words to show.
+
+        Raises StepFailedError after `within` seconds of wall time.
+        """
         self._begin(title)
         started = time.monotonic()
         while (said := condition()) is None:
@@ -91,6 +94,6 @@ class Steps:
             self._say(f"[bold cyan]▸[/] {title}  [dim]{escape(command)}[/]")
 
     def _say(self, line: str) -> None:
-        # Also without its terminal, a step must undo what it has to undo.
+        # Even without its terminal, a step must clean up.
         with suppress(OSError):
             self.console.print(line, highlight=False, soft_wrap=True)

@@ -1,5 +1,8 @@
-"""Watching: frames on a terminal, a line now and then elsewhere, at the demo's speed or the one that the machine can follow (pace.py), and
-back to the everyday one after it."""
+"""Watching traffic: frames on a terminal, elsewhere a line at times.
+
+The world runs at the demo's speed, or slower if the machine cannot follow (pace.py). Afterwards it
+returns to its everyday speed.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +25,18 @@ from dojo.demo.steps import StepFailedError, print_line
 # Frames per second: enough to look alive, cheap enough to leave the cores to the stack.
 FRAMES_PER_SECOND = 2.0
 
-# The supervisor starts a simulator that died again within seconds. After so many, the viewer is told; wall seconds.
+# Wall seconds. The supervisor restarts a dead simulator within seconds. After this time the viewer
+# is told.
 LONGEST_STANDSTILL_SECONDS = 120.0
 
 
 @contextmanager
 def at_speed(clock: RedisWorldClock, speed: float, everyday: float) -> Iterator[Pace]:
-    """The world at `speed` inside the block, at its everyday speed after it.
+    """Run the world at `speed` inside the block, and at its everyday speed after it.
 
     Args:
         speed: World seconds per wall second. 0 stands still.
-        everyday: The same unit.
+        everyday: Speed after the block, in the same unit.
 
     Raises:
         StepFailedError: The world could not be set back.
@@ -64,7 +68,9 @@ def watch(
     line: Callable[[Frame], str],
     line_every: timedelta,
 ) -> bool:
-    """Show the present until `done`, at the pace. Returns False when the viewer interrupted it (Ctrl-C).
+    """Show the present until `done`, at the pace.
+
+    Returns False when the viewer interrupted it (Ctrl-C).
 
     Args:
         line_every: World time from one line to the next, where no terminal shows frames.
@@ -113,7 +119,7 @@ def keep_pace(console: Console, clock: RedisWorldClock, pace: Pace, look: Frame)
         return
     try:
         clock.set_speed(speed)
-    except RedisError:  # away for a moment: the next look tries again
+    except RedisError:  # away for a moment: the next frame tries again
         return
     pace.set(speed, now)
     if not pace.told:

@@ -1,9 +1,8 @@
 """Checks of single columns. Each converts the values to our type and reports every fault.
 
 A check takes a column as it was read: text from CSV, any type from Parquet. It returns the
-    converted
-values and the column's faults. A value is null where conversion failed. The checks are vectorised,
-so 870,000 rows take well under a second a column.
+converted values and the column's faults. A value is null where conversion failed. The checks are
+vectorised, so 870,000 rows take well under a second a column.
 """
 
 from __future__ import annotations

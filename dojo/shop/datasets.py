@@ -145,7 +145,13 @@ def read_transactions(
         raise DatasetError(_describe(path, raw.height, faults))
 
     tell("sorting", 0.9)
-    frame = pl.DataFrame(checked).select(*TRANSACTION_SCHEMA).cast(TRANSACTION_SCHEMA)  # type: ignore[arg-type]
+    frame = (
+        pl.DataFrame(checked)
+        .select(*TRANSACTION_SCHEMA)
+        .cast(
+            TRANSACTION_SCHEMA,  # type: ignore[arg-type]
+        )
+    )
     frame = _with_last_labels(path, frame, note).sort("time", "transaction_id")
     tell("done", 1.0)
     return frame

@@ -20,15 +20,20 @@ from dojo.stack.supervisor.lock import AlreadyRunningError, SupervisorLock
 from dojo.stack.supervisor.logfiles import last_lines
 from dojo.stack.table import processes
 
-# MLflow's first start on two busy cores is the longest piece, about 60 s; beyond this something is wrong, seconds.
+# Seconds. MLflow's first start on two busy cores is the longest step, about 60 s. Beyond this limit
+# something is wrong.
 START_TIMEOUT_SECONDS = 300.0
 
-# A process that died this often without ever being healthy will not start by itself: 1 + 2 s of backoff.
+# A process that died this often and was never healthy will not start by itself. The backoffs before
+# took 1 + 2 s.
 HOPELESS_DEATHS = 3
 
 
 class StackError(RuntimeError):
-    """The stack cannot be started. `process` names the culprit, `log_tail` the last lines it wrote."""
+    """The stack cannot be started.
+
+    `process` names the failed process. `log_tail` holds the last lines of its log.
+    """
 
     def __init__(self, message: str, process: str = "", log_tail: list[str] | None = None) -> None:
         super().__init__(message)
@@ -46,7 +51,10 @@ class PortsTakenError(StackError):
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """What `stop` did. `leftovers`: processes that outlived their supervisor and were ended one by one."""
+    """What `stop` did.
+
+    `leftovers` counts the processes that outlived their supervisor and were ended one by one.
+    """
 
     was_running: bool
     leftovers: int
@@ -62,10 +70,13 @@ def running(home: Path) -> StackStatus | None:
 
 
 def launch(settings: Settings, environment: Mapping[str, str]) -> ProcessId:
-    """Start a supervisor, detached from this process and its terminal, and return as soon as it writes its status.
+    """Start a supervisor, detached from this process and its terminal.
+
+    Returns as soon as the supervisor writes its status.
 
     Args:
-        environment: of the stack. Its `DOJO_*` variables must be those `settings` came from; they are remembered.
+        environment: Environment of the stack, which is remembered. `settings` must come from its
+            `DOJO_*` variables.
 
     Raises:
         PortsTakenError, WorldConflictError, StackError
@@ -111,7 +122,8 @@ def wait_until_healthy(
     """Watch a stack until everything is healthy.
 
     Raises:
-        StackError: a process cannot be started, or the supervisor is gone, or it takes longer than `timeout` seconds.
+        StackError: A process cannot be started, the supervisor is gone, or `timeout` seconds are
+            over.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -143,7 +155,9 @@ def wait_until_healthy(
 
 
 def restart(home: Path, name: str, timeout: float = START_TIMEOUT_SECONDS) -> bool:
-    """End a process of a running stack, and return once the one that its supervisor starts instead is healthy.
+    """End a process of a running stack, and return once its successor is healthy.
+
+    The supervisor starts the successor.
 
     Returns:
         Whether it had to be killed.
@@ -184,11 +198,14 @@ def _process(home: Path, name: str) -> ProcessStatus:
 
 
 def stop(home: Path, progress: Callable[[StackStatus], None] = lambda _: None) -> Stopped:
-    """End the stack of this home and whatever an earlier, killed supervisor left. Nothing runs afterwards."""
+    """End the stack of this home, and the processes that an earlier, killed supervisor left.
+
+    No process of the stack runs afterwards.
+    """
     began = time.monotonic()
     status = running(home)
     if status is not None and status.supervisor is not None:
-        # Dependents stop before what they depend on, so the graces may add up.
+        # A process stops before its dependencies, so the graces may add up.
         patience = sum(process.grace_seconds for process in status.processes) + 10
         supervisor = status.supervisor.process()
         if supervisor is not None:
@@ -204,7 +221,7 @@ def stop(home: Path, progress: Callable[[StackStatus], None] = lambda _: None) -
 
 
 def stop_leftovers(home: Path) -> int:
-    """End what a supervisor that no longer lives has left, by pid and start. Returns how many processes that were."""
+    """End the processes of a dead supervisor, found by pid and start. Returns their number."""
     lock = SupervisorLock(home)
     try:
         lock.acquire()
@@ -235,7 +252,7 @@ def stop_leftovers(home: Path) -> int:
 
 
 def _descendants(members: set[ProcessId]) -> set[ProcessId]:
-    """What they started since the last status was written."""
+    """The processes that `members` started since the last status was written."""
     found: set[ProcessId] = set()
     for member in members:
         if (process := member.process()) is not None:

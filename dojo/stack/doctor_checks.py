@@ -1,4 +1,7 @@
-"""What `dojo doctor` looks at: one function per question, each answering with what it found and what to do about it."""
+"""The checks of `dojo doctor`: one function per question.
+
+Each answers with what it found and with the next step.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +42,12 @@ PYTHON_FLOOR, PYTHON_CEILING = (3, 11), (3, 14)
 
 # The stack at rest is under 3 GB, and training on 90 days takes about one more.
 MEMORY_BYTES = 4_000_000_000
-# A hundred world days, MLflow's artifacts and the logs stay under 2 GB; below the hard floor Redis' file cannot be rewritten.
+# A hundred world days, MLflow's artifacts and the logs stay under 2 GB. Below the hard floor Redis
+# cannot rewrite its file.
 DISK_BYTES, DISK_FLOOR_BYTES = 5_000_000_000, 500_000_000
 
-# The roles that the stack on this machine takes. `embedded` names every other one, and its metadata lists their packages.
+# The roles that the stack on this machine takes. `embedded` names every other role, and its
+# metadata lists their packages.
 ROLES = ("base", "embedded")
 
 # Libraries read them in upper and in lower case.
@@ -54,8 +59,8 @@ INSTALL = "make setup (or: uv sync --locked --extra embedded --group dev)"
 class DoctorVerdict(StrEnum):
     OK = "ok"
     WARNING = "warning"  # works, but not well
-    MISSING = "missing"  # the stack does not start without
-    OPTIONAL = "optional"  # not there, and only something extra needs it
+    MISSING = "missing"  # the stack does not start without it
+    OPTIONAL = "optional"  # not there, and only an optional tool needs it
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,10 @@ def python(version: tuple[int, int] = (sys.version_info.major, sys.version_info.
 
 
 def packages(role: str) -> Check:
-    """The packages of one role (an extra in pyproject.toml; "base" is what every role has), by their metadata."""
+    """Check the installed packages of one role by their metadata.
+
+    A role is an extra in pyproject.toml. "base" stands for the packages of every role.
+    """
     from packaging.requirements import Requirement
 
     wrong, right = [], 0
@@ -118,7 +126,8 @@ def redis_server_starts(seconds: float = 10) -> Check:
             client, deadline = Redis(port=port, socket_timeout=1), time.monotonic() + seconds
             while time.monotonic() < deadline and server.poll() is None:
                 try:
-                    version = client.info("server")["redis_version"]  # type: ignore[index]  # sync client: no awaitable
+                    # The type ignore: a synchronous client returns no awaitable.
+                    version = client.info("server")["redis_version"]  # type: ignore[index]
                     return Check("redis-server", DoctorVerdict.OK, f"{version}, answers PING")
                 except RedisError:
                     time.sleep(0.05)
@@ -165,7 +174,7 @@ def ports(settings: Settings) -> Iterator[Check]:
 
 
 def proxy(environment: Mapping[str, str] = os.environ) -> Check:
-    """Variables that send a library's questions through a proxy. Their values may hold passwords."""
+    """Variables that send a library's requests through a proxy. Their values may hold passwords."""
     names = [
         name for name, value in environment.items() if name.lower() in PROXY_VARIABLES and value
     ]
@@ -226,7 +235,10 @@ def memory() -> Check:
 
 
 def clock() -> Check:
-    """A machine clock that is behind the installed files dates events into the past and breaks TLS."""
+    """Warn about a machine clock that is behind the installed files.
+
+    Such a clock dates events into the past and breaks TLS.
+    """
     now = wall_now()
     installed = datetime.fromtimestamp(Path(dojo.__file__).stat().st_mtime, UTC)
     if now < installed:

@@ -1,8 +1,8 @@
 """The settings a home was started with: `<home>/run/environment.json`.
 
-`DOJO_GATEWAY_PORT=9000 dojo up` in one shell and `dojo train` in another must mean the same stack, so `up` writes down every
-`DOJO_*` variable it was given and later commands take those as their defaults; what is set in a shell still comes first.
-`dojo down --purge` forgets them.
+`DOJO_GATEWAY_PORT=9000 dojo up` in one shell and `dojo train` in another must mean the same stack.
+So `up` writes down every `DOJO_*` variable that it was given, and later commands take them as their
+defaults. A variable that is set in a shell still comes first. `dojo down --purge` forgets them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dojo.stack.paths import environment_file
 PREFIX = "DOJO_"
 HOME_VARIABLE = "DOJO_HOME"
 
-# They decide what the world's history is: with another value the same home would hold two worlds.
+# They decide the world's history. With another value the same home would hold two worlds.
 WORLD_VARIABLES = (
     "DOJO_WORLD_SOURCE",
     "DOJO_REPLAY_DATASET",
@@ -58,7 +58,7 @@ def remember(home: Path, environment: Mapping[str, str]) -> None:
 
 
 def adopt(environment: MutableMapping[str, str]) -> None:
-    """Complete `environment` (a shell's) with what its home was started with."""
+    """Complete a shell's `environment` with the variables that its home was started with."""
     home = Path(environment.get(HOME_VARIABLE) or DEFAULT_HOME)
     for name, value in remembered(home).items():
         environment.setdefault(name, value)
@@ -73,7 +73,8 @@ def check_same_world(home: Path, environment: Mapping[str, str]) -> None:
     """Refuse to continue an existing world as another one.
 
     Raises:
-        WorldConflictError: names the variable, what the world was built with and what was asked for.
+        WorldConflictError: Names the variable, its value when the world was built, and the value
+            that was asked for.
     """
     from dojo.core.settings import (
         Settings,

@@ -1,4 +1,4 @@
-"""How a process is asked whether it is well. Every probe ends within its timeout, whatever the process does."""
+"""Health checks of a process. Every probe ends within its timeout, even if the process hangs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from redis.exceptions import RedisError
 
 from dojo.core.connections import connect_redis
 
-# Quick while somebody waits for the start, calm afterwards: eight probes a second would show on a two-core machine.
+# Quick while a person waits for the start, slow afterwards. Eight probes a second would cost a
+# noticeable share of a two-core machine.
 STARTING_INTERVAL_SECONDS = 0.25
 INTERVAL_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One answer. `details` are what the process says about itself, or why there is no answer."""
+    """One answer. `details` hold the process' own report, or why there is no answer."""
 
     healthy: bool
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -34,7 +35,7 @@ class HealthCheck(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RedisPing:
-    """PING. A Redis that still loads its append-only file answers with an error: not healthy yet."""
+    """PING. A Redis that still loads its append-only file answers with an error, so not healthy."""
 
     url: str
 
@@ -51,13 +52,13 @@ class RedisPing:
 
 @dataclass(frozen=True, slots=True)
 class HttpHealth:
-    """GET `path`: 200 is healthy; a JSON object in the body is what the process says about itself."""
+    """GET `path`. Status 200 is healthy. A JSON object in the body is the process' own report."""
 
     host: str
     port: int
     path: str = "/healthz"
 
-    # A health answer is a few hundred bytes; anything longer is not one.
+    # A health answer is a few hundred bytes. Anything longer is another page.
     _LONGEST_BODY_BYTES = 65_536
 
     def probe(self, timeout: float) -> Probe:
@@ -75,7 +76,10 @@ class HttpHealth:
 
 @dataclass(frozen=True, slots=True)
 class AirflowHealth:
-    """Airflow's own monitor: healthy once its database, scheduler and DAG processor say so (heartbeats of the last 30 s)."""
+    """Airflow's own monitor.
+
+    Healthy once its database, scheduler and DAG processor are (heartbeats of the last 30 s).
+    """
 
     host: str
     port: int
@@ -103,7 +107,7 @@ def _details(body: bytes) -> Mapping[str, Any]:
 
 
 class Prober:
-    """Probes one process on a thread of its own, so that a hanging process never stalls the supervisor."""
+    """Probes one process on its own thread. A hanging process never stalls the supervisor."""
 
     def __init__(self, name: str, check: HealthCheck) -> None:
         self._check = check
@@ -117,11 +121,11 @@ class Prober:
 
     @property
     def latest(self) -> Probe | None:
-        """The newest answer; None before the first."""
+        """The newest answer, or None before the first."""
         return self._latest
 
     def stop(self) -> None:
-        """Ask it to end; a probe under way ends with its timeout."""
+        """Ask it to end. A probe under way ends with its timeout."""
         self._stop.set()
 
     def _run(self) -> None:

@@ -1,4 +1,7 @@
-"""What `dojo status` knows beyond the processes: world time, freshness, champions. Never waits long for an answer."""
+"""The state that `dojo status` shows beside the processes: world time, freshness, champions.
+
+It never waits long for an answer.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class StackState(msgspec.Struct, frozen=True):
 
     Attributes:
         time: UTC.
-        speed: World seconds per wall second; 0 is paused.
+        speed: World seconds per wall second. Paused is 0.
         standstill_seconds: How long time has stood still although it is not paused, wall seconds.
     """
 
@@ -42,7 +45,7 @@ class StackState(msgspec.Struct, frozen=True):
 
 
 class Freshness(msgspec.Struct, frozen=True):
-    """How far one feature view's values reach, world time, and whether that is within its SLA."""
+    """How far one feature view's values reach in world time, and whether this meets its SLA."""
 
     as_of: datetime
     age_seconds: float
@@ -51,19 +54,21 @@ class Freshness(msgspec.Struct, frozen=True):
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """The stack and what it has come to.
+    """The stack and the state of its world.
 
     Attributes:
         world: None before the world's history is built, or while Redis is away.
-        features: view -> its freshness; views that were never written are missing.
+        features: Freshness by view. Views that were never written are missing.
         lost: What Redis has lost, until a person answers it. "" for nothing.
-        champions: model -> the registry's champion. None for no version, "?" while MLflow is away.
-        serving: model -> the version with most of the traffic. Models without a route are left out.
-        registry: model -> changes in MLflow past the platform, as the monitor found them.
-        alerts_off: why nobody is alerted; empty when Prometheus and Alertmanager run.
-        specs: model -> processes that read another spec than its file has now; models without such a process are left out.
-        airflow: where its UI is and how to log in; None when the stack is run without. Of an Airflow elsewhere the password stays where
-            it was set.
+        champions: The registry's champion by model. None for no version, "?" while MLflow is away.
+        serving: The version with most of the traffic, by model. Models without a route are left
+            out.
+        registry: Changes made in MLflow directly, by model, as the monitor found them.
+        alerts_off: Why no alert is sent. Empty when Prometheus and Alertmanager run.
+        specs: Processes that started with another spec than the file has now, by model. Models
+            without such a process are left out.
+        airflow: Where its UI is and how to log in. None when the stack is run without. The
+            password of an Airflow elsewhere is left out.
     """
 
     stack: StackStatus
@@ -97,7 +102,10 @@ def look(stack: StackStatus, settings: Settings) -> Overview:
 
 
 def outdated(stack: StackStatus) -> dict[str, list[str]]:
-    """Model -> processes that read another spec at their start than its file has now, as they say themselves."""
+    """By model, the processes that started with another spec than the file has now.
+
+    The processes report this themselves.
+    """
     found: dict[str, list[str]] = {}
     for process in stack.processes:
         for model, spec in process.details.get("specs", {}).items():
@@ -107,20 +115,29 @@ def outdated(stack: StackStatus) -> dict[str, list[str]]:
 
 
 def alerts_off(stack: StackStatus, settings: Settings) -> str:
-    """A machine may have got Prometheus since the stack was started: what runs decides."""
+    """Why alerting is off.
+
+    The running processes decide, because Prometheus may be installed after the stack was started.
+    """
     if any(process.name == "prometheus" for process in stack.processes):
         return ""
     return alerting_is_off(settings) or "installed since: dojo down, then dojo up"
 
 
 def shown_access(settings: Settings) -> AirflowAccess | None:
-    """What may be shown: the embedded Airflow's password is this machine's own, another one's is not ours to spread."""
+    """The access to show. Leaves out the password of an Airflow elsewhere.
+
+    The embedded Airflow's password belongs to this machine, so it may be shown.
+    """
     access = airflow_access(settings)
     return replace(access, password="") if access and settings.airflow_url else access
 
 
 def read_state(redis_url: str) -> tuple[StackState | None, dict[str, Freshness], str]:
-    """The clock and, where there is one, each view's freshness by it. Then what Redis has lost."""
+    """The clock, each view's freshness by it, and what Redis has lost.
+
+    Without a clock there is no freshness.
+    """
     client, lost = connect_redis(redis_url, timedelta(seconds=ANSWER_SECONDS)), ""
     try:
         lost = held_back(client)
@@ -140,7 +157,10 @@ def read_state(redis_url: str) -> tuple[StackState | None, dict[str, Freshness],
 def read_standing(
     redis_url: str, models: Sequence[str]
 ) -> tuple[dict[str, str], dict[str, tuple[RegistryFault, ...]]]:
-    """Who answers by the routes, and what the monitor found changed in the registry. Empty while Redis is away."""
+    """Which version answers by the routes, and which registry changes the monitor found.
+
+    Empty while Redis is away.
+    """
     client = connect_redis(redis_url, timedelta(seconds=ANSWER_SECONDS))
     serving, faults = {}, {}
     try:
@@ -161,7 +181,7 @@ def _freshness(view: ViewFreshness, now: datetime) -> Freshness:
 
 
 def read_champions(models_dir: Path, mlflow_url: str) -> dict[str, str | None]:
-    """Asks MLflow over plain HTTP: importing its client takes longer than everything else a status does."""
+    """Asks MLflow over plain HTTP. Importing its client takes longer than the rest of a status."""
     return {
         spec.stem: _champion(spec.stem, mlflow_url) for spec in sorted(models_dir.glob("*.yaml"))
     }

@@ -1,4 +1,4 @@
-"""Where a home keeps what concerns its running: `run/` (status, lock, environment) and `logs/`."""
+"""Where a home keeps its running state: `run/` (status, lock, environment) and `logs/`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def log_file(home: Path, name: str) -> Path:
 
 
 def home_markers(home: Path) -> tuple[Path, Path]:
-    """What only a stack or a world writes. DOJO_HOME may point anywhere, and `logs` or `run` are usual names."""
+    """Files that only a stack or a world writes.
+
+    They identify a home. DOJO_HOME may point anywhere, and `logs` or `run` are usual names.
+    """
     return environment_file(home), home / "world.json"
 
 

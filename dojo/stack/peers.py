@@ -1,4 +1,7 @@
-"""The stack where each process has a container of its own (DOJO_PEER_HOSTS): nobody here supervises it, so everybody is asked."""
+"""The stack where each process has a container of its own (DOJO_PEER_HOSTS).
+
+No supervisor watches the processes, so each one is asked.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,15 @@ from dojo.stack.status import ProcessStatus, StackStatus
 from dojo.stack.supervisor.lifecycle import ProcessState
 from dojo.stack.table import processes
 
-# An answer takes milliseconds; who takes longer is shown as not healthy.
+# An answer takes milliseconds. A process that takes longer is shown as not healthy.
 ANSWER_SECONDS = 2.0
 
 
 def look_around(settings: Settings) -> StackStatus:
-    """Ask everybody at once. What only a supervisor knows (memory, restarts, since when) stays empty."""
+    """Ask every process at once.
+
+    Values that only a supervisor knows (memory, restarts, since when) stay empty.
+    """
     asked = [
         *_elsewhere(settings),
         *((spec.name, spec.health, spec.address, spec.port) for spec in processes(settings)),
@@ -40,10 +46,10 @@ def wait_for_peers(
     progress: Callable[[StackStatus], None] = lambda _: None,
     timeout: float = START_TIMEOUT_SECONDS,
 ) -> StackStatus:
-    """Ask until everybody is healthy.
+    """Ask until every process is healthy.
 
     Raises:
-        StackError: somebody is not, after `timeout` seconds.
+        StackError: A process is not healthy after `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -62,7 +68,7 @@ def wait_for_peers(
 
 
 def _elsewhere(settings: Settings) -> list[tuple[str, HealthCheck, str, int]]:
-    """What `processes` leaves out, because no embedded process does it."""
+    """Servers that `processes` leaves out, because no embedded process does their work."""
     redis = urlsplit(settings.redis)
     mlflow = urlsplit(settings.mlflow)
     found: list[tuple[str, HealthCheck, str, int]] = [

@@ -1,4 +1,4 @@
-"""Which ports the stack needs, and who has them."""
+"""Which ports the stack needs, and which processes hold them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from dojo.stack.table import ProcessSpec
 
 @dataclass(frozen=True, slots=True)
 class TakenPort:
-    """A port that a process of ours needs and something else listens on. `holder` is empty when it cannot be known."""
+    """A port that the stack needs and another process listens on.
+
+    `holder` is empty when it cannot be known.
+    """
 
     name: str
     port: int
@@ -50,13 +53,14 @@ def doubled_ports(specs: Sequence[ProcessSpec]) -> list[str]:
 
 
 def is_of_this_machine(host: str) -> bool:
-    """Whether servers of this machine can listen there. Else every port would seem taken."""
+    """Whether servers of this machine can listen there. If not, every port would seem taken."""
     return is_free(host, 0)  # 0: any port
 
 
 def is_free(host: str, port: int) -> bool:
     with socket.socket() as probe:
-        # As servers do: connections of a stopped stack that linger in TIME_WAIT do not make a port taken.
+        # As servers do. Without it, lingering connections of a stopped stack (TIME_WAIT) would make
+        # a port look taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -66,7 +70,7 @@ def is_free(host: str, port: int) -> bool:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody has now."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

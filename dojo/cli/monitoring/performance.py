@@ -1,4 +1,7 @@
-"""`dojo performance`: how well the running model does, as far as outcomes have arrived (dojo/core/performance.py)."""
+"""`dojo performance`: how good the running model is, as far as outcomes have arrived.
+
+The figures come from dojo/core/performance.py.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ def performance(
         ),
     ] = "",
     until: Annotated[
-        str, typer.Option(help="World time that predictions are before.", metavar="TIME")
+        str, typer.Option(help="World time before which predictions were made.", metavar="TIME")
     ] = "",
     watch: WatchFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """What a model's predictions turned out to be worth, by version, as far as outcomes have arrived.
+    """How good a model's predictions turned out, by version, as far as outcomes have arrived.
 
     Example: dojo performance fraud_detection --since 2018-06-24T00:00
     """
@@ -57,7 +60,7 @@ def _show(
     if as_json:
         print_json({"model": model, "since": start, "until": end, "versions": rows})
         return False
-    # One column per version: more rows than columns fit a narrow terminal.
+    # One column per version. More rows than columns fit a narrow terminal.
     table = Table(
         "",
         *(row.version for row in rows),

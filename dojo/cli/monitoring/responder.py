@@ -1,4 +1,4 @@
-"""`dojo responder`: what is done about verdicts, what was, and the switch that stops it."""
+"""`dojo responder`: what it does and did about verdicts, and the switch that stops it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ app = typer.Typer(no_args_is_help=True)
 Model = Annotated[
     str,
     typer.Argument(
-        help="The model's name; without it, every model.",
+        help="The model's name. Without it, every model.",
         metavar="[MODEL]",
         show_default=False,
         autocompletion=complete_model,
@@ -36,7 +36,7 @@ OnOff = Annotated[
 
 @app.command()
 def status(model: Model = "", watch: WatchFlag = False, as_json: JsonFlag = False) -> None:
-    """Troubles that are known, the action in flight, why nothing is done, cooldown.
+    """Known troubles, the action in flight, the reason for doing nothing, and the cooldown.
 
     Example: dojo responder status fraud_detection
     """
@@ -89,10 +89,12 @@ def _show_status(here: CommandContext, model: str, as_json: bool) -> bool:
 @app.command()
 def log(
     model: Model = "",
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Number of newest entries.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
-    """What the responder did and what came of it, newest last: with reasons and evidence, from the audit trail.
+    """What the responder did and with which result, newest last.
+
+    Reasons and evidence come from the audit trail.
 
     Example: dojo responder log fraud_detection --limit 5
     """
@@ -117,7 +119,9 @@ def log(
 
 @app.command()
 def pause(why: Why, model: Model = "", who: Who = "", as_json: JsonFlag = False) -> None:
-    """The kill switch: no action begins until it is resumed. Verdicts are still read and told; what has begun is followed to its end.
+    """The kill switch: no action begins until it is resumed.
+
+    The responder still reads and reports verdicts. It follows a begun action to its end.
 
     Example: [bold]dojo responder pause fraud_detection --why "we change the feed today"[/]
     """
@@ -126,7 +130,7 @@ def pause(why: Why, model: Model = "", who: Who = "", as_json: JsonFlag = False)
 
 @app.command()
 def resume(why: Why, model: Model = "", who: Who = "", as_json: JsonFlag = False) -> None:
-    """Let it act again. Trouble that is still there is acted upon.
+    """Let it act again. It acts on trouble that is still there.
 
     Example: [bold]dojo responder resume --why "the feed is as before"[/]
     """
@@ -135,7 +139,7 @@ def resume(why: Why, model: Model = "", who: Who = "", as_json: JsonFlag = False
 
 @app.command("dry-run")
 def dry_run(state: OnOff, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
-    """Only say what would be done, in the audit trail and to the owner.
+    """Only say what it would do, in the audit trail and to the owner.
 
     Example: [bold]dojo responder dry-run on --why "new thresholds"[/]
     """

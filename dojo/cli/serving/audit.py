@@ -1,4 +1,4 @@
-"""`dojo audit`: who changed what and why, and whether the record is as it was written."""
+"""`dojo audit`: who changed what and why, and whether the record is unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ app = typer.Typer(no_args_is_help=True)
 def list_(
     model: Annotated[str, typer.Option(help="Only this model's.", metavar="MODEL")] = "",
     kind: Annotated[Kind | None, typer.Option(help="Only changes of this kind.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Number of newest entries.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """Changes, newest last: when (world time), who, what, why.
@@ -96,14 +96,15 @@ def show(
 
 @app.command()
 def verify(as_json: JsonFlag = False) -> None:
-    """Check the whole chain, against the anchors that the platform recorded and those in the registry.
+    """Check the whole chain against the anchors that the platform and the registry hold.
 
     Exit code 1 when anything was changed or is missing.
 
     Example: dojo audit verify
     """
     with CommandContext() as here:
-        # Before the chain is read: an anchor is written after its entry, so none of these can be newer than what is checked.
+        # They are read before the chain. An anchor is written after its entry, so none of these can
+        # be newer than the chain.
         try:
             remembered, missing = anchors(here.registry), ""
         except RegistryUnavailableError as error:

@@ -1,4 +1,4 @@
-"""`dojo experiment report`: what a split of the traffic showed."""
+"""`dojo experiment report`: the result of a split of the traffic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def experiment() -> None: ...
 
 @app.command("report")
 def report_(model: ModelArgument, as_json: JsonFlag = False) -> None:
-    """The running or the latest A/B test (or canary): each arm, the difference with its interval, and whether the split holds.
+    """The running or the latest A/B test or canary.
+
+    It shows each arm, the difference with its interval, and whether the split holds.
 
     Example: dojo experiment report fraud_detection
     """

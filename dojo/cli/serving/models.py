@@ -1,4 +1,4 @@
-"""`dojo models`: what is in the registry, which roles the versions hold, and changing them by hand."""
+"""`dojo models`: the registry's versions, their roles, and changing them by hand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command("list")
 def list_(as_json: JsonFlag = False) -> None:
-    """Every registered version, newest last, with its roles, the gate's verdict and its holdout PR-AUC.
+    """Every registered version, newest last, with roles, the gate's verdict and holdout PR-AUC.
 
     Example: dojo models list
     """
@@ -66,7 +66,7 @@ def show(
     version: Annotated[
         str,
         typer.Argument(
-            help="MODEL, MODEL@VERSION or MODEL@ALIAS; MODEL alone is its champion.",
+            help="MODEL, MODEL@VERSION or MODEL@ALIAS. MODEL alone is its champion.",
             autocompletion=complete_version,
         ),
     ],
@@ -130,9 +130,12 @@ def promote(
     yes: Yes = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make a version champion by hand, at once, past shadow and canary; the old champion stays warm beside it.
+    """Make a version champion by hand, at once, without shadow and canary.
 
-    Example: dojo models promote fraud_detection@2 --why "the rollout was stopped by an outage of the feature store"
+    The old champion stays warm beside it.
+
+    Example: dojo models promote fraud_detection@2 --why "an outage of the feature store stopped the
+    rollout"
     """
     from dojo.actions import roles
 
@@ -151,19 +154,21 @@ def rollback(
     to: Annotated[
         str,
         typer.Option(
-            help="The version that gets its role back; default: the previous champion.",
+            help="The version that gets its role back. Default: the previous champion.",
             metavar="VERSION",
         ),
     ] = "",
     who: Who = "",
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also while a rollout is active: its controller gives way."),
+        typer.Option("--force", help="Also while a rollout is active. Its controller gives way."),
     ] = False,
     yes: Yes = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Give all traffic, and the role, back to the previous champion, or to MODEL@VERSION. Then traffic moves even while MLflow is down.
+    """Give all traffic, and the role, back to the previous champion, or to MODEL@VERSION.
+
+    With MODEL@VERSION the traffic moves even while MLflow is down.
 
     Example: dojo models rollback fraud_detection --why "declines doubled since noon"
     """
@@ -186,7 +191,9 @@ def rollback(
 def restore(
     model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False
 ) -> None:
-    """Put back what was changed in MLflow past the platform: the champion's role, tags, run or experiment. Traffic stays.
+    """Put back what was changed in MLflow past the platform.
+
+    This is the champion's role, tags, run or experiment. The traffic stays as it is.
 
     Example: dojo models restore fraud_detection --why "its role was removed in MLflow"
     """
@@ -209,7 +216,9 @@ def restore(
 def retire(
     model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False
 ) -> None:
-    """Record that no version is champion any more, for a model that is deleted for good in MLflow. The next training is its first.
+    """Record that no version is champion any more. The next training is the model's first.
+
+    It is for a model that is deleted for good in MLflow.
 
     Example: dojo models retire fraud_detection --why "its registered model was deleted in MLflow"
     """
@@ -230,7 +239,7 @@ def retire(
 
 @app.command(hidden=True)
 def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
-    """The name of `dojo rollout approve` until approval moved to the rollout that it lets begin."""
+    """The old name of `dojo rollout approve`, which starts the rollout that waits for approval."""
     from dojo.cli.serving import rollout
 
     rollout.approve(model, why, who, as_json)
@@ -246,9 +255,12 @@ def seal(
     yes: Yes = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Vouch for a version's record as MLflow has it now, after a lost key or a changed tag. Its bundle is checked first.
+    """Vouch for a version's record as MLflow has it now. Its bundle is checked first.
 
-    Example: dojo models seal fraud_detection@2 --why "trained before seals; its run has the same hashes"
+    It is for a lost key or a changed tag.
+
+    Example: dojo models seal fraud_detection@2 --why "older than seals; its run has the same
+    hashes"
     """
     from dojo.actions import roles
 

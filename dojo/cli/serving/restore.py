@@ -10,7 +10,9 @@ from dojo.cli.output import JsonFlag, out, print_json
 
 
 def restore(why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False) -> None:
-    """Let automatic actions go on after Redis has lost state. Shows what was lost and what was put back, and asks first.
+    """Let automatic actions go on after Redis has lost state.
+
+    It shows what was lost and what was put back, and asks first.
 
     Example: dojo restore --why "routes and rollout are as they were"
     """

@@ -1,4 +1,4 @@
-"""`dojo rollout`: start a challenger's rollout, see why it is where it is, and overrule its controller."""
+"""`dojo rollout`: start a challenger's rollout, see its state, overrule its controller."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def start(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Roll a version out by hand, as retraining does with a challenger that wins.
+    """Roll a version out by hand. Retraining does the same with a challenger that wins.
 
     Example: [bold]dojo rollout start fraud_detection@4 --why "fixed features"[/]
     """
@@ -94,7 +94,9 @@ def show(
     watch: WatchFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Explain a rollout: its stage, each check with what was measured against which limit, and its history with reasons.
+    """Explain a rollout: its stage, its checks, and its history with reasons.
+
+    Each check shows the measured value and the limit.
 
     Example: [bold]dojo rollout show fraud_detection --watch[/]
     """
@@ -116,7 +118,7 @@ def show(
 
 @app.command()
 def pause(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
-    """Keep a rollout in its stage. Its checks go on and would still roll it back.
+    """Keep a rollout in its stage. Its checks go on and can still roll it back.
 
     Example: [bold]dojo rollout pause fraud_detection --why "wait for Monday's traffic"[/]
     """
@@ -146,9 +148,12 @@ def finish(
 
 @app.command()
 def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
-    """Let a rollout that waits for approval begin. Recorded on the version and in the audit trail, with who and why.
+    """Let a rollout that waits for approval begin.
 
-    Example: [bold]dojo rollout approve fraud_detection --why "reviewed its segments with the payments team"[/]
+    Who approved and why is recorded on the version and in the audit trail.
+
+    Example: [bold]dojo rollout approve fraud_detection --why "reviewed its segments with the
+    team"[/]
     """
     from dojo.actions import roles
 
@@ -164,7 +169,7 @@ def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = F
         out.print(said, highlight=False)
 
 
-# The name until the command above got a better one.
+# The earlier name of `finish`.
 app.command("promote", hidden=True)(finish)
 
 

@@ -19,10 +19,10 @@ VERDICT_COLUMN = 1
 
 EXPLAINED = {
     Stage.AWAITING_APPROVAL: "waits for dojo rollout approve",
-    Stage.SHADOW: "gets a copy of every request; nobody sees its answers",
+    Stage.SHADOW: "gets a copy of every request; its answers are only compared",
     Stage.CANARY: "answers a small part of the traffic",
     Stage.PROMOTING: "is being made champion",
-    Stage.WATCH: "is champion and answers everybody; watched, the old champion warm beside it",
+    Stage.WATCH: "is champion and answers all traffic, on watch; the old champion stays warm",
     Stage.DONE: "is champion; the rollout is over",
     Stage.ROLLING_BACK: "gets no traffic any more; the registry is being changed back",
     Stage.ROLLED_BACK: "was taken back; the rollout is over",
@@ -55,7 +55,10 @@ def explain(rollout: Rollout, spec: ModelSpec | None, now: datetime | None) -> R
 
 
 def summary(rollout: Rollout) -> tuple[str, str, str, str, str, str]:
-    """model, version, champion, stage, world time of the last step, why: a line of `dojo rollout list`."""
+    """One line of `dojo rollout list`.
+
+    Its cells are model, version, champion, stage, world time of the last step, and why.
+    """
     last = rollout.history[-1]
     stage = f"{rollout.stage}{' (paused)' if rollout.paused else ''}"
     return (
@@ -124,8 +127,8 @@ def _looks(looks: tuple[CheckResult, ...]) -> RenderableType:
                 )
             )
     caption = (
-        "evidence: the e-value, and the one that rolls back. How likely chance is to get there,"
-        " however often one looks: 1 / that."
+        "evidence: the e-value, and the limit that rolls back. Chance alone reaches the"
+        " limit with a probability of at most 1 / limit, over all looks together."
     )
     return Group(*lines, Text(caption, style="dim italic"))
 

@@ -1,4 +1,7 @@
-"""`dojo routes`: which versions answer a model's traffic, and changing that by hand. The registry's roles stay as they are."""
+"""`dojo routes`: which versions answer a model's traffic, and changing that by hand.
+
+The registry's roles stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-GATEWAY_TIMEOUT = 3.0  # seconds; somebody waits at the terminal
+GATEWAY_TIMEOUT = 3.0  # seconds, because a person waits at the terminal
 
 
 @app.command("list")
 def list_(as_json: JsonFlag = False) -> None:
-    """Every model's route; a model without one is served by the registry's champion.
+    """Every model's route. The registry's champion serves a model without a route.
 
     Example: dojo routes list
     """
@@ -55,7 +58,7 @@ def list_(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def show(model: ModelArgument, as_json: JsonFlag = False) -> None:
-    """One model's route, what the gateway really serves, and whether the registry's champion agrees.
+    """One model's route, what the gateway really serves, and whether the champion agrees.
 
     Example: dojo routes show fraud_detection
     """
@@ -109,7 +112,7 @@ def set_(
     strategy: Annotated[Wanted, typer.Option(help="How an arm is chosen.")],
     why: Why,
     challenger: Annotated[
-        str, typer.Option(help="The other version; `champion` takes none.", metavar="VERSION")
+        str, typer.Option(help="The other version. `champion` takes none.", metavar="VERSION")
     ] = "",
     weight: Annotated[
         float | None,
@@ -124,9 +127,12 @@ def set_(
     yes: Yes = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Change a model's route by hand; the first arm is the registry's champion. Refused while a rollout is active.
+    """Change a model's route by hand. Refused while a rollout is active.
 
-    Example: dojo routes set fraud_detection --strategy ab --challenger 3 --weight 0.5 --why "does the bigger model catch more?"
+    The first arm is the registry's champion.
+
+    Example: dojo routes set fraud_detection --strategy ab --challenger 3 --weight 0.5 --why "does
+    the bigger model catch more?"
     """
     with CommandContext() as here:
         change = here.change(who, why)
@@ -143,7 +149,9 @@ def set_(
 def switch(
     model: ModelArgument, why: Why, who: Who = "", yes: Yes = False, as_json: JsonFlag = False
 ) -> None:
-    """Blue-green: give all traffic to the warm standby, and keep the other one warm; again, and it is back. Needs no registry.
+    """Blue-green: give all traffic to the warm standby, and keep the other version warm.
+
+    A second call switches back. It needs no registry.
 
     Example: dojo routes switch fraud_detection --why "the new version answers slowly at noon"
     """
@@ -177,7 +185,7 @@ def _named(champion: str | None) -> str:
 
 
 def _served(settings: Settings, model: str) -> Mapping[str, Any] | None:
-    """What the gateway says of a model; None when it does not answer."""
+    """The gateway's report on a model. None when it does not answer."""
     try:
         with urllib.request.urlopen(
             f"{settings.gateway_url}/healthz", timeout=GATEWAY_TIMEOUT

@@ -45,10 +45,13 @@ def up(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Start the stack: Redis, MLflow, Airflow, gateway, rollout controller, recorder, streamer, materializer, trainer, monitor, responder, simulator, and Prometheus with
-    Alertmanager where they are installed.
+    """Start the stack: servers, services, and Prometheus with Alertmanager where installed.
 
-    Does nothing when it already runs. The DOJO_* variables it is started with are remembered until `dojo down --purge`.
+    The servers are Redis, MLflow and Airflow. The services are gateway, rollout controller,
+    recorder, streamer, materializer, trainer, monitor, responder and simulator.
+
+    Does nothing when it already runs. The DOJO_* variables of its start are remembered until
+    `dojo down --purge`.
 
     Example: [bold]DOJO_GATEWAY_PORT=9000 dojo up[/]
     """
@@ -57,7 +60,7 @@ def up(
     from dojo.stack.environment import WorldConflictError
 
     if without:
-        # As a variable, so that everything after this, other commands too, knows the stack as it is.
+        # As a variable, so that every later step, also another command, knows the stack as it is.
         os.environ["DOJO_WITHOUT"] = ",".join(without)
     settings = _settings()
     if settings.peer_hosts:
@@ -97,7 +100,7 @@ CONTAINERS = "the stack runs in containers"
 
 
 def _join_containers(settings: Settings, transactions: Path | None, as_json: bool) -> None:
-    """Wait for what somebody else has started."""
+    """Wait for containers that Docker has started."""
     from dojo.cli.stack.view import StateChanges, print_started
     from dojo.stack.control import StackError
     from dojo.stack.peers import wait_for_peers
@@ -125,7 +128,7 @@ def _settings() -> Settings:
 
 
 def _check_joining(settings: Settings, transactions: Path | None, without: list[str]) -> None:
-    """A running stack can only be joined as what it is."""
+    """Refuse options that differ from the running stack."""
     from dojo.stack.control import running
 
     stack = running(settings.home)
@@ -149,7 +152,7 @@ def _check_joining(settings: Settings, transactions: Path | None, without: list[
 
 
 def _close_off(home: Path) -> None:
-    """Take the rights of other users from a home that was made with them, and say so."""
+    """Take other users' rights from a home that was made with them, and say so."""
     from dojo.core.private import close_off, is_open_to_others
     from dojo.stack.paths import is_home
 
@@ -192,14 +195,14 @@ def _start(settings: Settings, transactions: Path | None) -> None:
         return
     replay = {**os.environ, "DOJO_WORLD_SOURCE": "replay"}
     if settings.world_source != "replay":
-        check_same_world(settings.home, replay)  # before the import, which takes its time
-    # Also for what this process does next: `dojo demo` goes on from here.
+        check_same_world(settings.home, replay)  # before the import, which takes long
+    # Also for later steps of this process: `dojo demo` goes on from here.
     os.environ.update(replay, DOJO_REPLAY_DATASET=str(_import(transactions)))
     launch(_settings(), os.environ)
 
 
 def _import(transactions: Path) -> Path:
-    """The data set that a file of transactions becomes; the same content is always the same one."""
+    """The data set of a file of transactions. The same content always gives the same data set."""
     command = [sys.executable, "-m", "dojo", "data", "import", str(transactions), "--json"]
     imported = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     if imported.returncode != 0:
@@ -208,7 +211,10 @@ def _import(transactions: Path) -> Path:
 
 
 def _wait_until_healthy(home: Path) -> StackStatus:
-    """Show each process' way to health on stderr: live on a terminal, a line per change elsewhere."""
+    """Show each process on its way to health, on stderr.
+
+    A terminal shows it live. Elsewhere each change gives a line.
+    """
     from rich.live import Live
 
     from dojo.cli.stack.view import StateChanges, starting_table
@@ -228,7 +234,7 @@ def down(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Stop the stack, also what a killed supervisor left running. Data stays, unless --purge.
+    """Stop the stack, also processes that a killed supervisor left. Data stays, unless --purge.
 
     Example: [bold]dojo down --purge[/]
     """
@@ -267,12 +273,12 @@ def down(
 
 
 def _holds_files(home: Path) -> bool:
-    """Not so before the first `up`: stopping alone leaves at most an empty `run/`."""
+    """False before the first `up`. Stopping alone leaves at most an empty `run/`."""
     return any(path.is_file() for path in home.rglob("*"))
 
 
 def _check_purgeable(home: Path) -> None:
-    """Only what a stack or a world has marked as its own is deleted."""
+    """Refuse to delete a directory that no stack or world has marked as its own."""
     from dojo.stack.paths import home_markers
 
     markers = home_markers(home)
@@ -287,7 +293,8 @@ def _check_purgeable(home: Path) -> None:
 def status(watch: WatchFlag = False, as_json: JsonFlag = False) -> None:
     """Show each process, the world's time, the models' champions and how fresh the features are.
 
-    Exit code 0: everything is healthy; 1: something is not, or nothing runs.
+    Exit code 0 means that everything is healthy. Exit code 1 means that a process is not, or that
+    nothing runs.
 
     Example: [bold]dojo status --json[/]
     """
@@ -299,7 +306,7 @@ def status(watch: WatchFlag = False, as_json: JsonFlag = False) -> None:
 
 
 def _show_status(as_json: bool) -> bool:
-    """Print it; whether everything is healthy."""
+    """Print it. Returns whether everything is healthy."""
     from dojo.cli.stack.view import print_status
     from dojo.stack.control import running
     from dojo.stack.overview import look
@@ -331,7 +338,7 @@ def _show_status(as_json: bool) -> bool:
 
 def logs(
     name: Annotated[
-        str | None, typer.Argument(help="A process; all of them when none is named.")
+        str | None, typer.Argument(help="A process. Without it, all processes.")
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on as lines are written, until Ctrl-C.")

@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptio
 
 @app.command("diff")
 def diff(as_json: JsonFlag = False) -> None:
-    """Show what edited specs would change, and which processes still run what they read before.
+    """Show what edited specs would change, and which processes still run the earlier ones.
 
     Exit code 1 when a spec is wrong.
 
@@ -47,10 +47,11 @@ def apply(
     yes: Yes = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Let edited specs take effect: check every spec, record the change, restart the processes that read specs.
+    """Let edited specs take effect.
 
-    The gateway is restarted last and answers no request for some seconds. A retraining under way begins again.
-    In containers the command prints the restart instead of doing it.
+    It checks every spec, records the change, and restarts the processes that read specs. The
+    gateway is restarted last and answers no request for some seconds. A retraining under way begins
+    again. In containers the command prints the restart instead of doing it.
 
     Example: [bold]dojo config apply --why "fewer pages at night"[/]
     """
@@ -76,7 +77,7 @@ def apply(
     elif not behind:
         out.print("every process runs these specs", highlight=False)
     elif in_containers:
-        # Prometheus' files are written by a container of their own, whose restart brings Prometheus'.
+        # A container of its own writes Prometheus' files, and its restart restarts Prometheus.
         names = ["monitoring-files" if name == "prometheus" else name for name in behind]
         out.print(
             f"next: docker compose restart {' '.join(names)}", highlight=False, soft_wrap=True
@@ -88,7 +89,8 @@ def apply(
 def _behind(here: CommandContext) -> list[str]:
     """Processes of the running stack that read another spec than its file has, the gateway last.
 
-    Prometheus does not say what it read, so it goes with the others. A model that no process has read concerns all of them.
+    Prometheus does not report its specs, so it goes with the others. A model that no process has
+    read concerns all of them.
     """
     settings, files = here.settings, specs.hashes(here)
     stack = look_around(settings) if settings.peer_hosts else running(settings.home)

@@ -1,4 +1,4 @@
-"""`dojo doctor`: what this machine lacks for the stack, and what to do about it."""
+"""`dojo doctor`: what this machine lacks for the stack, and how to get it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ _TOOLS = {
 
 
 def doctor(as_json: JsonFlag = False) -> None:
-    """Check this machine: Python, packages, redis-server, ports, proxy, disk, memory, clock, specs, optional tools.
+    """Check this machine: software, ports, proxy, resources, clock, specs and optional tools.
+
+    The software is Python, the packages and redis-server. The resources are home, disk and memory.
 
     Exit code 1 when something is missing that the stack needs.
 
@@ -41,7 +43,7 @@ def doctor(as_json: JsonFlag = False) -> None:
 
 
 def examine(settings: Settings) -> Iterator[Check]:
-    """Every check; those that need a package that is missing are left out, the package is named instead."""
+    """Every check. A check whose package is missing is left out, and the package is named."""
     from dojo.stack import doctor_checks as look
 
     yield look.python()

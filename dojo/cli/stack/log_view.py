@@ -1,4 +1,7 @@
-"""Log lines for people: parsed where they are JSON, ordered by time across files, followed as they grow."""
+"""Log lines for people.
+
+They are parsed where they are JSON, ordered by time across files, and followed as they grow.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ FOLLOW_SECONDS = 0.2
 
 _LEVEL_STYLES = {"debug": "dim", "warning": "yellow", "error": "red", "critical": "bold red"}
 
-# Redis: `7827:M 21 Nov 2026 00:20:52.431 * Ready`. MLflow: `2026/11/21 00:20:52 INFO mlflow...`. Both in local time.
+# Redis: `7827:M 21 Nov 2026 00:20:52.431 * Ready`. MLflow: `2026/11/21 00:20:52 INFO mlflow...`.
+# Both in local time.
 _FOREIGN_TIMES = (
     (re.compile(r"^\d+:\w (\d{2} \w{3} \d{4} \d{2}:\d{2}:\d{2}\.\d{3})"), "%d %b %Y %H:%M:%S.%f"),
     (re.compile(r"^(\d{4}/\d{2}/\d{2} \d{2}:\d{2}:\d{2})"), "%Y/%m/%d %H:%M:%S"),
@@ -30,7 +34,10 @@ _FOREIGN_TIMES = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of one process' log. `time` is its own, or that of the line before it (a traceback has none)."""
+    """One line of one process' log.
+
+    `time` is its own time. A line without one (a traceback) has the time of the line before.
+    """
 
     name: str
     time: datetime
@@ -39,7 +46,7 @@ class Line:
 
 
 def parse(name: str, text: str, before: datetime) -> Line:
-    """Read one line. `before`: the time of the line before it."""
+    """Read one line. `before` is the time of the line before it."""
     if text.startswith("{"):
         try:
             fields = msgspec.json.decode(text, type=dict[str, Any])
@@ -87,7 +94,10 @@ def print_line(line: Line, as_json: bool, named: bool) -> None:
 
 
 def last_of_all(files: Mapping[str, Path], count: int) -> tuple[list[Line], dict[str, int]]:
-    """The last `count` lines over all files in the order of time, and each file's size, to follow from there."""
+    """The last `count` lines over all files in the order of time, and each file's size.
+
+    Following starts at these sizes.
+    """
     ends = {name: path.stat().st_size for name, path in files.items()}
     # Each file is in order by itself, so merging keeps a traceback together with its line.
     merged = heapq.merge(
@@ -98,7 +108,10 @@ def last_of_all(files: Mapping[str, Path], count: int) -> tuple[list[Line], dict
 
 
 def follow_logs(files: Mapping[str, Path], ends: Mapping[str, int]) -> Iterator[Line]:
-    """New complete lines, as they are written, for good. A file that got shorter was rotated and is read from its start."""
+    """New complete lines as they are written, without end.
+
+    A file that got shorter was rotated, so it is read from its start.
+    """
     positions = dict(ends)
     while True:
         for name, path in files.items():

@@ -1,4 +1,7 @@
-"""`dojo metrics`, `redis`, `restart`, `runbook`: what a person on duty needs, in the same words for each kind of stack."""
+"""`dojo metrics`, `redis`, `restart`, `runbook`: tools for a person on duty.
+
+The words are the same for each kind of stack.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ def redis(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Ask the stack's Redis, without its address and password. The answer is JSON in any case.
+    """Ask the stack's Redis, without its address and password. The answer is always JSON.
 
     Example: dojo redis info memory
     """
@@ -116,7 +119,9 @@ def restart(
     name: Annotated[str, typer.Argument(help="A process.", metavar="PROCESS")],
     as_json: JsonFlag = False,
 ) -> None:
-    """End a process, also one that hangs, and let the supervisor start it again. It goes on where it was.
+    """End a process, even a hanging process, and let the supervisor start it again.
+
+    It goes on where it was.
 
     Example: dojo restart monitor
     """
@@ -146,7 +151,7 @@ def restart(
 
 def runbook(
     name: Annotated[
-        str, typer.Argument(help="An alert; without one, the list of all.", metavar="ALERT")
+        str, typer.Argument(help="An alert. Without it, the list of all alerts.", metavar="ALERT")
     ] = "",
     as_json: JsonFlag = False,
 ) -> None:

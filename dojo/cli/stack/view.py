@@ -49,7 +49,7 @@ def elapsed(since: datetime, now: datetime) -> str:
 
 
 def said(details: dict[str, Any]) -> str:
-    """`lag=0 last_write=...`: a process' own words in one line."""
+    """`lag=0 last_write=...`: a process' own report in one line."""
     return " ".join(
         f"{k}={v if isinstance(v, str) else msgspec.json.encode(v).decode()}"
         for k, v in details.items()
@@ -57,7 +57,10 @@ def said(details: dict[str, Any]) -> str:
 
 
 class StateChanges:
-    """A progress callback that prints a line when a process changes its state; for output that is no terminal."""
+    """A progress callback that prints a line when a process changes its state.
+
+    It is for output without a terminal.
+    """
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -217,7 +220,10 @@ def print_status(overview: Overview) -> None:
 
 
 def champion_line(model: str, champion: str | None, serving: str) -> str:
-    """Who is champion, and who answers where that is another version. Arguments as in `Overview`; "" for no route."""
+    """The champion, and which version answers where this is another one.
+
+    The arguments are as in `Overview`. `serving` is "" without a route.
+    """
     answers = f"version {serving} answers"
     if champion == "?":
         return "MLflow does not answer" + (f"; {answers}" if serving else "")
@@ -230,7 +236,7 @@ def champion_line(model: str, champion: str | None, serving: str) -> str:
 
 
 def world_line(world: StackState | None, now: datetime) -> str:
-    """World time, and how it moves. now: wall time."""
+    """World time, and how it moves. `now` is wall time."""
     if world is None:
         return "no time yet: dojo data history"
     if world.standstill_seconds:

@@ -26,15 +26,16 @@ def materialize(
     as_of: Annotated[
         str | None,
         typer.Option(
-            help="World time, ISO 8601; UTC unless it says otherwise. Default: the world's now.",
+            help="World time, ISO 8601. Without a zone it is UTC. Default: the world's now.",
             show_default=False,
         ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compute what the offline store lacks and bring the latest values online. Running it twice changes nothing.
+    """Compute what the offline store lacks and bring the latest values online.
 
-    The stack's materializer does this after every world midnight; by hand it is for a stopped one, or for another time.
+    Running it twice changes nothing. The stack's materializer does this after every world midnight.
+    A call by hand is for a stopped materializer, or for another time.
 
     Example: [bold]dojo features materialize --as-of 2018-06-10T08:00[/]
     """
@@ -76,7 +77,7 @@ def catalog(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Every feature: what it means, who owns it, where it comes from, which models read it, and how fresh it is.
+    """Every feature: meaning, owner, source, reading models and freshness.
 
     Example: [bold]dojo features catalog --search "merchant risk"[/]
     """
@@ -96,7 +97,7 @@ def catalog(
 
 
 def _print_view(view: str, entries: Sequence[CatalogEntry]) -> None:
-    """A view's features under one line of what they share."""
+    """A view's features, under one line of their common properties."""
     from rich.table import Table
 
     shared = entries[0]
@@ -115,7 +116,7 @@ def _print_view(view: str, entries: Sequence[CatalogEntry]) -> None:
 
 
 def _freshness(here: CommandContext) -> dict[str, JudgedView] | None:
-    """View -> verdict, None when Redis does not answer or the world has no time."""
+    """The verdict on each view. None when Redis does not answer or the world has no time."""
     from redis.exceptions import RedisError
 
     from dojo.core.state.clock import ClockNotSetError

@@ -1,4 +1,7 @@
-"""`dojo retrain` and `dojo gate show`. Heavy imports happen inside the commands: `dojo --help` stays quick."""
+"""`dojo retrain` and `dojo gate show`.
+
+Heavy imports happen inside the commands, so `dojo --help` stays quick.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ MEANINGS = {
 
 
 class Asker(NamedTuple):
-    """Who asks for a retraining, and why: for the audit trail."""
+    """Who asks for a retraining, and why. Both go into the audit trail."""
 
     who: str
     why: str
@@ -43,7 +46,7 @@ def retrain(
     as_of: Annotated[
         str,
         typer.Option(
-            help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.",
+            help="World time to train at, e.g. 2018-06-24T00:00 (UTC). The default is now.",
             metavar="TIME",
         ),
     ] = "",
@@ -51,7 +54,7 @@ def retrain(
         bool, typer.Option("--dry-run", help="Stop after the gate's verdict; register nothing.")
     ] = False,
     in_process: Annotated[
-        bool, typer.Option("--in-process", help="Here, even where Airflow runs.")
+        bool, typer.Option("--in-process", help="Run here, even where Airflow runs.")
     ] = False,
     sabotage: Annotated[
         str,
@@ -62,9 +65,10 @@ def retrain(
     ] = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Retrain a model, compare with its champion, and roll the winner out: the guarded way to a new version.
+    """Retrain a model, compare it with its champion, and roll the winner out.
 
-    In Airflow where the stack runs one, else here. Waits for the gate; a rollout then goes on by itself.
+    This is the guarded way to a new version. It runs in Airflow where the stack has one, else here.
+    The command waits for the gate. A rollout then goes on by itself.
 
     Example: dojo retrain fraud_detection --why "drift in merchant_risk_7d"
     """
@@ -211,7 +215,7 @@ def show(
     ],
     as_json: JsonFlag = False,
 ) -> None:
-    """The gate's report: both models on the same holdout, the guards, and what was decided.
+    """The gate's report: both models on the same holdout, the guards, and the decision.
 
     Example: dojo gate show fraud_detection@2
     """

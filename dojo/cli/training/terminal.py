@@ -1,4 +1,4 @@
-"""What the commands of retraining share: how they read arguments, where they work, and how they tell their progress."""
+"""Shared parts of the retraining commands: reading arguments, the workspace, and progress."""
 
 from __future__ import annotations
 
@@ -15,14 +15,20 @@ from dojo.cli.output import err, fail
 
 
 def quiet_libraries() -> None:
-    """Our own progress is enough: no bars and notes of MLflow in between. Before it is imported, which sets its logger's level."""
+    """Switch off MLflow's bars and notes, because the command shows its own progress.
+
+    Call it before MLflow is imported, because the import sets the logger's level.
+    """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 
 
 @contextmanager
 def workspace(home: Path) -> Iterator[Path]:
-    """A directory for one run under the platform's home (it may take gigabytes; /tmp is often memory). Gone afterwards."""
+    """A directory for one run under the platform's home. It is deleted afterwards.
+
+    A run may take gigabytes, and /tmp is often memory.
+    """
     parent = home / "training"
     parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="run-", dir=parent) as directory:
@@ -42,7 +48,7 @@ def say(step: str, share: float) -> None:
 
 
 def parse_time(text: str) -> datetime:
-    """ISO 8601; without a zone it is UTC. Wrong calls end with code 2."""
+    """Read ISO 8601. Without a zone it is UTC. Wrong calls end with code 2."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,7 @@
-"""`dojo train`, `dojo reproduce`, `dojo backtest`. Heavy imports happen inside the commands: `dojo --help` stays quick."""
+"""`dojo train`, `dojo reproduce`, `dojo backtest`.
+
+Heavy imports happen inside the commands, so `dojo --help` stays quick.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def train(
     as_of: Annotated[
         str,
         typer.Option(
-            help="World time to train at, e.g. 2018-06-24T00:00 (UTC); the default is now.",
+            help="World time to train at, e.g. 2018-06-24T00:00 (UTC). The default is now.",
             metavar="TIME",
         ),
     ] = "",
@@ -39,9 +42,11 @@ def train(
     who: Who = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Train and register a version from the lake. The first becomes champion; a later one waits as challenger, compared with nothing.
+    """Train and register a version from the lake, without a comparison.
 
-    Meant for a model's first version and for trials. The guarded way to the next one is dojo retrain: gate, then rollout.
+    The first version becomes champion. A later one waits as challenger. The command is meant for a
+    model's first version and for trials. The guarded way to the next version is dojo retrain, with
+    gate and rollout.
 
     Example: dojo train fraud_detection
     """
@@ -63,7 +68,7 @@ def train(
         ),
     ):
         support_name = task_of(here.spec(model)).support_name
-        # Asks Redis, where the version's role is recorded: without it no version is made.
+        # This asks Redis, which records the version's role. Without Redis no version is made.
         world_time = here.now_if_set()
         moment = parse_time(as_of) if as_of else world_time or here.now()
         spec = (here.settings.models_dir / f"{model}.yaml").read_bytes()
@@ -124,7 +129,9 @@ def reproduce(
     ],
     as_json: JsonFlag = False,
 ) -> None:
-    """Rebuild a version from its record and compare. Exit code 0 only when model file and metrics are the same.
+    """Rebuild a version from its record and compare.
+
+    Exit code 0 means that model file and metrics are the same.
 
     Example: dojo reproduce fraud_detection@1
     """
@@ -191,7 +198,9 @@ def backtest(
     mapping: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", help="Their column = ours, for names that are not recognised.", metavar="A=B"
+            "--map",
+            help="Their column = our column, for names that are not recognised.",
+            metavar="A=B",
         ),
     ] = None,
     model: Annotated[
@@ -199,12 +208,14 @@ def backtest(
     ] = "fraud_detection",
     as_json: JsonFlag = False,
 ) -> None:
-    """Train and test on a file under the public book's protocol: train, wait for labels, test on the days after.
+    """Train and test on a file under the public book's protocol.
 
-    Features are defined with labels that are at least 7 days old. With a longer --delay-days labels arrive later and features
-    know less; with a shorter one only the gap between training and test shrinks.
+    The protocol trains, waits for labels, and tests on the days after. Features are defined with
+    labels that are at least 7 days old. With a longer --delay-days labels arrive later, and
+    features know less. A shorter one only shrinks the gap between training and test.
 
-    Example: dojo backtest --transactions transactions.parquet --train-start 2018-06-10 --train-days 7 --delay-days 7 --test-days 7
+    Example: dojo backtest --transactions transactions.parquet --train-start 2018-06-10
+    --train-days 7 --delay-days 7 --test-days 7
     """
     import msgspec
 

@@ -1,4 +1,4 @@
-"""`dojo world`: the world's clock, and drift that is caused in it."""
+"""`dojo world`: the world's clock, and drift that a person causes in it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def status(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def pause(as_json: JsonFlag = False) -> None:
-    """Stop the world's time. Everything keeps running; nothing happens in the world.
+    """Stop the world's time. All processes keep running, and nothing happens in the world.
 
     Example: [bold]dojo world pause[/]
     """
@@ -41,12 +41,12 @@ def resume(
     speed: Annotated[
         float | None,
         typer.Option(
-            min=0.001, max=86400, help="World seconds per wall second; default: DOJO_SPEED."
+            min=0.001, max=86400, help="World seconds per wall second. Default: DOJO_SPEED."
         ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Let the world's time run on from where it is, or change how fast it runs.
+    """Let the world's time run on from its current value, or change its speed.
 
     Example: [bold]dojo world resume --speed 600[/]   (a world hour in six seconds)
     """

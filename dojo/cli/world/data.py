@@ -40,7 +40,7 @@ def import_(
         ),
     ] = None,
     separator: Annotated[
-        str, typer.Option(metavar="CHARACTER", help="What stands between a CSV file's cells.")
+        str, typer.Option(metavar="CHARACTER", help="Character between a CSV file's cells.")
     ] = ",",
     decimal_comma: Annotated[
         bool, typer.Option("--decimal-comma", help="Amounts are written like 12,50.")
@@ -49,11 +49,19 @@ def import_(
 ) -> None:
     """Check a file of transactions and keep it as a data set to replay or to backtest.
 
-    Needed columns, by our names or by those of the public data set: transaction_id (TRANSACTION_ID), time (TX_DATETIME),
-    customer_id (CUSTOMER_ID), merchant_id (TERMINAL_ID), amount (TX_AMOUNT), label (TX_FRAUD). A file with faults is refused
-    as a whole, every fault with its column, row count and an example. A row that repeats a payment with another label corrects it.
+    Needed columns, with the public data set's names in brackets:
 
-    What the models' specs will refuse to learn from is said, with the line that decides.
+    - transaction_id (TRANSACTION_ID), time (TX_DATETIME), customer_id (CUSTOMER_ID)
+
+    - merchant_id (TERMINAL_ID), amount (TX_AMOUNT), label (TX_FRAUD)
+
+    Both spellings are recognised.
+
+    A file with faults is refused as a whole. Every fault is shown with its column, row count and an
+    example. A row that repeats a payment with another label corrects it.
+
+    The command also says what the models' specs will refuse to learn from, with the line that
+    decides.
 
     Example: [bold]dojo data import payments.csv --map shop=merchant_id --map paid_at=time[/]
 
@@ -106,7 +114,7 @@ def import_(
     table.add_row("fraud", f"{imported.fraud_rate:.2%}")
     out.print(table)
     out.print("[bold]next[/]  replay it:", highlight=False)
-    # The data set, not the file: its columns need no mapping any more.
+    # The data set instead of the file, because its columns need no mapping any more.
     kept = shlex.quote(imported.path)
     out.print(f"  dojo demo --transactions {kept}", highlight=False, markup=False, soft_wrap=True)
     out.print("or, in a home of its own:", highlight=False)
@@ -143,8 +151,9 @@ def history(
 ) -> None:
     """Build the world's history: the lake's past, then the world's time at its end, paused.
 
-    The simulator does this by itself when the world has no time yet. Needs the running Redis (DOJO_REDIS_URL, or [bold]dojo up[/]).
-    Run again, it repeats what is missing and changes nothing else.
+    The simulator does this by itself when the world has no time yet. Needs the running Redis
+    (DOJO_REDIS_URL, or [bold]dojo up[/]). A second run repeats missing parts and changes nothing
+    else.
 
     Example: [bold]dojo data history --days 60[/]
     """
@@ -191,9 +200,10 @@ def history(
 
 @app.command()
 def retention(as_json: JsonFlag = False) -> None:
-    """Show what the lake keeps longer than any spec asks (data.retention), and which champions were trained on it.
+    """Show what the lake keeps longer than any spec asks (data.retention).
 
-    Changes nothing: the materializer deletes it, once a world day, and writes an audit entry (dojo audit list --kind data).
+    It also shows which champions were trained on it. It changes nothing. The materializer deletes
+    these files, once a world day, and writes an audit entry (dojo audit list --kind data).
 
     Example: [bold]dojo data retention --json[/]
     """

@@ -28,7 +28,7 @@ def _pace(ramp: timedelta | None) -> str:
 
 def _kinds_table() -> str:
     """The kinds for `--help`: a line each, with default strength and ramp."""
-    lines = ["Kinds (in brackets: strength by default, how fast it comes):"]
+    lines = ["Kinds (in brackets: default strength, and how fast it grows):"]
     for kind, about in KINDS.items():
         fraud = "; synthetic world only" if about.synthetic_only else ""
         lines.append(
@@ -40,8 +40,7 @@ def _kinds_table() -> str:
 
 app = typer.Typer(
     help=(
-        "Cause drift and end it: for watching the monitor find it. The monitor does not read this"
-        " table."
+        "Start and end drift, and watch the monitor find it. The monitor does not read this table."
     ),
     no_args_is_help=True,
 )
@@ -52,14 +51,16 @@ def start(
     kind: Annotated[
         str,
         typer.Argument(
-            help="What is to happen; see below.", metavar="KIND", autocompletion=lambda: list(KINDS)
+            help="The kind of drift, as listed below.",
+            metavar="KIND",
+            autocompletion=lambda: list(KINDS),
         ),
     ],
     why: Why,
     strength: Annotated[
         float | None,
         typer.Option(
-            help="In the kind's unit, at its full height; default: as below.", show_default=False
+            help="Full strength in the kind's unit. Default: as listed below.", show_default=False
         ),
     ] = None,
     ramp: Annotated[
@@ -72,11 +73,14 @@ def start(
     who: Who = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Start a drift at the world's now. It goes on until it is stopped; one of each kind at a time.
+    """Start a drift at the world's now. It goes on until a person stops it.
 
-    Example: [bold]dojo world drift start covariate_gradual --strength 0.5 --ramp 5d --why "a new kind of customer"[/]
+    Each kind can be active once at a time.
 
-    Example: [bold]dojo world drift start unit_bug --why "does anybody notice?"[/]
+    Example: [bold]dojo world drift start covariate_gradual --strength 0.5 --ramp 5d --why "a new
+    kind of customer"[/]
+
+    Example: [bold]dojo world drift start unit_bug --why "does the monitor notice?"[/]
     """
     grows = _duration(ramp)
     with CommandContext() as here, errors_become_messages(DriftError):
@@ -93,11 +97,11 @@ def stop(
         str,
         typer.Argument(help="The kind to end.", metavar="KIND", autocompletion=lambda: list(KINDS)),
     ] = "",
-    everything: Annotated[bool, typer.Option("--all", help="End all that are active.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="End all active drifts.")] = False,
     who: Who = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """End a drift at the world's now, at once. What it did stays in the data.
+    """End a drift at the world's now, at once. Its effects stay in the data.
 
     Example: [bold]dojo world drift stop --all --why "seen enough"[/]
     """
@@ -111,7 +115,7 @@ def stop(
 
 @app.command("list")
 def list_(as_json: JsonFlag = False) -> None:
-    """Drifts that were caused, active and past, and how much of each there is now.
+    """Drifts that people caused, active and past, and the current strength of each.
 
     Example: [bold]dojo world drift list --json[/]
     """

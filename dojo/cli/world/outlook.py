@@ -21,7 +21,7 @@ from services.simulator.sources.span import Span, TooShortError, history_span
 
 
 def at_the_end(span: Span) -> datetime:
-    """When a world's own time begins. No training that sees all of its past is earlier."""
+    """When a world's own time begins. A training that sees all of its past is not earlier."""
     return start_of(span.end)
 
 
@@ -31,13 +31,14 @@ def training_refusals(
     model: str = "",
     as_of: Callable[[Span], datetime] = at_the_end,
 ) -> list[str]:
-    """Why first trainings in a world that replays `dataset` will be refused, and which lines decide.
+    """Why first trainings in a world that replays `dataset` will be refused.
 
-    Empty: no reason is known.
+    Each reason names the line that decides. An empty list means that no reason is known.
 
     Args:
-        dataset: What an import wrote.
-        model: Only this one; "" is every model that learns from these events.
+        dataset: Data set that an import wrote.
+        model: Name of the only model to check. "" stands for every model that learns from these
+            events.
         as_of: When they are trained, in a world with this past.
     """
     try:

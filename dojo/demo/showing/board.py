@@ -1,4 +1,4 @@
-"""What the monitor says while the demo runs: the newest verdict of each check, as it arrives."""
+"""The monitor's results while the demo runs: the newest verdict of each check, as it arrives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Board:
     """Follows the stream of verdicts from the moment it was made.
 
     Args:
-        model: whose verdicts are shown.
+        model: Model whose verdicts are shown.
     """
 
     def __init__(self, redis: Redis, model: str) -> None:
@@ -33,14 +33,16 @@ class Board:
         self.newest: dict[str, Verdict] = {}
 
     def look(self) -> list[Verdict]:
-        """Take in what is new; returns the verdicts that say something else than the one before, oldest first. A Redis that is away leaves
-        the last state standing."""
+        """Take in new verdicts. Returns the verdicts that differ from the one before, oldest first.
+
+        A Redis that is away leaves the last state standing.
+        """
         changed = []
         with suppress(RedisError):
             while page := self._log.tail(Stream.VERDICTS, self._after, PAGE):
                 self._after = page[-1].message_id
                 for delivery in page:
-                    with suppress(MalformedEventError):  # whoever consumes the stream counts it
+                    with suppress(MalformedEventError):  # the stream's consumers count it
                         verdict = cast("Verdict", decode(Stream.VERDICTS, delivery.payload))
                         if verdict.model == self._model and self._take(verdict):
                             changed.append(verdict)
@@ -49,14 +51,17 @@ class Board:
     def _take(self, verdict: Verdict) -> bool:
         name = f"{verdict.check} ({verdict.window})"
         before = self.newest.get(name)
-        if verdict.severity == "insufficient_data":  # nothing was seen to have changed
+        if verdict.severity == "insufficient_data":  # no change was seen
             return False
         self.newest[name] = verdict
         return verdict.severity != (before.severity if before else "ok")
 
 
 def render(newest: dict[str, Verdict], news: str) -> RenderableType:
-    """The newest verdicts, and below them what was last told to the owner: what is done, or why nothing is."""
+    """The newest verdicts, and below them the last message to the owner.
+
+    The message says what is done, or why nothing is done.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("check", "verdict", "since", "what was found"):
         table.add_column(
@@ -70,7 +75,7 @@ def render(newest: dict[str, Verdict], news: str) -> RenderableType:
             "all",
             "[dim]nothing to report[/]",
             "",
-            "what it needs most are labels, and those are days away",
+            "most checks need labels, and labels take days",
         )
     return Panel(
         table, title="What the monitor says", subtitle=escape(news) or None, border_style="cyan"

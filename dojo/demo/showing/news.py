@@ -1,4 +1,7 @@
-"""What the responder and the rollout controller tell the owner while the demo runs, a line each: what is wrong, and what is done or why not."""
+"""Messages of the responder and the rollout controller to the owner while the demo runs.
+
+Each takes a line. It says what is wrong, and what is done or why nothing is done.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from dojo.core.state.inbox import Inbox, Message, is_from
 # Messages read at once. A burst of alerts at the demo's speed is a tenth of it.
 NEWEST = 200
 
-# How the responder begins the line of its message that says what comes next.
+# How the responder begins the line of its message with the next step.
 INTENDED = (
     "Nothing is done",
     "The champion is evaluated",
@@ -23,7 +26,7 @@ INTENDED = (
 
 
 class News:
-    """The responder's messages about one model from the moment that this was made, each once."""
+    """The responder's messages about one model since this object was made, each once."""
 
     def __init__(self, redis: Redis, model: str) -> None:
         self._inbox, self._model = Inbox(redis), model
@@ -31,7 +34,7 @@ class News:
         self.last: Message | None = None
 
     def look(self) -> list[Message]:
-        """What is new, oldest first. A Redis that is away brings nothing new."""
+        """New messages, oldest first. A Redis that is away brings none."""
         found: list[Message] = []
         with suppress(RedisError):
             found = [
@@ -48,7 +51,7 @@ class News:
 
 
 def line(message: Message) -> str:
-    """One message as one line: when, what, and what comes of it."""
+    """One message as one line: time, event and next step."""
     title = message.title.removeprefix(f"{message.model}: ")
     when = f"{message.world_time:%m-%d %H:%M}  " if message.world_time else ""
     parts = [

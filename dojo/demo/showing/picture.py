@@ -1,4 +1,7 @@
-"""A picture of a demo, for a page: what its viewer saw at the end, as SVG that asks no other host for anything."""
+"""A picture of a demo for a page: its viewer's last screen, as SVG.
+
+The picture asks no other host for data.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,14 @@ WIDTH = 112
 # Rich fills in the places in braces. The font is the reader's own.
 SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
-.{unique_id}-matrix {{ font-family: monospace; font-size: {char_height}px; line-height: {line_height}px; }}
+.{unique_id}-matrix {{ font-family: monospace; font-size: {char_height}px; \
+line-height: {line_height}px; }}
 .{unique_id}-title {{ font-family: sans-serif; font-size: 18px; font-weight: bold; }}
 {styles}
 </style>
 <defs>
-<clipPath id="{unique_id}-clip-terminal"><rect width="{terminal_width}" height="{terminal_height}"/></clipPath>
+<clipPath id="{unique_id}-clip-terminal">\
+<rect width="{terminal_width}" height="{terminal_height}"/></clipPath>
 {lines}
 </defs>
 {chrome}
@@ -34,7 +39,7 @@ SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 
 
 def save(target: Path, parts: Sequence[RenderableType], title: str) -> None:
-    """Draw the parts one below the other. Raises OSError: the file cannot be written."""
+    """Draw the parts one below the other. Raises OSError if the file cannot be written."""
     console = Console(
         record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor"
     )

@@ -1,4 +1,4 @@
-"""How a rollout looks while it happens. Pure: data in, renderables out."""
+"""The view of a running rollout. Pure: data in, renderables out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAY = (Stage.SHADOW, Stage.CANARY, Stage.PROMOTING, Stage.WATCH, Stage.DONE)
 
 
 def render(rollout: Rollout, world: datetime, tally: Snapshot, per_second: float) -> RenderableType:
-    """One frame: where the challenger is, what each check says, and what traffic does meanwhile."""
+    """One frame: the challenger's stage, the result of each check, and the traffic."""
     header = Table.grid(expand=True, padding=(0, 1))
     header.add_column(no_wrap=True)
     header.add_column(ratio=1)

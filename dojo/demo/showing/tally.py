@@ -1,4 +1,4 @@
-"""What the demo counts: predictions, and what became of them as their outcomes arrive. Pure."""
+"""The demo's counts: predictions, and their results as outcomes arrive. Pure."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from dojo.core.events.types import Outcome, Prediction, Transaction
 from dojo.core.outcome_join import OutcomeJoin
 from dojo.stats.scores.classification import MINIMUM_POSITIVES, pr_auc
 
-# Latencies are summed up over the latest predictions only, so that the view shows now and not the start-up.
+# Latencies cover the latest predictions only, so that the view shows the present without the
+# start-up.
 LATENCY_WINDOW = 2_000
 
 # Payments whose amounts are remembered until they are answered: a minute of the demo's traffic.
 AMOUNTS = 20_000
 
-# A demo lives some days of the shop in minutes, and labels take days: most of its answers wait at once.
+# A demo lives some days of the shop in minutes, and labels take days. So most of its answers wait
+# at once.
 WAITING = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class VersionSnapshot:
-    """What became of one version's answers, as far as labels have arrived.
+    """The results of one version's answers, as far as labels have arrived.
 
-    Rates are fractions, and None is insufficient data. Version "0" is the spec's fallback, which answers before the first version.
+    Rates are fractions. None means insufficient data. Version "0" is the spec's fallback, which
+    answers before the first version.
     """
 
     predictions: int
@@ -41,7 +44,10 @@ class VersionSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One look at the tally. Rates are fractions, latencies milliseconds, amounts euro; None is insufficient data."""
+    """One view of the tally.
+
+    Rates are fractions, latencies milliseconds, amounts euro. None means insufficient data.
+    """
 
     predictions: int
     flagged: int
@@ -62,7 +68,7 @@ class Snapshot:
 
 
 class _ToLabel(NamedTuple):
-    """What is kept of a prediction for its label."""
+    """The parts of a prediction that are kept for its label."""
 
     version: str
     score: float
@@ -89,7 +95,7 @@ class Tally:
     _flagged: int = 0
 
     def add_transaction(self, event: Transaction) -> None:
-        """Remember its amount: an answer of the fallback carries no features."""
+        """Remember its amount, because an answer of the fallback carries no features."""
         self._amounts[event.transaction_id] = event.amount
         while len(self._amounts) > AMOUNTS:
             self._amounts.popitem(last=False)
@@ -107,7 +113,11 @@ class Tally:
         self._count_pair(self._labels.predicted(event.request_id, answer))
 
     def add_outcome(self, event: Outcome) -> None:
-        """Outcomes of payments that were never predicted here (history's) wait unheard: they cost one dictionary entry."""
+        """Count an outcome.
+
+        Outcomes of payments without a prediction here (history's) wait uncounted. Each costs one
+        dictionary entry.
+        """
         label, at = int(event.label), event.world_time.timestamp()
         if (before := self._labels.corrected(event.request_id, label, at)) is not None:
             self._count_pair(before, -1)

@@ -1,4 +1,7 @@
-"""One story out of what the platform wrote down by itself: verdicts, alerts, responses, the gate, the rollout. Pure but for `read`."""
+"""One story from the platform's own records: verdicts, alerts, responses, the gate, the rollout.
+
+Pure, except for `read`.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ from dojo.core.severity import ORDER, appearance_of
 from dojo.core.state.audit import AuditTrail, Entry
 from dojo.core.state.inbox import KEPT, Inbox, Message, is_from
 
-# Of the audit trail: what decides. Routes follow from rollouts and would say everything twice.
+# Decisions in the audit trail. Routes follow from rollouts, so they would repeat everything.
 TOLD = frozenset({"gate", "rollout", "response", "retraining", "alias", "world"})
 
-# Messages of Alertmanager; others repeat in words for their owners what the audit trail holds.
+# Messages of Alertmanager. Other messages repeat the audit trail in words for the owners.
 ALERTS = "alertmanager"
 
 # Verdicts read per page of the event log.
@@ -30,7 +33,7 @@ PAGE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One thing that happened."""
+    """One event of the story."""
 
     world_time: datetime
     who: str
@@ -45,7 +48,7 @@ def moments(
     model: str,
     since: datetime,
 ) -> list[Moment]:
-    """What happened to a model from `since` on, in order of world time."""
+    """The events of a model from `since` on, in order of world time."""
     told = [
         *(
             Moment(
@@ -74,8 +77,11 @@ def moments(
 
 
 def changes(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """The verdicts on one model that say something else than the one before them of the same check: its trouble, and the end of it, which a
-    new version may have brought. Without data nothing has changed."""
+    """The verdicts on one model that differ from the verdict before them of the same check.
+
+    They are the begin and the end of its trouble. A new version may have brought the end. Without
+    data nothing has changed.
+    """
     latest: dict[tuple[str, str], str] = {}
     told = []
     for verdict in verdicts:
@@ -89,7 +95,7 @@ def changes(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 def read(redis: Redis, model: str, since: datetime) -> list[Moment]:
-    """The moments that are in Redis. Raises redis.RedisError when it is out of reach."""
+    """The moments in Redis. Raises redis.RedisError when Redis is out of reach."""
     entries = AuditTrail(redis).entries()
     return moments(_verdicts(redis), entries, reversed(Inbox(redis).newest(KEPT)), model, since)
 
@@ -116,4 +122,4 @@ def _verdicts(redis: Redis) -> Iterable[Verdict]:
             try:
                 yield cast("Verdict", decode(Stream.VERDICTS, delivery.payload))
             except MalformedEventError:
-                continue  # whoever consumes the stream counts it
+                continue  # the stream's consumers count it

@@ -1,4 +1,7 @@
-"""How the demo looks: a compact live panel, and the summary at its end. Pure: data in, renderables out."""
+"""How the demo looks: a compact live panel, and the summary at its end.
+
+Pure: data in, renderables out.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from dojo.demo.showing.tally import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Everything one frame shows."""
+    """The content of one frame."""
 
     world: datetime
     start: datetime
@@ -66,11 +69,11 @@ def line(look: Frame) -> str:
 def summary(
     tally: Snapshot, seconds: Mapping[str, float], offline: Mapping[str, Mapping[str, float]]
 ) -> RenderableType:
-    """What the demo measured, a column per version: figures of its holdout, and what live traffic showed.
+    """The demo's measured values, a column per version: holdout figures and live results.
 
     Args:
-        seconds: Of each step by its title, where they were not shown yet.
-        offline: version -> its holdout metrics by name.
+        seconds: Seconds of each step by its title, where they were not shown yet.
+        offline: Holdout metrics by name, for each version.
     """
     versions = sorted({*tally.by_version, *offline}, key=lambda v: (len(v), v))
     live = tally.by_version

@@ -1,4 +1,7 @@
-"""What the demo looks at while traffic flows: the event log's tail, the features' freshness, the clock, the rollout."""
+"""The demo's sources while traffic flows.
+
+These are the tail of the event log, the features' freshness, the clock and the rollout.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +28,24 @@ from dojo.core.state.freshness import ViewFreshness, read_freshness
 from dojo.demo.showing.tally import Tally
 from dojo.demo.showing.view import Frame
 
-# Messages read from a stream per look: three seconds of the demo's traffic, so that a look never blocks the view for long.
+# Messages read from a stream per view. It is three seconds of the demo's traffic, so reading never
+# blocks the view for long.
 BATCH = 2_000
 
-# In the order in which one payment passes them.
+# In the order in which a payment passes them.
 STREAMS = (Stream.TRANSACTIONS, Stream.PREDICTIONS, Stream.OUTCOMES)
 
-# Traffic per second is averaged over this many seconds of wall time: long enough to be steady, short enough to be "now".
+# Wall seconds over which traffic per second is averaged. Long enough to be steady, short enough to
+# be "now".
 RATE_WINDOW_SECONDS = 5.0
 
 
 class Watcher:
-    """Follows a model's predictions and outcomes from the moment it was made.
+    """Follows a model's predictions and outcomes since this object was made.
 
     Attributes:
-        trained_as_of: World time at which the champion's training data ends. None while no version serves.
+        trained_as_of: World time at which the champion's training data ends. None while no version
+            serves.
     """
 
     def __init__(self, redis: Redis, model: str, clock: RedisWorldClock) -> None:
@@ -53,7 +59,10 @@ class Watcher:
         self._rate: deque[tuple[float, int]] = deque()
 
     def look(self) -> Frame:
-        """Read what is new and describe the present. A Redis that is away leaves the last state standing."""
+        """Read new events and describe the present.
+
+        A Redis that is away leaves the last state standing.
+        """
         try:
             for stream in self._after:
                 self._follow(stream)
@@ -74,7 +83,7 @@ class Watcher:
         )
 
     def watch_until(self, end: datetime) -> None:
-        """What comes next lasts until `end`, world time: for progress bars."""
+        """Set the end of the coming phase, world time, for progress bars."""
         self.start, self.end = self._clock.now(), end
 
     def _follow(self, stream: Stream) -> None:

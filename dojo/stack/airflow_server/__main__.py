@@ -1,4 +1,7 @@
-"""Runs Airflow's components until SIGTERM, and ends when one of them does: whoever supervises this starts them all anew."""
+"""Runs Airflow's components until SIGTERM. Ends when one of them ends.
+
+The supervisor then starts all of them anew.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,16 @@ from dojo.core.service import run_process, stop_on_signal
 from dojo.core.settings import Settings
 from dojo.stack.airflow_server.home import is_migrated, mark_migrated, prepare
 
-# No triggerer: no task here waits in one. The API server shows a task's log from the directory they share, so the scheduler need not serve it.
+# No triggerer, because no task here waits in one. The API server shows a task's log from the shared
+# directory, so the scheduler need not serve it.
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "api-server": ("api-server",),
     "scheduler": ("scheduler", "--skip-serve-logs"),
     "dag-processor": ("dag-processor",),
 }
 
-# From SIGTERM to SIGKILL, seconds: of everything that may still report to the API server, then of that.
+# Seconds from SIGTERM to SIGKILL: for processes that may still report to the API server, then for
+# the API server.
 GRACE_SECONDS, SERVER_GRACE_SECONDS = 10.0, 5.0
 
 log = structlog.get_logger()
@@ -45,7 +50,10 @@ def run_airflow(settings: Settings) -> int:
 
 
 def component_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
-    """A shell's own AIRFLOW__* variables would come before the home's configuration: they are another Airflow's."""
+    """Leave out the shell's AIRFLOW_* variables, which belong to another Airflow.
+
+    Airflow would prefer them to the home's configuration.
+    """
     ours = {
         name: value
         for name, value in environment.items()
@@ -92,10 +100,12 @@ def _command(*arguments: str) -> tuple[str, ...]:
 def end(
     server: subprocess.Popen[bytes] | None, others: Collection[subprocess.Popen[bytes]]
 ) -> None:
-    """End all components, the API server last: workers tell it what became of their tasks, and try for a minute when it is gone.
+    """End all components, the API server last.
 
-    The scheduler waits for running tasks, and a task does not end at a SIGTERM: it is killed, which every task of ours survives. Airflow
-    takes note, and tries it again when it is back.
+    Workers tell the API server the result of their tasks, and try for a minute when it is gone.
+
+    The scheduler waits for running tasks, and a task does not end at a SIGTERM. So tasks are
+    killed, which every task here survives. Airflow notices it and tries them again when it is back.
     """
     for process in others:
         process.terminate()
@@ -118,7 +128,10 @@ def end(
 
 
 def kill_tasks() -> None:
-    """A task is what has a process group of its own below this process, with whatever it started in it."""
+    """Kill every task, with the processes that it started.
+
+    A task is a process below this process. It leads a process group of its own.
+    """
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
             if os.getpgid(process.pid) != os.getpgid(0):

@@ -1,4 +1,4 @@
-"""Airflow's home: its configuration, its secrets and its password, made at the first start and kept."""
+"""Airflow's home: configuration, secrets and password, made at the first start and kept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def prepare(settings: Settings) -> Path:
 
 
 def keep_password(home: Path, password: str) -> None:
-    """Have the user log in with this one, whatever it was before."""
+    """Set the user's password, and replace an earlier one."""
     write_private(home / PASSWORDS_FILE, json.dumps({USER: password}) + "\n")
 
 
@@ -58,7 +58,7 @@ def configuration(settings: Settings, home: Path, kept: dict[str, str]) -> str:
 
 
 def is_migrated(home: Path) -> bool:
-    """Whether the database has the installed Airflow's schema: asking Airflow itself takes 8 s."""
+    """Whether the database has the installed Airflow's schema. Asking Airflow itself takes 8 s."""
     marker = home / MIGRATED_FILE
     return (home / "airflow.db").exists() and marker.exists() and marker.read_text() == _installed()
 
@@ -80,6 +80,6 @@ def _new_secrets() -> dict[str, str]:
 
 
 def _kept(path: Path, make: Callable[[], dict[str, str]]) -> dict[str, str]:
-    """The file's content; made when there is none yet."""
+    """The file's content. The first call makes it."""
     kept: dict[str, str] = json.loads(kept_text(path, lambda: json.dumps(make()) + "\n"))
     return kept

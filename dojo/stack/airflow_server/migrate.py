@@ -1,6 +1,8 @@
-"""`python -m dojo.stack.airflow_server.migrate`: configuration, password and database schema, for an Airflow whose components are containers.
+"""Writes Airflow's configuration, password and database schema.
 
-Done once before they start, and again after an upgrade: an older database is brought up to the installed Airflow.
+It serves stacks where Airflow's components are containers. `python -m
+dojo.stack.airflow_server.migrate` runs once before they start, and again after an upgrade. It
+brings an older database up to the installed Airflow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Prometheus and Alertmanager in the embedded mode: found where they are installed, given their files, started in their place.
+"""Prometheus and Alertmanager in the embedded mode.
 
-What they do is in monitoring/: the same files that containers mount elsewhere.
+They are found where they are installed, and started with files from monitoring/. Containers mount
+the same files elsewhere.
 """

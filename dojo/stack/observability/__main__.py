@@ -1,5 +1,10 @@
-"""`python -m dojo.stack.observability prometheus|alertmanager`: writes what the server reads, then becomes that server.
-`files`: writes it for both and ends, where the servers are containers."""
+"""Writes the files that Prometheus or Alertmanager reads, then becomes that server.
+
+    python -m dojo.stack.observability prometheus|alertmanager
+    python -m dojo.stack.observability files
+
+`files` writes the files of both and ends. It serves stacks where the servers are containers.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +42,7 @@ def main(arguments: list[str]) -> int:
 
 
 class NotInstalledError(RuntimeError):
-    """The server is no part of this machine; the message says how it becomes one."""
+    """The server is not installed on this machine. The message says how to install it."""
 
 
 def _prometheus_files(settings: Settings) -> Path:

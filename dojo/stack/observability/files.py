@@ -1,10 +1,13 @@
-"""What Prometheus and Alertmanager read, put together from monitoring/ and the settings.
+"""The files of Prometheus and Alertmanager, put together from monitoring/ and the settings.
 
-<home>/prometheus/prometheus.yml, rules/           as in monitoring/prometheus
-<home>/prometheus/targets/processes.json           who is scraped; the process' name is its `job`
-<home>/prometheus/targets/alertmanagers.json       who is told
-<home>/prometheus/generated/owners.yml             model -> team, from the specs
-<home>/alertmanager/alertmanager.yml               as in monitoring/alertmanager, with the receiver where the settings have it
+    <home>/prometheus/prometheus.yml, rules/           as in monitoring/prometheus
+    <home>/prometheus/targets/processes.json           scraped processes; the name is the `job`
+    <home>/prometheus/targets/alertmanagers.json       where alerts go
+    <home>/prometheus/generated/owners.yml             model -> team, from the specs
+    <home>/alertmanager/alertmanager.yml               as in monitoring/alertmanager, with the
+                                                       receiver's address from the settings
+
+Every start writes them anew.
 """
 
 from __future__ import annotations
@@ -21,20 +24,20 @@ from dojo.core.spec.schema import ModelSpec
 
 MONITORING = Path(__file__).parents[3] / "monitoring"
 
-# Where monitoring/alertmanager/alertmanager.yml has the receiver: the settings' default.
+# The receiver's address in monitoring/alertmanager/alertmanager.yml: the settings' default.
 DEFAULT_RECEIVER = f"http://127.0.0.1:{Settings.model_fields['receiver_port'].default}/"
 
-# The recorded series that says who owns a model; alert rules join it for the label `team`.
+# The recorded series with each model's owner. Alert rules join it for the label `team`.
 OWNERS = "model:team:info"
 
 
 def prepare_prometheus(
     settings: Settings, targets: Mapping[str, int], specs: Mapping[str, ModelSpec]
 ) -> Path:
-    """Write what Prometheus reads.
+    """Write the files that Prometheus reads.
 
     Args:
-        targets: process -> port of its /metrics.
+        targets: Port of each process' /metrics.
 
     Returns:
         Its home.
@@ -58,8 +61,10 @@ def prepare_prometheus(
 
 
 def owners(specs: Mapping[str, ModelSpec]) -> dict[str, object]:
-    """A rule group that records, for each model, the team that owns it. As a rule and not as a process' metric: whatever is down, alerts
-    have their addressee."""
+    """A rule group that records, for each model, the team that owns it.
+
+    A rule needs no process. So alerts have their addressee even while every process is down.
+    """
     rules = [
         {"record": OWNERS, "expr": "vector(1)", "labels": {"model": name, "team": spec.owner}}
         for name, spec in specs.items()
@@ -68,10 +73,11 @@ def owners(specs: Mapping[str, ModelSpec]) -> dict[str, object]:
 
 
 def prepare_alertmanager(settings: Settings) -> Path:
-    """Write what Alertmanager reads. Returns its home.
+    """Write the file that Alertmanager reads. Returns its home.
 
     Raises:
-        ValueError: the configuration does not name the receiver as expected, so its address could not be set.
+        ValueError: The configuration does not name the default receiver, so its address could not
+            be set.
     """
     home = (settings.home / "alertmanager").resolve()
     home.mkdir(parents=True, exist_ok=True)

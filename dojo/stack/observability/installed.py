@@ -1,4 +1,7 @@
-"""Whether this machine has Prometheus and Alertmanager. They are no Python packages: without them the stack runs, and nobody is alerted."""
+"""Whether this machine has Prometheus and Alertmanager.
+
+They are no Python packages. Without them the stack runs, and no alert is sent.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Sequence
 
 from dojo.core.settings import Settings
 
-# Debian renames Alertmanager; everybody else calls it what it is.
+# Debian renames Alertmanager. Other systems use its own name.
 PROMETHEUS = ("prometheus",)
 ALERTMANAGER = ("prometheus-alertmanager", "alertmanager")
 
@@ -19,12 +22,12 @@ def binary(names: Sequence[str]) -> str | None:
 
 
 def alerting_runs(settings: Settings) -> bool:
-    """Whether the stack has metrics collected and alerts sent."""
+    """Whether metrics are collected and alerts are sent."""
     return not alerting_is_off(settings)
 
 
 def alerting_is_off(settings: Settings) -> str:
-    """Why it has not, in one clause; empty when it has."""
+    """Why alerting is off, in one clause. Empty when it runs."""
     if "prometheus" in settings.without:
         return "left out (DOJO_WITHOUT)"
     if settings.peer_hosts:
@@ -38,7 +41,10 @@ def alerting_is_off(settings: Settings) -> str:
 
 
 def how_to_install(platform: str = sys.platform) -> str:
-    """Debian's packages start servers of their own, on the same ports."""
+    """The command for this platform.
+
+    Debian's packages start servers of their own on the same ports, so the command disables them.
+    """
     if platform == "darwin":
         return "brew install prometheus alertmanager"
     return (

@@ -1,5 +1,7 @@
-"""The embedded stack's supervisor: starts the platform's processes in order, keeps them healthy, stops them without a trace.
+"""The embedded stack's supervisor.
 
-`processes.py` is the table of what runs; `lifecycle.py` decides (pure), `supervisor.py` acts; `control.py` is what
-`dojo up`, `down` and `status` use from outside.
+It starts the platform's processes in order, keeps them healthy, and stops all of them.
+
+`dojo/stack/table.py` lists the processes. `lifecycle.py` decides (pure) and `supervisor.py` acts.
+`dojo up`, `down` and `status` use `dojo/stack/control.py` from outside.
 """

@@ -1,4 +1,7 @@
-"""`python -m dojo.stack.supervisor`: the embedded stack's supervisor, until SIGTERM. `dojo up` starts it detached."""
+"""`python -m dojo.stack.supervisor`: runs the embedded stack's supervisor until SIGTERM.
+
+`dojo up` starts it detached.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ def main() -> int:
 
 
 def supervise(specs: Sequence[ProcessSpec], home: Path) -> int:
-    """Run these processes until SIGTERM or SIGINT. Returns the exit code: 0, or 3 when the home has a supervisor already."""
+    """Run these processes until SIGTERM or SIGINT.
+
+    Returns the exit code: 0, or 3 when the home already has a supervisor.
+    """
     log = structlog.get_logger()
     lock = SupervisorLock(home)
     try:
@@ -31,7 +37,7 @@ def supervise(specs: Sequence[ProcessSpec], home: Path) -> int:
         return 3
     try:
         stop = stop_on_signal()
-        # The home as an absolute path: the processes agree on it wherever they are.
+        # The home as an absolute path, so that processes in other directories agree on it.
         environment = {**os.environ, "DOJO_HOME": str(home.resolve())}
         Supervisor(specs, home, environment).run(stop)
         status_file(home).unlink(missing_ok=True)

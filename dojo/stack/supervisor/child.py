@@ -1,4 +1,7 @@
-"""One supervised process as the operating system sees it: started in a session of its own, ended with all of it."""
+"""One supervised process as the operating system sees it.
+
+It is started in its own session and ended with the whole session.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,19 @@ from dojo.stack.table import COMMON_ENVIRONMENT, ProcessSpec
 
 
 def command_line(spec: ProcessSpec, platform: str = sys.platform) -> list[str]:
-    """The command as it is run. On Linux the kernel ends it when the supervisor dies (tether.py)."""
+    """The command as it is run. On Linux the kernel ends it with its supervisor (tether.py)."""
     if platform != "linux":
-        return list(
-            spec.command
-        )  # there `dojo down` finds what a killed supervisor left, through status.json
-    # -I -S: nothing of the environment, no site-packages; 15 ms instead of 150.
+        # There `dojo down` finds the processes of a killed supervisor through status.json.
+        return list(spec.command)
+    # -I -S: without the environment's Python variables and site-packages. 15 ms instead of 150.
     return [sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid()), *spec.command]
 
 
 class Child:
-    """A running process. Make it on the main thread: the kernel's tether is to the thread that starts the process."""
+    """A running process.
+
+    Make it on the main thread. The kernel ties its life to the thread that starts it.
+    """
 
     def __init__(self, spec: ProcessSpec, home: Path, environment: Mapping[str, str]) -> None:
         log = log_file(home, spec.name)
@@ -41,14 +46,14 @@ class Child:
                 stdout=output,
                 stderr=output,
                 env={**environment, **COMMON_ENVIRONMENT, **spec.environment},
-                start_new_session=True,  # its pid names its session; a terminal's Ctrl-C does not reach it
+                # Its pid names its session. A terminal's Ctrl-C does not reach it.
+                start_new_session=True,
             )
         if spec.niceness:
-            psutil.Process(self._process.pid).nice(
-                spec.niceness
-            )  # before it has threads, which inherit it
+            # Before it has threads, because they inherit it.
+            psutil.Process(self._process.pid).nice(spec.niceness)
         self._orderly = spec.orderly
-        # Not reaped before `exit_code` sees it dead, so the pid is still its own.
+        # The process is not reaped before `exit_code` sees it dead, so the pid is still its own.
         self.id: ProcessId | None = identify(self._process.pid)
 
     @property
@@ -56,17 +61,20 @@ class Child:
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """None while it runs; negative is the signal that ended it."""
+        """None while it runs. A negative code is the signal that ended it."""
         return self._process.poll()
 
     def members(self) -> list[ProcessId]:
-        """It and everything it started."""
+        """The process and all that it started."""
         return session_members([self.session])[self.session]
 
     def end(self, grace: float) -> list[ProcessId]:
-        """End the whole session: also what a process that died left running (MLflow's server outlives its launcher)."""
+        """End the whole session. Returns the processes that had to be killed.
+
+        This includes processes that a dead one left running: MLflow's server outlives its launcher.
+        """
         first = [self.id] if self._orderly and self.id is not None else []
-        # Whom an orderly process leaves behind has had its grace already.
+        # An orderly process had the grace to end its children, so remaining ones get 1 s.
         killed = [*end(first, grace), *end(self.members(), 1 if first else grace)]
         self._process.poll()
         return killed

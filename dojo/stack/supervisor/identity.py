@@ -1,4 +1,7 @@
-"""Which process is which: a pid is reused after its process is gone, a pid together with its start is not."""
+"""Which process is which.
+
+The system reuses a pid after its process is gone, but never a pid together with its start.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ import psutil
 
 
 class ProcessId(msgspec.Struct, frozen=True):
-    """One process of this machine, for good. `start` is opaque; see `start_of`."""
+    """One process of this machine, for good. `start` is opaque. See `start_of`."""
 
     pid: int
     start: str
 
     def process(self) -> psutil.Process | None:
-        """The living process, or None: gone, a zombie, or another one that got its pid."""
+        """The living process. None if it is gone, a zombie, or another process has its pid."""
         if start_of(self.pid) != self.start:
             return None
         try:
@@ -31,13 +34,15 @@ class ProcessId(msgspec.Struct, frozen=True):
 
 
 def start_of(pid: int) -> str:
-    """When the process that has this pid now was started, "" if there is none.
+    """When the process that has this pid now was started. "" if there is none.
 
-    On Linux the boot and the clock ticks since: a start in wall time would move when the machine's clock is set.
+    On Linux it is the boot and the clock ticks since. A start in wall time would move when the
+    machine's clock is set.
     """
     try:
         if sys.platform == "linux":
-            # The command's name comes second, in parentheses, and may hold anything; field 22 is the start.
+            # The command's name comes second, in parentheses, and may hold any character. Field 22
+            # is the start.
             ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
             return f"{boot}:{ticks}"
@@ -55,7 +60,8 @@ def identify(pid: int) -> ProcessId | None:
 def session_members(sessions: Iterable[int]) -> dict[int, list[ProcessId]]:
     """The processes in each of these sessions, in one pass over the machine's processes.
 
-    Sessions, not process groups: Airflow gives each task a group of its own, which only a session still holds together.
+    Sessions hold more than process groups. Airflow gives each task a group of its own, inside the
+    same session.
     """
     members: dict[int, list[ProcessId]] = {session: [] for session in sessions}
     for pid in psutil.pids():
@@ -69,7 +75,7 @@ def session_members(sessions: Iterable[int]) -> dict[int, list[ProcessId]]:
 
 
 def resident_bytes(members: Iterable[ProcessId]) -> int:
-    """Resident memory together; pages that several share count for each."""
+    """Resident memory together. Shared pages count for each process."""
     total = 0
     for member in members:
         if (process := member.process()) is not None:
@@ -81,7 +87,10 @@ def resident_bytes(members: Iterable[ProcessId]) -> int:
 
 
 def end(members: Sequence[ProcessId], grace: float) -> list[ProcessId]:
-    """SIGTERM, `grace` seconds, SIGKILL. Returns those that had to be killed. Never touches a process that only has the pid."""
+    """Send SIGTERM, wait `grace` seconds, send SIGKILL. Returns the processes that were killed.
+
+    Never touches another process that has got the pid of a member.
+    """
     _signal(members, signal.SIGTERM)
     left = _wait(members, grace)
     _signal(left, signal.SIGKILL)

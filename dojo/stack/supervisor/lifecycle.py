@@ -1,4 +1,6 @@
-"""When a supervised process is started, restarted and given up on: pure functions over its life so far.
+"""When a supervised process is started, restarted or ended as hanging.
+
+Pure functions over its life so far.
 
     waiting -> starting -> healthy <-> unhealthy
                   |           |            |
@@ -12,22 +14,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-# A crash loop must neither burn a core nor fill the disk with logs; a single crash should cost a second.
+# A crash loop must neither burn a core nor fill the disk with logs. A single crash should cost a
+# second.
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 30.0
 
-# After this long in health a process' earlier deaths say nothing about its next one.
+# After this long in health, earlier deaths say nothing about the next one.
 FORGIVEN_AFTER_SECONDS = 60.0
 
 
 class ProcessState(StrEnum):
     """Where a process is in its life."""
 
-    WAITING = "waiting"  # for what it depends on
+    WAITING = "waiting"  # for its dependencies
     STARTING = "starting"  # runs, has not been healthy yet
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"  # runs, was healthy, now fails its check or does not answer it
-    BACKOFF = "backoff"  # died, is started again after a delay
+    BACKOFF = "backoff"  # died, will be started again after a delay
     STOPPED = "stopped"
 
 
@@ -36,10 +39,10 @@ class Life:
     """One process' history, as far as decisions need it.
 
     Attributes:
-        since: when `state` began; for UNHEALTHY, when patience with it began.
-        deaths: in a row, since it was last healthy for FORGIVEN_AFTER_SECONDS.
-        restarts: starts after the first.
-        ever_healthy: whether it has worked at all since the supervisor started.
+        since: When `state` began. For UNHEALTHY, when the patience with it began.
+        deaths: Deaths in a row, since it was last healthy for FORGIVEN_AFTER_SECONDS.
+        restarts: Starts after the first.
+        ever_healthy: Whether it was healthy at least once since the supervisor started.
     """
 
     state: ProcessState = ProcessState.WAITING
@@ -59,7 +62,7 @@ class Patience:
 
 def delay(deaths: int) -> float:
     """Seconds between the latest death and the next start: 1, 2, 4, ... 30."""
-    # Exponents are capped before they are computed: a crash loop of days must not overflow.
+    # The exponent is capped first, so that a crash loop of days does not overflow.
     return min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(deaths - 1, 16))
 
 
@@ -96,8 +99,8 @@ def observed(life: Life, healthy: bool, excused: bool, now: float) -> Life:
     """The latest health check of a running process.
 
     Args:
-        excused: something it depends on is itself away. Killing it would not bring that back, so patience starts anew
-            when the dependency does.
+        excused: Whether one of its dependencies is itself away. A kill would not bring that back.
+            So patience starts anew when the dependency returns.
     """
     if healthy and life.state in (ProcessState.STARTING, ProcessState.UNHEALTHY):
         return replace(life, state=ProcessState.HEALTHY, since=now, ever_healthy=True)

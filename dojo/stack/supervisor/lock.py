@@ -1,4 +1,4 @@
-"""One supervisor per home: a lock file that the kernel releases when its holder dies, however it dies."""
+"""One supervisor per home: a lock file. The kernel releases it whenever its holder dies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SupervisorLock:
     """Held from `acquire` to `release` or the process' end.
 
     Raises:
-        AlreadyRunningError: from `acquire`.
+        AlreadyRunningError: From `acquire`.
     """
 
     def __init__(self, home: Path) -> None:
@@ -41,7 +41,7 @@ class SupervisorLock:
             os.close(descriptor)  # its holder deleted the file between our open and our lock
 
     def release(self) -> None:
-        """Delete the file while it is still held, so that nobody else's file is deleted."""
+        """Delete the file while it is still held, so that no other supervisor's file is deleted."""
         if self._descriptor is not None:
             self._file.unlink(missing_ok=True)
             os.close(self._descriptor)

@@ -1,4 +1,7 @@
-"""The processes' log files: `<home>/logs/<name>.log`, appended to by the process itself, bounded by the supervisor."""
+"""The processes' log files, `<home>/logs/<name>.log`.
+
+The process appends to its file. The supervisor bounds the size.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,17 @@ import os
 import shutil
 from pathlib import Path
 
-# Two files of this size per process: a day of INFO lines at demo speed, under 400 MB for the whole stack.
+# Each process has two files of this size: a day of INFO lines at demo speed. The whole stack stays
+# under 400 MB.
 ROTATE_AT_BYTES = 20 * 1024 * 1024
 
 
 def rotate(log: Path, at_bytes: int = ROTATE_AT_BYTES) -> bool:
     """Move a log that has grown beyond `at_bytes` to `<name>.log.1`, replacing the one there.
 
-    It copies and truncates, because a running process keeps writing to the file it has open (in append mode, so at the new
-    end). Lines written in the milliseconds between the two are lost.
+    It copies and truncates, because a running process keeps writing to its open file. The process
+    opened it in append mode, so it continues at the new end. Lines written in the milliseconds
+    between the two steps are lost.
     """
     try:
         if log.stat().st_size < at_bytes:

@@ -1,4 +1,4 @@
-"""The supervisor: one loop that looks at each process' life, acts on it, and writes down what it sees."""
+"""The supervisor: one loop that examines each process, acts on it, and writes down its status."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Supervised:
         self.become(lifecycle.started(self.life, time.monotonic()))
 
     def end(self, grace: float) -> None:
-        """End its process and whatever that started, if anything runs."""
+        """End its process and all that it started, if they run."""
         if self.prober is not None:
             self.prober.stop()
         if self.child is not None:
@@ -77,8 +77,8 @@ class Supervisor:
     """Runs the processes of one home.
 
     Args:
-        specs: what to run.
-        environment: of every process, before its own additions.
+        specs: Processes to run.
+        environment: Environment of every process, before its own additions.
     """
 
     def __init__(
@@ -91,7 +91,10 @@ class Supervisor:
         self._started = wall_now()
 
     def run(self, stop: threading.Event) -> None:
-        """Supervise until `stop` is set; then end every process, dependents first. Call it on the main thread."""
+        """Supervise until `stop` is set, then end every process. Call it on the main thread.
+
+        A process ends before its dependencies.
+        """
         status_due = rotation_due = 0.0
         try:
             while not stop.is_set():
@@ -117,14 +120,14 @@ class Supervisor:
                 process.start(self._home, self._environment)
         elif (code := process.child.exit_code()) is not None:
             log.warning("died", name=spec.name, exit_code=code)
-            process.end(grace=1)  # what it started has nobody to talk to any more
+            process.end(grace=1)  # its children have lost the process that they worked for
             process.become(lifecycle.died(process.life, now))
         else:
             self._judge(process, now)
         return process.life.state is not before
 
     def _judge(self, process: Supervised, now: float) -> None:
-        """Take in the latest health check of a running process; end it when it hangs."""
+        """Take in the latest health check of a running process. End it when it hangs."""
         latest = process.prober.latest if process.prober else None
         if latest is not None:
             excused = not self._dependencies_healthy(process.spec)
@@ -133,7 +136,8 @@ class Supervisor:
             log.warning(
                 "hangs", name=process.spec.name, state=process.life.state, details=process.details
             )
-            # SIGTERM first: a process that is only slow may still save its work. The loop waits for it, for 2 s at most.
+            # SIGTERM first, because a slow process may still save its work. The loop waits for it,
+            # for 2 s at most.
             process.end(grace=2)
             process.become(lifecycle.died(process.life, time.monotonic()))
 

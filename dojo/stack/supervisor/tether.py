@@ -1,7 +1,9 @@
-"""Runs a command that ends with its parent: `python tether.py PARENT_PID COMMAND...` (Linux; stdlib only, run by path).
+"""Runs a command that ends with its parent: `python tether.py PARENT_PID COMMAND...`.
 
-A kill -9 of the supervisor leaves it no chance to stop its children, so the kernel does: it sends them SIGTERM. A small
-program of its own instead of `preexec_fn`, which is not safe in a process that has threads.
+Linux only. It uses only the standard library and is run by its path.
+
+A kill -9 of the supervisor leaves it no chance to stop its children. So the kernel sends them
+SIGTERM. This program stands in place of `preexec_fn`, which is not safe in a process with threads.
 """
 
 from __future__ import annotations
