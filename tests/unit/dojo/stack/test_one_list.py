@@ -120,7 +120,10 @@ def wrong_container(spec: ProcessSpec) -> Iterator[str]:
             and f"{variable}={value}" not in image
         ):
             yield f"{where}: its environment lacks {variable}={value}"
-    check = str(service.get("healthcheck", {}).get("test") or re.findall(r"HEALTHCHECK .*", image))
+    check = str(
+        service.get("healthcheck", {}).get("test")
+        or re.findall(r"HEALTHCHECK (?:.*\\\n)?.*", image)
+    )
     if spec.name not in CONTAINERS and not re.search(rf"\b{spec.port}\b", check):
         yield f"{where}: its health check does not ask port {spec.port}"
     if isinstance(spec.health, HttpHealth) and spec.health.path not in check:
