@@ -53,7 +53,7 @@ ENTRY = re.compile(r"(\*{0,2}\w+(?: \([^)]*\))?): (.*)")
 DIRECTIVE = re.compile(r"(noqa|type:|fmt:|ruff:|pragma|syntax=|shellcheck)")
 
 # Made by programs, or text that must stay as it was published.
-EXCLUDED = ("uv.lock", "LICENSE", "monitoring/grafana/dashboards/")
+EXCLUDED = ("uv.lock", "LICENSE", "monitoring/grafana/dashboards/", "docs/demo.svg")
 
 SOURCE = ("dojo/", "feature_repo/", "services/", "pipelines/", "monitoring/")
 

@@ -14,7 +14,7 @@ from dojo.cli.context import CommandContext, not_given
 from dojo.cli.output import fail
 
 
-class ModelVersion(NamedTuple):
+class NamedVersion(NamedTuple):
     """A model, and the version or alias that stood behind the @."""
 
     model: str
@@ -59,7 +59,7 @@ def complete_version(incomplete: str) -> Iterator[str]:
             )
 
 
-def model_version(text: str, version: str = "") -> ModelVersion:
+def model_version(text: str, version: str = "") -> NamedVersion:
     """Read MODEL@VERSION, or MODEL where a version stands elsewhere in the call.
 
     Args:
@@ -77,7 +77,7 @@ def model_version(text: str, version: str = "") -> ModelVersion:
             "dojo models list",
             code=2,
         )
-    return ModelVersion(model, number)
+    return NamedVersion(model, number)
 
 
 ModelArgument = Annotated[

@@ -12,10 +12,10 @@ from dojo.cli.context import CommandContext, Who, Why, Yes, confirm
 from dojo.cli.naming import ModelArgument, VersionArgument, complete_version, model_version
 from dojo.cli.output import JsonFlag, err, fail, out, print_json
 from dojo.core.registry.tags import APPROVAL, GATE_VERDICT, ROLLED_BACK
-from dojo.core.registry.versions import ModelRegistry, Version
 
 if TYPE_CHECKING:
     from dojo.actions.roles import Roles
+    from dojo.core.registry.versions import ModelRegistry, Version
 
 app = typer.Typer(no_args_is_help=True)
 
