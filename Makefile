@@ -41,10 +41,11 @@ status: $(READY) ## Show the running processes and their health
 test: $(READY) ## Run every test (unit, integration, e2e); ARGS="tests/unit" runs some
 	$(PYTHON_ENV) -m tests.again $(or $(ARGS),tests)
 
-check: $(READY) ## Lint, formatting, types and import rules
+check: $(READY) ## Lint, formatting, types, import rules, sentences and line widths
 	$(PYTHON_ENV) -m ruff check .
 	$(PYTHON_ENV) -m ruff format --check .
 	$(PYTHON_ENV) -m mypy
+	$(PYTHON_ENV) scripts/prose.py --check
 	$(PYTHON_ENV) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
 format: $(READY) ## Correct formatting, and the linter's findings where it can

@@ -1,1 +1,4 @@
-"""What watches the platform: rules, routes of alerts, dashboards, runbooks. Configuration, and the code that writes some of it."""
+"""The configuration that watches the platform: rules, routes of alerts, dashboards, runbooks.
+
+Code beside it writes some of it.
+"""

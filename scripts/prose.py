@@ -85,12 +85,13 @@ class Fault(NamedTuple):
     text: str
 
 
-def paragraphs(path: str, first: int, lines: list[str]) -> Iterator[Paragraph]:
+def paragraphs(path: str, first: int, lines: list[str], base: int = 0) -> Iterator[Paragraph]:
     """Split lines of prose at blank lines, list marks, headings, sections and entries.
 
-    Code is left out.
+    Args:
+        first: Number of the first line.
+        base: Characters before each later line that belong to the code around it.
     """
-    base = min((len(line) - len(line.lstrip()) for line in lines[1:] if line.strip()), default=0)
     held: list[str] = []
     begun, section, entry, fenced, indented_code = first, "", False, False, False
 
@@ -136,7 +137,8 @@ def python_prose(path: str, source: str) -> Iterator[Paragraph]:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             docstring = ast.get_docstring(node, clean=False)
             if docstring is not None:
-                yield from paragraphs(path, node.body[0].lineno, docstring.splitlines())
+                begun, base = node.body[0].lineno, node.body[0].col_offset
+                yield from paragraphs(path, begun, docstring.splitlines(), base)
     comments = [
         (token.start[0], token.string, not token.line[: token.start[1]].strip())
         for token in tokenize.generate_tokens(io.StringIO(source).readline)

@@ -14,7 +14,7 @@ from tests.support.servers import MlflowServer, RedisServer
 settings.register_profile("any_machine", deadline=None)
 settings.load_profile("any_machine")
 
-# One platform: what a test registers is loaded by the processes that it starts, each of which has a home of its own.
+# One platform. The processes that a test starts load its registered models. Each has its own home.
 os.environ["DOJO_SEAL_KEY"] = SEAL_KEY
 
 

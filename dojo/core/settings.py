@@ -327,7 +327,10 @@ class Settings(BaseSettings):
         default=7200.0,
         gt=0,
         allow_inf_nan=False,
-        description="How long a work order may wait to begin, a paused DAG included, wall seconds; then it fails and its owner is told. Two retrainings before it take 5,400 at most.",
+        description=(
+            "Time that a work order may wait to begin, a paused DAG included, wall seconds. Then it"
+            " fails, and its owner is told. Two retrainings before it take 5,400 at most."
+        ),
     )
     registry_poll_seconds: float = Field(
         default=2.0,

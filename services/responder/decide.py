@@ -93,7 +93,10 @@ def decide(state: ModelState, response: Response, world: Circumstances) -> Respo
 
 
 def may_begin(kind: ActionKind, aside: Collection[Action]) -> bool:
-    """Whether an action may begin beside orders. Taking a version back waits for none, and nothing waits for one that waits."""
+    """Whether an action may begin beside orders.
+
+    A rollback waits for no order. No action waits for an order that itself waits.
+    """
     if any(action.kind == kind for action in aside):
         return False
     return kind in TAKES_BACK or all(action.waits for action in aside)

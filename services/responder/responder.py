@@ -195,7 +195,10 @@ class Responder:
     def _begin_beside(
         self, spec: ModelSpec, state: ModelState, action: Action, control: Control, now: datetime
     ) -> ModelState | None:
-        """The state with an intent that must not wait for the order in flight, which is put aside; None without such an intent."""
+        """Return the state with an urgent intent, for which the order in flight is put aside.
+
+        None without such an intent.
+        """
         if action.kind in TAKES_BACK or control.dry_run is not None or not self._is_settled(state):
             return None
         world = self._situation.look(state, control, now)
@@ -267,7 +270,10 @@ class Responder:
         return changed != before
 
     def _of_this_world(self, state: ModelState) -> ModelState:
-        """What was remembered, unless it is from a time that this world has not reached: then it was another world's."""
+        """Return the state, or an empty one if it is from another world.
+
+        A state with a time that this world has not reached belongs to another world.
+        """
         now = self._clock.now() + timedelta(
             days=1
         )  # the monitor's clock and ours may be a second of wall time apart

@@ -86,7 +86,8 @@ class Executor:
     Args:
         now: Returns the world's time.
         airflow: None without Airflow.
-        deadline: Wall time that an order may wait from its placing on. What runs is ended by its own limits.
+        deadline: Wall time that an order may wait from its placing on. A run ends by its own
+                limits.
     """
 
     def __init__(
@@ -239,7 +240,10 @@ class Executor:
         return []
 
     def _wait(self, work: Work, why: Exception, airflow: AirflowClient) -> list[str]:
-        """Leave an order that Airflow does not begin until its deadline. A pause is noted, for whoever placed it to tell."""
+        """Leave an order that Airflow does not begin until its deadline.
+
+        The order notes a pause, so that its owner can tell.
+        """
         order = work.order
         if is_overdue(work, self._deadline):
             if (

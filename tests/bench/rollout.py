@@ -2,10 +2,10 @@
 
     python -m tests.bench.rollout [--json]      about four minutes
 
-The gateway with all its processes runs on core 0, this load generator and Redis on core 1. So the
-shadow has no core of its own. Every figure of a shadow is compared with the champion alone in the
-same gateway. Rounds alternate, so that a machine that slows down counts against neither. A p99 is
-the lower quartile of its rounds. Short load from other processes is not the shadow's fault.
+Core 0 runs the gateway with all its processes. The other core runs this load generator and Redis.
+So the shadow has no core of its own. Every figure of a shadow is compared with the champion alone
+in the same gateway. Rounds alternate, so that a machine that slows down counts against neither. A
+p99 is the lower quartile of its rounds. Short load from other processes is not the shadow's fault.
 `champion again` compares the champion with itself. Its ratio shows the noise.
 """
 
@@ -147,14 +147,15 @@ def table(report: dict[str, object]) -> str:
         " gateway and {sandbox:.0f} us in its process".format_map(report["cpu_us"])
         + f", ratio {report['cpu_ratio']:.2f}",
         (
-            f"{f'p99 at {RATE:.0f} req/s':<22}{'alone ms':>10}{'with ms':>10}{'ratio':>8}{'rounds':>16}"
-            f"   (target <= {TARGET_P99})"
+            f"{f'p99 at {RATE:.0f} req/s':<22}{'alone ms':>10}{'with ms':>10}"
+            f"{'ratio':>8}{'rounds':>16}   (target <= {TARGET_P99})"
         ),
     ]
     for name, figures in report["p99"].items():  # type: ignore[attr-defined]
         rounds = f"{figures['ratios'][0]:.2f} to {figures['ratios'][-1]:.2f}"
         lines.append(
-            f"{name:<22}{figures['alone_ms']:10.2f}{figures['with_ms']:10.2f}{figures['ratio']:8.2f}{rounds:>16}"
+            f"{name:<22}{figures['alone_ms']:10.2f}{figures['with_ms']:10.2f}"
+            f"{figures['ratio']:8.2f}{rounds:>16}"
         )
     return "\n".join(
         [

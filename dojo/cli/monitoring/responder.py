@@ -66,7 +66,8 @@ def _show_status(here: CommandContext, model: str, as_json: bool) -> bool:
         out.print(f"[bold]{escape(state.model)}[/]", highlight=False)
         for action in state.under_way:
             out.print(
-                f"  [bold]in flight[/] {action.kind}, since {action.begun:%Y-%m-%d %H:%M} ({escape(action.id)})"
+                f"  [bold]in flight[/] {action.kind}, since {action.begun:%Y-%m-%d %H:%M}"
+                f" ({escape(action.id)})"
             )
             out.print(f"    {escape(action.why)}", highlight=False, soft_wrap=True)
             if action.waits:

@@ -1,4 +1,4 @@
-"""`dojo orders`: work that was ordered and has not ended, and what a person can do about a retraining that waits."""
+"""`dojo orders`: open work orders, and what a person can do about a waiting retraining."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def list_(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def cancel(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
-    """Give up a model's retraining that waits: its order, and its run in Airflow. One that runs is left alone.
+    """Give up a model's waiting retraining: its order, and its run in Airflow. A running one stays.
+
 
     Afterwards `dojo retrain MODEL --in-process` is possible.
 
@@ -111,7 +112,10 @@ def cancel(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = Fa
 
 @app.command()
 def unpause(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
-    """Let Airflow run a model's retrainings again, after its DAG was paused there. What waits begins then.
+    """Let Airflow run a model's retrainings again, after its DAG was paused there.
+
+    A waiting run begins then.
+
 
     Example: dojo orders unpause fraud_detection --why "the feed is as before"
     """

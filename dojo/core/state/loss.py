@@ -1,4 +1,7 @@
-"""State that Redis has lost, until a person answers it: the document `dojo:loss`. `watch.py` finds and writes it."""
+"""State that Redis has lost, until a person answers it: the document `dojo:loss`.
+
+`watch.py` finds the loss and writes the document.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class RedisLoss(msgspec.Struct, frozen=True, kw_only=True):
         seen: Wall time at which it was last seen.
         found: Wall time at which it was missed.
         entry_id: The audit entry of its latest part.
-        answered_by: Who let automatic actions go on; "" while no person has.
+        answered_by: The person who let automatic actions go on, "" before that.
     """
 
     lost: tuple[str, ...]

@@ -3,9 +3,9 @@
     <home>/responder/redis.json    the copy: documents, world time, the end of the audit trail
     dojo:loss                      what was missing, until a person answers it (`dojo restore`)
 
-The responder looks before each of its decisions. It puts back what is missing as it was last seen,
-in one write with the audit entry that says so. Until the loss is answered nothing is decided
-automatically: the responder begins no action, no rollout moves on, no schedule retrains.
+The responder looks before each of its decisions. It puts missing state back as it was last seen.
+The audit entry is part of the same write. Until a person answers the loss, the platform decides
+nothing. The responder begins no action, no rollout moves on, no schedule retrains.
 A rollout is still judged, and still taken back.
 
 Not in the copy: audit entries, a rollout's evidence, incidents, work orders, events.
@@ -54,7 +54,7 @@ class StateCopy(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         documents: Key -> content.
-        world: World time; None before the world has one.
+        world: World time. None before the world has one.
         speed: World seconds per wall second.
         seen: Wall time.
     """

@@ -130,13 +130,17 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_overdue(work: Work, deadline: timedelta) -> bool:
-    """Whether an order has waited for longer than an order may. What runs is no longer waiting: that is the caller's to know."""
+    """Whether an order has waited for longer than an order may.
+
+    The caller asks only about orders that do not run.
+    """
     return wall_now() - work.placed_at > deadline
 
 
 def overdue_words(deadline: timedelta, why: str) -> str:
     """Why an order was given up."""
-    return f"it waited for {deadline / timedelta(minutes=1):g} minutes (DOJO_ORDER_DEADLINE_SECONDS): {why}"
+    minutes = deadline / timedelta(minutes=1)
+    return f"it waited for {minutes:g} minutes (DOJO_ORDER_DEADLINE_SECONDS): {why}"
 
 
 class WorkOrders:

@@ -166,8 +166,8 @@ SERVING = Row(
                     "gateway",
                 ),
                 Query(
-                    f'sum(rate(dojo_world_gateway_answers_total{{outcome=~"failed|unreachable|timeout|malformed"}}{RATE}))'
-                    f" / sum(rate(dojo_world_gateway_answers_total{RATE}))",
+                    'sum(rate(dojo_world_gateway_answers_total{outcome=~"failed|unreachable|timeout'
+                    f'|malformed"}}{RATE})) / sum(rate(dojo_world_gateway_answers_total{RATE}))',
                     "callers",
                 ),
                 Query(

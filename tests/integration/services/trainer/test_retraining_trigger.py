@@ -275,7 +275,14 @@ def test_a_retraining_that_waits_is_cancelled_with_its_order_and_then_one_here_i
 ) -> None:
     redis = Redis.from_url(redis_server.url)
     WorkOrders(redis).place(
-        WorkOrder(id=RUN.replace(":", "-").replace("+", "-"), model="fraud_detection", kind="retrain", who="responder", why="w", world_time=wall_now())
+        WorkOrder(
+        id=RUN.replace(":", "-").replace("+", "-"),
+        model="fraud_detection",
+        kind="retrain",
+        who="responder",
+        why="w",
+        world_time=wall_now(),
+    )
     )  # fmt: skip
     api.state = "running"
     refused = orders("cancel")
