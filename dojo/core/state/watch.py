@@ -82,7 +82,7 @@ class StateWatch:
             for model in models
             for family, words in OF_A_MODEL.items()
         }
-        self._routes = {route_key(model) for model in models}
+        self._routes = {route_key(model): model for model in models}
         self._known = _load(path)
 
     def look(self) -> RedisLoss | None:
@@ -93,7 +93,8 @@ class StateWatch:
         """
         found = self._read()
         if self._known is not None:
-            missing = [key for key in self._known.documents if key not in found.documents]
+            gone = (key for key in self._known.documents if key not in found.documents)
+            missing = [key for key in gone if not self._was_retired(key)]
             lost = [self._words.get(key, key) for key in missing] + self._further(
                 self._known, found
             )
@@ -108,6 +109,12 @@ class StateWatch:
             world = self._clock.now() if self._clock.is_set() else None
             Notifier(self._redis, WHO).tell(TEAM, "platform", _notice(loss), world)
         return loss
+
+    def _was_retired(self, key: str) -> bool:
+        """Whether this is a route that was removed on purpose, by the trail's last word."""
+        model = self._routes.get(key)
+        told = self._audit.newest_champion(model) if model is not None else None
+        return told is not None and not (told.after or {}).get("champion")
 
     def _read(self) -> StateCopy:
         keys = list(self._words)
@@ -126,7 +133,7 @@ class StateWatch:
         lost = ["the clock"] if known.world is not None and found.world is None else []
         lost += [
             f"the latest change of {self._words[key]}"
-            for key in sorted(self._routes & known.documents.keys() & found.documents.keys())
+            for key in sorted(self._routes.keys() & known.documents.keys() & found.documents.keys())
             if _generation(found.documents[key]) < _generation(known.documents[key])
         ]
         if not self._audit.holds(known.trail):

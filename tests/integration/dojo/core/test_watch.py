@@ -60,6 +60,14 @@ def state(redis: Redis) -> dict[bytes, bytes | None]:
     return {name.encode(): redis.get(name) for name in names}  # type: ignore[misc]
 
 
+def test_a_route_that_was_removed_on_purpose_is_no_loss(redis: Redis, watch: StateWatch) -> None:
+    changes = RoleChanges(ModelRegistry("http://127.0.0.1:9"), RouteTable(redis), AuditTrail(redis))
+    change = Change(key="retired", who="Zoë", why="deleted in MLflow", world_time=NOON)
+    changes.retire(MODEL, change)
+    assert watch.look() is None
+    assert redis.get(route_key(MODEL)) is None, "it is not put back"
+
+
 @pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
 def test_an_emptied_redis_gets_back_what_was_decided_and_its_trail_says_what_is_missing(
     redis: Redis, watch: StateWatch, tmp_path: Path, restarted: bool
