@@ -175,7 +175,7 @@ def rollout_in_shadow(stack: Stack, trained: dict[str, Any]) -> Iterator[None]:
     # Not checked, because a busy controller may take the order after the command's waiting time.
     stack.dojo("rollout", "pause", MODEL, "--why", "stays in its shadow", check=False)
     yield
-    stack.dojo("rollout", "abort", MODEL, "--why", "seen")
+    stack.dojo("rollout", "abort", MODEL, "--why", "seen", "--yes")
     ended = ("rolled_back", "done")
     wait_until(
         lambda: stack.json("rollout", "show", MODEL)["stage"] in ended,
