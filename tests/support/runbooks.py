@@ -12,10 +12,10 @@ RUNBOOKS = sorted((Path(__file__).parents[2] / "monitoring" / "runbooks").glob("
 
 # Commands that change something, or rebuild a version for minutes.
 CHANGES = re.compile(
-    r"dojo (down|up|restart|config apply|retrain|reproduce|features materialize|drift mark|models"
-    r" (promote|rollback)"
-    r"|responder (pause|resume)|rollout (abort|approve|finish|promote|resume|start)|routes"
-    r" switch|world (pause|resume))\b"
+    r"dojo (config apply|down|drift mark|features materialize|models (promote|rollback|restore|retire"
+    r"|seal)|orders (cancel|unpause)|reproduce|responder (pause|resume)|restart|restore|retrain"
+    r"|rollout (abort|approve|finish|promote|resume|start)|routes (set|switch)|train|up"
+    r"|world (pause|resume))\b"
 )
 # Commands that may find nothing in a young stack, or a fault of the machine. They then end with
 # exit code 1.
