@@ -13,7 +13,8 @@ RUNBOOKS = sorted((Path(__file__).parents[2] / "monitoring" / "runbooks").glob("
 # Commands that change something, or rebuild a version for minutes.
 CHANGES = re.compile(
     r"dojo (config apply|down|drift mark|features materialize"
-    r"|models (promote|rollback|restore|retire|seal)|orders (cancel|unpause)|reproduce|responder (pause|resume)|restart|restore|retrain"
+    r"|models (promote|rollback|restore|retire|seal)|orders (cancel|unpause)|reproduce"
+    r"|responder (pause|resume)|restart|restore|retrain"
     r"|rollout (abort|approve|finish|promote|resume|start)|routes (set|switch)|train|up"
     r"|world (pause|resume))\b"
 )
