@@ -739,7 +739,7 @@ def test_dojo_train_makes_a_challenger_while_a_version_serves_without_its_role(
     assert [arm.version for arm in route.arms] == ["1"]
 
 
-@pytest.mark.parametrize("arguments", [("train",), ("retrain", "--in-process")])
+@pytest.mark.parametrize("arguments", [("train",), ("retrain", "--in-process", "--why", "a try")])
 def test_commands_name_a_deleted_experiment_before_they_train(
     settled: str,
     registry: ModelRegistry,

@@ -100,12 +100,12 @@ def test_without_redis_every_command_says_so(arguments: tuple[str, ...], tmp_pat
 WRITES = [
     ("world", "pause"),
     ("world", "resume"),
-    ("world", "drift", "start", "unit_bug"),
+    ("world", "drift", "start", "unit_bug", "--why", "x"),
     ("responder", "pause", "--why", "x"),
     ("responder", "dry-run", "on", "--why", "x"),
     ("config", "apply", "--why", "x", "--yes"),
     ("routes", "switch", MODEL, "--why", "x", "--yes"),
-    ("rollout", "abort", MODEL, "--why", "x"),
+    ("rollout", "abort", MODEL, "--why", "x", "--yes"),
     ("models", "rollback", MODEL, "--to", "1", "--why", "x", "--yes"),
 ]
 

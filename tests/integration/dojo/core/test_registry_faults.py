@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from pipelines.release.tracking import tracking_client
 from pipelines.training.errors import RegistryChangedError
 from pipelines.training.job import Job
 from pipelines.training.registry_check import require_registry
+from tests.support.registries import sealed_registry
 from tests.support.servers import MlflowServer, RedisServer
 
 pytestmark = pytest.mark.integration
@@ -99,7 +100,8 @@ def promoted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Promoted:
     model = f"faults_{tmp_path.name}".replace("-", "_")
-    registry, redis = ModelRegistry(mlflow_server.url), connect_redis(redis_server.url)
+    registry = sealed_registry(mlflow_server.url, home=tmp_path)
+    redis = connect_redis(redis_server.url)
     client = tracking_client(registry)
     experiment = client.create_experiment(model)
     (bundle := tmp_path / "model").mkdir()
@@ -327,9 +329,11 @@ def test_an_arm_whose_version_is_deleted_is_named_and_stops_no_training(promoted
 def test_while_the_role_is_missing_a_version_that_lost_at_the_gate_needs_force(
     promoted: Promoted,
 ) -> None:
-    promoted.registry.tag(promoted.model, "1", VersionTags(gate_verdict="worse"))
+    first = promoted.registry.get(promoted.model, "1")
+    lost = replace(TAGS, gate_verdict="worse")
+    promoted.registry.register(promoted.model, first.run_id, first.source, lost)
     role_removed(promoted)
-    asked = ("models", "promote", f"{promoted.model}@1", "--why", "x", "--yes")
+    asked = ("models", "promote", f"{promoted.model}@3", "--why", "x", "--yes")
     refused = promoted.run_command(*asked)
     assert (refused.exit_code, "did not win at the gate (worse)" in refused.output) == (1, True)
     assert promoted.run_command(*asked, "--force").exit_code == 0

@@ -29,7 +29,7 @@ def test_a_viewer_is_told_that_the_world_stands_still_and_where_to_look(
     last = wall_now() - timedelta(seconds=LONGEST_STANDSTILL_SECONDS + 6)
     redis.set(CLOCK_KEY, msgspec.json.encode(Anchor(WORLD, last, speed=60, runs_on=5)))
     clock = RedisWorldClock(redis)
-    watcher = Watcher(redis, "fraud_detection", clock, None)
+    watcher = Watcher(redis, "fraud_detection", clock)
     with pytest.raises(
         StepFailedError, match=r"stands still at 2025-01-06 12:05: `dojo logs simulator`"
     ):
@@ -41,4 +41,5 @@ def test_a_viewer_is_told_that_the_world_stands_still_and_where_to_look(
             lambda look: False,
             view.render,
             view.line,
+            timedelta(days=1),
         )
