@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -330,7 +330,7 @@ def test_while_the_role_is_missing_a_version_that_lost_at_the_gate_needs_force(
     promoted: Promoted,
 ) -> None:
     first = promoted.registry.get(promoted.model, "1")
-    lost = replace(TAGS, gate_verdict="worse")
+    lost = msgspec.structs.replace(TAGS, gate_verdict="worse")
     promoted.registry.register(promoted.model, first.run_id, first.source, lost)
     role_removed(promoted)
     asked = ("models", "promote", f"{promoted.model}@3", "--why", "x", "--yes")
