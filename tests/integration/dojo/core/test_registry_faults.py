@@ -329,9 +329,11 @@ def test_an_arm_whose_version_is_deleted_is_named_and_stops_no_training(promoted
 def test_while_the_role_is_missing_a_version_that_lost_at_the_gate_needs_force(
     promoted: Promoted,
 ) -> None:
-    first = promoted.registry.get(promoted.model, "1")
+    client = tracking_client(promoted.registry)
+    experiment = client.get_experiment_by_name(promoted.model).experiment_id
+    run = client.create_run(experiment).info
     lost = msgspec.structs.replace(TAGS, gate_verdict="worse")
-    promoted.registry.register(promoted.model, first.run_id, first.source, lost)
+    promoted.registry.register(promoted.model, run.run_id, f"{run.artifact_uri}/model", lost)
     role_removed(promoted)
     asked = ("models", "promote", f"{promoted.model}@3", "--why", "x", "--yes")
     refused = promoted.run_command(*asked)
