@@ -96,7 +96,7 @@ def test_the_champion_is_served_switched_under_load_and_kept_while_mlflow_is_dow
         register_champion(
             registry, tmp_path / "b2", make_bundle(tmp_path / "b2", model, seed=2), model
         )
-        wait_until(lambda: callers.calls[-1].version == "2", 30, "the new champion is served")
+        wait_until(lambda: callers.calls[-1].version == "2", 120, "the new champion is served")
         calls = callers.stop()
     assert not callers.dropped
     assert {call.status for call in calls} == {200}
@@ -162,7 +162,7 @@ def test_a_version_that_mlflow_alone_vouches_for_is_never_served(
     )
     foreign = registry.api.create_model_version(model, source, run.info.run_id, tags)
     registry.set_alias(model, CHAMPION, foreign.version)
-    wait_until(lambda: rejected(gateway) >= 1, 30, "it is rejected")
+    wait_until(lambda: rejected(gateway) >= 1, 120, "it is rejected")
     assert serving(gateway, model) == "1"
 
     registry.set_alias(model, CHAMPION, "1")
@@ -207,7 +207,7 @@ def test_a_version_that_fails_verification_is_never_served(
         sha256 = make_bundle(tmp_path / "corrupt", model, seed=2)
         flip_a_byte(tmp_path / "corrupt" / MODEL_FILE)
         register_champion(registry, tmp_path / "corrupt", sha256, model)
-        wait_until(lambda: rejected() == 1, 30, "the corrupt version is rejected")
+        wait_until(lambda: rejected() == 1, 120, "the corrupt version is rejected")
 
         # Hashes agree, but the model gives other scores than in training. Two versions' files were
         # mixed up.
@@ -216,14 +216,14 @@ def test_a_version_that_fails_verification_is_never_served(
         shutil.copy(tmp_path / "other" / PARITY_FILE, tmp_path / "mixed" / PARITY_FILE)
         sha256 = write_bundle(tmp_path / "mixed", load_bundle(tmp_path / "good")[0])
         register_champion(registry, tmp_path / "mixed", sha256, model)
-        wait_until(lambda: rejected() == 2, 30, "the version without parity is rejected")
+        wait_until(lambda: rejected() == 2, 120, "the version without parity is rejected")
 
         # A bundle of another model, with its hash tag.
         make_bundle(tmp_path / "foreign", "someone_elses")
         register_champion(
             registry, tmp_path / "foreign", write_bundle_again(tmp_path / "foreign"), model
         )
-        wait_until(lambda: rejected() == 3, 30, "another model's bundle is rejected")
+        wait_until(lambda: rejected() == 3, 120, "another model's bundle is rejected")
         calls = callers.stop()
     assert {(call.status, call.version) for call in calls} == {(200, "1")}
     assert not callers.dropped
@@ -231,7 +231,7 @@ def test_a_version_that_fails_verification_is_never_served(
     assert "parity" in gateway.log.read_text()
 
     register_champion(registry, tmp_path / "b5", make_bundle(tmp_path / "b5", model, seed=5), model)
-    wait_until(lambda: serving(gateway, model) == "5", 30, "the next good version is served")
+    wait_until(lambda: serving(gateway, model) == "5", 120, "the next good version is served")
 
 
 def write_bundle_again(directory: Path) -> str:
