@@ -18,8 +18,9 @@ from services.gateway.routing.shadow import BUFFERED
 from services.gateway.versions.sandboxes import PRIORITIES
 from tests.integration.services.gateway.conftest import StartGateway
 from tests.integration.services.gateway.test_gateway_sandbox import (
-    assert_everybody_got_the_champions_answer_in_time,
+    DEADLINE,
     sandbox_of,
+    slowest_tenth,
 )
 from tests.support.gateways import (
     MODEL,
@@ -207,7 +208,12 @@ def test_a_shadow_that_crashes_or_hangs_changes_no_answer_and_delays_none(
             psutil.STATUS_ZOMBIE,
         )
         calls = callers.stop()
-    assert_everybody_got_the_champions_answer_in_time(calls, callers.dropped)
+    assert not callers.dropped
+    assert {(call.status, call.version) for call in calls} == {(200, "1")}
+    # A healthy shadow is the measure, so a busy machine decides nothing. A delay by the shadow
+    # would be its deadline.
+    before = slowest_tenth([call for call in calls if call.sent < broken])
+    assert slowest_tenth([call for call in calls if call.sent > broken]) < before + 0.5 * DEADLINE
     assert not any("arm_failed" in call.degraded for call in calls)
     whole_answers = [call for call in calls if not call.degraded and call.sent > broken]
     assert whole_answers
