@@ -299,7 +299,11 @@ def test_prometheus_finds_every_process_in_its_container(
 ) -> None:
     monkeypatch.setenv("DOJO_HOME", str(tmp_path))
     monkeypatch.setenv("DOJO_PEER_HOSTS", "{name}")
+    tmp_path.chmod(0o700)  # as /data of an image is
     assert write_files(["files"]) == 0
+    written = [tmp_path, *tmp_path.rglob("*")]
+    closed = [path for path in written if not path.stat().st_mode & 0o004]
+    assert closed == [], "another user's server reads them"
     targets = json.loads((tmp_path / "prometheus" / "targets" / "processes.json").read_text())
     hosts = {target["labels"]["job"]: target["targets"][0].partition(":")[0] for target in targets}
     assert {"gateway", "recorder", "monitor", "responder", "receiver"} <= set(hosts)

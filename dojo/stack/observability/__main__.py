@@ -33,6 +33,8 @@ def main(arguments: list[str]) -> int:
         if name == "files":
             _prometheus_files(settings)
             prepare_alertmanager(settings)
+            # Servers of other users read the files. They hold no secret.
+            settings.home.chmod(0o755)
             return 0
         command = _prometheus(settings) if name == "prometheus" else _alertmanager(settings)
     except (SettingsError, SpecError, NotInstalledError) as error:

@@ -240,7 +240,8 @@ def test_when_redis_lost_the_world_it_goes_on_where_the_records_end(
     assert "Redis had lost the world" in ready.notes[0]
     assert "Redis had lost the clock: it runs on" in ready.notes[1]
     clock = RedisWorldClock(Redis.from_url(redis_server.url))
-    assert (clock.anchor().world, clock.speed()) == (recorded, settings.speed)
+    assert recorded <= clock.anchor().world < recorded + timedelta(minutes=1)
+    assert clock.speed() == settings.speed
     stream = events(redis_server, Stream.TRANSACTIONS)
     assert recorded - DAY <= stream[0].world_time <= stream[-1].world_time < recorded
 
