@@ -301,7 +301,8 @@ def test_prometheus_finds_every_process_in_its_container(
     monkeypatch.setenv("DOJO_PEER_HOSTS", "{name}")
     tmp_path.chmod(0o700)  # as /data of an image is
     assert write_files(["files"]) == 0
-    written = [tmp_path, *tmp_path.rglob("*")]
+    servers = (tmp_path / "prometheus", tmp_path / "alertmanager")
+    written = [tmp_path, *servers, *(path for server in servers for path in server.rglob("*"))]
     closed = [path for path in written if not path.stat().st_mode & 0o004]
     assert closed == [], "another user's server reads them"
     targets = json.loads((tmp_path / "prometheus" / "targets" / "processes.json").read_text())
