@@ -289,7 +289,7 @@ def test_a_retraining_that_waits_is_cancelled_with_its_order_and_then_one_here_i
     assert refused.exit_code == 1, "it runs"
     assert "its retraining runs in Airflow" in refused.output
     api.paused = True
-    waits = command("--in-process", "--as-of", "2018-06-24")
+    waits = command("--in-process", "--as-of", "2018-06-24", "--why", "x")
     assert "a retraining of it waits in Airflow" in waits.output
     assert "dojo orders cancel fraud_detection --why" in waits.output
     cancelled = orders("cancel", "--who", "mia")
@@ -301,7 +301,7 @@ def test_a_retraining_that_waits_is_cancelled_with_its_order_and_then_one_here_i
     assert (ended.state, ended.answer["error"]) == ("failed", "cancelled by mia: it waits")
     (entry,) = AuditTrail(redis).entries()
     assert (entry.kind, entry.who, entry.why) == ("retraining", "mia", "it waits")
-    assert "Airflow" not in command("--in-process", "--as-of", "2018-06-24").output, (
+    assert "Airflow" not in command("--in-process", "--as-of", "2018-06-24", "--why", "x").output, (
         "refused for other reasons here, not for Airflow's"
     )
     again = orders("cancel")
