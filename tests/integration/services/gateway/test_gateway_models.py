@@ -227,7 +227,11 @@ def test_a_version_that_fails_verification_is_never_served(
         calls = callers.stop()
     assert {(call.status, call.version) for call in calls} == {(200, "1")}
     assert not callers.dropped
-    assert gateway.health()["models"][model]["rejected_version"] == "4"
+    wait_until(
+        lambda: gateway.health()["models"][model]["rejected_version"] == "4",
+        10,
+        "the health page names the last rejected version",
+    )
     assert "parity" in gateway.log.read_text()
 
     register_champion(registry, tmp_path / "b5", make_bundle(tmp_path / "b5", model, seed=5), model)
