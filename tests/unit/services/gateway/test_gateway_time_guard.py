@@ -25,7 +25,7 @@ KEY = "0123456789abcdef"
 @pytest.fixture
 def clock(tmp_path: Any) -> GatewayClock:
     made = GatewayClock(RedisClient("redis://127.0.0.1:1/0"), tmp_path / "clock.json")
-    made._anchor = Anchor(NOW, wall_now(), 0.0)
+    made._reckoning.see(Anchor(NOW, wall_now(), 0.0))
     return made
 
 
