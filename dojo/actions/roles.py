@@ -44,7 +44,7 @@ class Promotion:
     def __str__(self) -> str:
         change = (
             f"version {self.version} becomes champion and gets all traffic; now it is"
-            f" {self.champion or 'nobody'}."
+            f" {self.champion or 'no version'}."
         )
         return f"{self.model}: {change}" + (f" {self.objection}." if self.objection else "")
 

@@ -74,6 +74,7 @@ def fraud_euros_per_day(settings: Settings, spec: ModelSpec, now: datetime) -> f
     """
     import polars as pl
 
+    from dojo.core.labels import latest_labels
     from dojo.core.lake import Lake, midnight
 
     end = midnight(now) - spec.label.delay.maximum
@@ -81,10 +82,8 @@ def fraud_euros_per_day(settings: Settings, spec: ModelSpec, now: datetime) -> f
     payments = lake.scan(Stream.TRANSACTIONS, start, end).select(
         request_id="transaction_id", amount="amount"
     )
-    known = lake.scan(Stream.OUTCOMES, start).filter(model=spec.name).sort("world_time")
-    labels = (
-        known.group_by("request_id").agg(pl.col("label").last()).filter(label=1.0)
-    )  # a correction counts
+    known = lake.scan(Stream.OUTCOMES, start).filter(model=spec.name)
+    labels = latest_labels(known).filter(label=1.0).select("request_id")
     worth = payments.join(labels, on="request_id").select(pl.col("amount").sum()).collect().item()
     return worth / 7 if worth else None
 

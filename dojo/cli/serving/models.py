@@ -247,9 +247,7 @@ def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = F
 
 @app.command()
 def seal(
-    version: Annotated[
-        str, typer.Argument(help="The version to vouch for.", metavar="MODEL@VERSION")
-    ],
+    version: VersionArgument,
     why: Why,
     who: Who = "",
     yes: Yes = False,
@@ -264,13 +262,7 @@ def seal(
     """
     from dojo.actions import roles
 
-    model, _, number = version.partition("@")
-    if not number.isdigit():
-        raise fail(
-            f"expected MODEL@VERSION, for example my_model@2, got {version}",
-            "dojo models list",
-            code=2,
-        )
+    model, number = model_version(version)
     with CommandContext() as here:
         change = here.change(who, why)
         confirm(

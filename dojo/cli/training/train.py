@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from dojo.cli.context import CommandContext, Who
-from dojo.cli.naming import ModelArgument
-from dojo.cli.output import JsonFlag, errors_become_messages, fail, note, out, print_json
+from dojo.cli.naming import ModelArgument, VersionArgument, model_version
+from dojo.cli.output import JsonFlag, errors_become_messages, note, out, print_json
 from dojo.cli.training.terminal import (
     parse_date,
     parse_mapping,
@@ -124,9 +124,7 @@ def train(
 
 
 def reproduce(
-    version: Annotated[
-        str, typer.Argument(help="Which version: MODEL@VERSION.", metavar="MODEL@VERSION")
-    ],
+    version: VersionArgument,
     as_json: JsonFlag = False,
 ) -> None:
     """Rebuild a version from its record and compare.
@@ -142,9 +140,7 @@ def reproduce(
     from pipelines.reproduce import reproduced
     from pipelines.training.errors import TrainingRefusedError
 
-    model, separator, number = version.partition("@")
-    if not (model and separator and number):
-        raise fail(f"expected MODEL@VERSION, such as my_model@1, got {version!r}", code=2)
+    model, number = model_version(version)
     quiet_libraries()
     with (
         CommandContext() as here,
