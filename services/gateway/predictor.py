@@ -54,7 +54,6 @@ class Predictor:
         self._fallback_score, self._task = spec.serving.fallback_score, task_of(spec)
         self._keys = tuple(schema.keys.items())
         self._numbers, self._time_input = schema.numbers, schema.time_input
-        self._sticky_entity = spec.entities[0]
         self._scorer = scorer
         self._clock = clock
         self._answers = log
@@ -86,7 +85,7 @@ class Predictor:
                 for one, instance, of in zip(given, instances, keys, strict=True)
             ]
         inputs = [self._inputs(instance, world_now) for instance in instances]
-        scorings = await self._scorer.score(route, keys, inputs, self._sticky_entity, started)
+        scorings = await self._scorer.score(route, keys, inputs, started)
         given = self._task.answers(
             [self._fallback_score if scoring.by is None else scoring.score for scoring in scorings],
             [

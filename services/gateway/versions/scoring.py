@@ -2,6 +2,9 @@
 
     chosen arm -> the other live arms, in the route's order -> none (the spec's fallback answers)
 
+Requests of one turn of the event loop share a batch per arm: one feature lookup, one matrix and one
+run of the model. Alone, each request would pay for all three.
+
 An experiment's arm gets the rest of the deadline less a reserve. A stand-in can then still answer
 in time. A trusted version is scored in this process, and that cannot be interrupted. It takes
 microseconds, and the version is verified and warm before it serves.
@@ -11,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -27,6 +30,8 @@ RESERVED_SECONDS = 0.005
 # Reserve of the deadline while an experiment's arm scores, seconds and share. It covers the
 # champion's scoring, the answer, and a busy machine's scheduling.
 STAND_IN_SECONDS, STAND_IN_SHARE = 0.02, 0.25
+# Instances after which no further request joins a batch. They block the event loop for 3 ms.
+BATCH_INSTANCES = 64
 
 Keys: TypeAlias = Mapping[str, str]  # entity -> key
 Inputs: TypeAlias = Mapping[str, float]  # request input -> value
@@ -61,18 +66,54 @@ class Scoring:
         self.done = 0.0
 
 
-class _ScoringRequest:
-    """The shared state of all rounds over one request's instances."""
+class _Batch:
+    """Instances that one arm scores together.
 
-    __slots__ = ("inputs", "scorings", "started", "stored")
+    Attributes:
+        arms: The chosen arm, then its stand-ins.
+        plans: The features to look up.
+        started: `time.perf_counter()` at the arrival of the earliest request.
+        waiting: The requests, by number of instances.
+    """
 
-    def __init__(self, scorings: list[Scoring], inputs: Sequence[Inputs], started: float) -> None:
-        self.scorings = scorings
-        self.inputs = inputs
+    __slots__ = ("arms", "inputs", "keys", "plans", "scorings", "started", "waiting")
+
+    def __init__(self, route: ServedRoute, arm: ServedArm, started: float) -> None:
+        self.arms = (arm, *(other for other in route.live if other is not arm))
+        # There is no time for a second lookup later, so the first stand-in's features come along.
+        self.plans = tuple(dict.fromkeys((arm.plan, route.live[0].plan)))
         self.started = started
-        self.stored: dict[
-            FeaturePlan, dict[int, StoredFeatures]
-        ] = {}  # plan -> instance -> features
+        self.keys: list[Keys] = []
+        self.inputs: list[Inputs] = []
+        self.scorings: list[Scoring] = []
+        self.waiting: list[tuple[int, asyncio.Future[list[Scoring]]]] = []
+
+    def add(
+        self, keys: Sequence[Keys], inputs: Sequence[Inputs], scored: asyncio.Future[list[Scoring]]
+    ) -> None:
+        self.keys += keys
+        self.inputs += inputs
+        self.scorings += [Scoring(self.arms[0]) for _ in keys]
+        self.waiting.append((len(keys), scored))
+
+    def answer(self, whole_only: bool) -> None:
+        """Give the requests their results.
+
+        Args:
+            whole_only: Leave out requests with an instance without a score.
+        """
+        first = 0
+        for count, scored in self.waiting:
+            part = self.scorings[first : first + count]
+            first += count
+            # Its caller may have gone.
+            if not scored.done() and not (whole_only and any(one.by is None for one in part)):
+                scored.set_result(part)
+
+    def fail(self, error: Exception) -> None:
+        for _, scored in self.waiting:
+            if not scored.done():
+                scored.set_exception(error)
 
 
 class ArmScorer:
@@ -82,99 +123,128 @@ class ArmScorer:
         self._model = spec.name
         self._features = features
         self._metrics = metrics
+        self._sticky_entity = spec.entities[0]
         self._deadline = spec.serving.deadline.total_seconds()
         self._feature_timeout = spec.serving.feature_timeout.total_seconds()
         self._stand_in = min(STAND_IN_SECONDS, STAND_IN_SHARE * self._deadline)
+        self._open: dict[ServedArm, _Batch] = {}
+        self._running: set[asyncio.Task[None]] = set()
 
-    async def score(
-        self,
-        route: ServedRoute,
-        keys: Sequence[Keys],
-        inputs: Sequence[Inputs],
-        entity: str,
-        started: float,
-    ) -> list[Scoring]:
-        """Return a result per instance. Never raises.
+    def score(
+        self, route: ServedRoute, keys: Sequence[Keys], inputs: Sequence[Inputs], started: float
+    ) -> Awaitable[list[Scoring]]:
+        """Return a result per instance.
 
         Args:
-            entity: The entity whose key decides the arm.
             started: `time.perf_counter()` at the request's arrival.
         """
-        request = _ScoringRequest(
-            [Scoring(route.choose(of[entity])) for of in keys], inputs, started
+        if route.only is not None:
+            return self._join(route, route.only, keys, inputs, started)
+        chosen = [route.choose(of[self._sticky_entity]) for of in keys]
+        if all(arm is chosen[0] for arm in chosen):
+            return self._join(route, chosen[0], keys, inputs, started)
+        return self._score_apart(route, chosen, keys, inputs, started)
+
+    async def _score_apart(
+        self,
+        route: ServedRoute,
+        chosen: Sequence[ServedArm],
+        keys: Sequence[Keys],
+        inputs: Sequence[Inputs],
+        started: float,
+    ) -> list[Scoring]:
+        """Score a request whose instances belong to several arms."""
+        places: dict[ServedArm, list[int]] = {}
+        for at, arm in enumerate(chosen):
+            places.setdefault(arm, []).append(at)
+        parts = await asyncio.gather(
+            *(
+                self._join(route, arm, [keys[at] for at in own], [inputs[at] for at in own], started)
+                for arm, own in places.items()
+            )
         )
-        await self._look_up(route, keys, request)
-        turn: dict[ServedArm, list[int]] = {}
-        for at, scoring in enumerate(request.scorings):
-            turn.setdefault(scoring.chosen, []).append(at)
-        while turn:
-            if len(turn) == 1:
-                ((arm, instances),) = turn.items()
-                await self._ask(arm, instances, request)
-            else:
-                await asyncio.gather(
-                    *(self._ask(arm, instances, request) for arm, instances in turn.items())
-                )
-            turn = self._stand_ins(route, turn, request)
-        return request.scorings
+        scored = {
+            at: scoring
+            for own, part in zip(places.values(), parts, strict=True)
+            for at, scoring in zip(own, part, strict=True)
+        }
+        return [scored[at] for at in range(len(keys))]
 
-    async def _look_up(
-        self, route: ServedRoute, keys: Sequence[Keys], request: _ScoringRequest
-    ) -> None:
-        """Look up stored features for each instance's arm, and for its stand-in.
+    def _join(
+        self,
+        route: ServedRoute,
+        arm: ServedArm,
+        keys: Sequence[Keys],
+        inputs: Sequence[Inputs],
+        started: float,
+    ) -> asyncio.Future[list[Scoring]]:
+        """Add instances to the arm's open batch, or open one that starts in the next turn."""
+        loop = asyncio.get_running_loop()
+        batch = self._open.get(arm)
+        if batch is None or len(batch.keys) + len(keys) > BATCH_INSTANCES:
+            batch = _Batch(route, arm, started)
+            if arm.served.takes_batches:
+                self._open[arm] = batch
+            loop.call_soon(self._start, batch)
+        scored: asyncio.Future[list[Scoring]] = loop.create_future()
+        batch.add(keys, inputs, scored)
+        return scored
 
-        There is no time for a second lookup later.
-        """
-        wanted: dict[FeaturePlan, list[int]] = {}
-        for at, scoring in enumerate(request.scorings):
-            for plan in {scoring.chosen.plan, route.live[0].plan}:
-                wanted.setdefault(plan, []).append(at)
+    def _start(self, batch: _Batch) -> None:
+        if self._open.get(batch.arms[0]) is batch:
+            del self._open[batch.arms[0]]
+        task = asyncio.get_running_loop().create_task(self._run(batch))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _run(self, batch: _Batch) -> None:
+        try:
+            stored = await self._look_up(batch)
+            left: Sequence[int] = range(len(batch.keys))
+            for arm in batch.arms:
+                if arm.plan in stored:
+                    left = await self._ask(arm, left, stored[arm.plan], batch)
+                    batch.answer(whole_only=bool(left))
+                if not left:
+                    return
+            batch.answer(whole_only=False)
+        except Exception as error:  # a defect: each caller's request fails, and none waits for ever
+            batch.fail(error)
+
+    async def _look_up(self, batch: _Batch) -> dict[FeaturePlan, list[StoredFeatures]]:
         asked = time.perf_counter()
         timeout = min(
-            self._feature_timeout, self._deadline - RESERVED_SECONDS - (asked - request.started)
+            self._feature_timeout, self._deadline - RESERVED_SECONDS - (asked - batch.started)
         )
-        lookups = [
-            self._features.fetch(plan, [keys[at] for at in instances], timeout)
-            for plan, instances in wanted.items()
-        ]
+        lookups = [self._features.fetch(plan, batch.keys, timeout) for plan in batch.plans]
         found = [await lookups[0]] if len(lookups) == 1 else await asyncio.gather(*lookups)
         self._metrics.lookup.observe(time.perf_counter() - asked)
-        request.stored = {
-            plan: dict(zip(instances, features, strict=True))
-            for (plan, instances), features in zip(wanted.items(), found, strict=True)
-        }
+        return dict(zip(batch.plans, found, strict=True))
 
     async def _ask(
-        self, arm: ServedArm, instances: Sequence[int], request: _ScoringRequest
-    ) -> None:
-        plan, stored = arm.plan, request.stored[arm.plan]
+        self,
+        arm: ServedArm,
+        instances: Sequence[int],
+        stored: Sequence[StoredFeatures],
+        batch: _Batch,
+    ) -> list[int]:
+        """Score instances with an arm. Return those that it could not score."""
+        vector, inputs, scorings = arm.plan.vector, batch.inputs, batch.scorings
         rows = np.array(
-            [plan.vector(stored[at].rows, request.inputs[at]) for at in instances], dtype=np.float32
+            [vector(stored[at].rows, inputs[at]) for at in instances], dtype=np.float32
         )
-        remaining = self._deadline - self._stand_in - (time.perf_counter() - request.started)
+        remaining = self._deadline - self._stand_in - (time.perf_counter() - batch.started)
         results = await arm.served.score(rows, remaining)
         done = time.perf_counter()
+        failed = []
         for at, row, result in zip(instances, rows.tolist(), results, strict=True):
-            scoring = request.scorings[at]
+            scoring = scorings[at]
             scoring.done = done
             if result.score is None:
+                failed.append(at)
                 scoring.failed += (arm,)
                 self._metrics.arm_failed.labels(self._model, arm.name, result.error).inc()
             else:
                 scoring.by, scoring.stored, scoring.row = arm, stored[at], row
                 scoring.score, scoring.seconds = result.score, result.seconds
-
-    def _stand_ins(
-        self, route: ServedRoute, asked: Mapping[ServedArm, Sequence[int]], request: _ScoringRequest
-    ) -> dict[ServedArm, list[int]]:
-        """Return the next arm for each instance that the last round left without a score."""
-        turn: dict[ServedArm, list[int]] = {}
-        for instances in asked.values():
-            for at in instances:
-                scoring = request.scorings[at]
-                if scoring.by is None:
-                    for arm in route.live:
-                        if arm not in scoring.failed and at in request.stored.get(arm.plan, ()):
-                            turn.setdefault(arm, []).append(at)
-                            break
-        return turn
+        return failed

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from itertools import islice
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -45,8 +43,13 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScorableVersion(Protocol):
-    """A version that scores rows."""
+    """A version that scores rows.
 
+    Attributes:
+        takes_batches: True if rows of several requests may be scored together.
+    """
+
+    takes_batches: bool
     version: str
     sha256: str
     bundle: Bundle
@@ -108,41 +111,21 @@ class ServedModel(_Described):
 
     Its time has no limit, so a version that may hang is not trusted yet.
 
-    One run scores the rows of all requests in one turn of the event loop. After a call, the model's
-    trees are in the processor's cache. A second row then costs a fifth of the first.
+    One run scores the rows of many requests. After a call, the model's trees are in the processor's
+    cache. A second row then costs a fifth of the first.
     """
 
     state = "ok"
+    takes_batches = True
 
     def __init__(
         self, spec: ModelSpec, version: str, sha256: str, bundle: Bundle, scorer: OnnxScorer
     ) -> None:
         super().__init__(spec, version, sha256, bundle)
         self._scorer = scorer
-        self._asked: list[tuple[Rows, asyncio.Future[list[Scored]]]] = []
 
     async def score(self, rows: Rows, timeout: float | None) -> list[Scored]:
-        loop = asyncio.get_running_loop()
-        if not self._asked:
-            loop.call_soon(self._score_asked)
-        scored: asyncio.Future[list[Scored]] = loop.create_future()
-        self._asked.append((rows, scored))
-        return await scored
-
-    def _score_asked(self) -> None:
-        asked, self._asked = self._asked, []
-        waiting = [(len(rows), future) for rows, future in asked]
-        try:
-            scored = iter(self.score_now(np.concatenate([rows for rows, _ in asked])))
-        except Exception as error:  # a defect: each caller's request fails, and none waits for ever
-            for _, future in waiting:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for count, future in waiting:
-            results = list(islice(scored, count))
-            if not future.done():  # its caller may have gone
-                future.set_result(results)
+        return self.score_now(rows)
 
     def score_now(self, rows: Rows) -> list[Scored]:
         """Score all rows in one run.
@@ -169,6 +152,9 @@ class ServedModel(_Described):
 
 class SandboxedModel(_Described):
     """An untrusted version, scored in a child process. The child may crash, hang or be slow."""
+
+    # A row that crashes or hangs the child costs no other request its score.
+    takes_batches = False
 
     def __init__(
         self, spec: ModelSpec, version: str, sha256: str, bundle: Bundle, sandbox: Sandbox
