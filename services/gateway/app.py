@@ -26,7 +26,7 @@ from services.gateway.features.online_store import EntityHashReader
 from services.gateway.features.redis_client import RedisClient
 from services.gateway.heap import freeze_heap
 from services.gateway.http import api, docs, v2
-from services.gateway.http.api import Endpoint, Gateway
+from services.gateway.http.api import DirectPaths, Endpoint, Gateway
 from services.gateway.logging.prediction_log import PredictionLog
 from services.gateway.logging.spool import Spool
 from services.gateway.messages.answers import AnswerLog, AnswerSchema
@@ -54,7 +54,7 @@ SPEC_FILES_EVERY_SECONDS = 5.0
 _log = structlog.get_logger("gateway")
 
 
-def build(settings: Settings) -> FastAPI:
+def build(settings: Settings) -> DirectPaths:
     """Return the application.
 
     Raises:
@@ -179,7 +179,7 @@ def build(settings: Settings) -> FastAPI:
     v2.add_routes(app, gateway)
     app.openapi = docs.completed(app.openapi, endpoints)  # type: ignore[method-assign]
     api.add_error_handlers(app)
-    return app
+    return api.direct_paths(app, gateway)
 
 
 def _rejected(metrics: GatewayMetrics) -> Callable[[str, str, CorruptBundleError], None]:

@@ -111,7 +111,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         try:
             route = _route(gateway, request) if asked else None
             answers = await gateway.answer(
-                model, request, decode, route.pinned() if route else None
+                model, request.scope, request.receive, decode, route.pinned() if route else None
             )
         except Problem as problem:
             return _error(in_tensors(problem))

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Annotated, Any, Protocol, cast
 
 import msgspec
-from starlette.requests import Request
+from starlette.types import Receive, Scope
 
 from dojo.core.spec.read import SpecError
 from dojo.core.spec.schema import ModelSpec
@@ -266,13 +266,13 @@ def refuse_repeated_keys(body: bytes) -> None:
         return
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """Return the request's body. Memory never holds more than `limit` bytes of it.
 
     Raises:
         Problem: 408, 413 or 415.
     """
-    for name, value in request.scope["headers"]:
+    for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > limit:
             raise body_too_large(limit)
         if name == b"content-encoding" and value.lower() != b"identity":
@@ -282,7 +282,7 @@ async def read_body(request: Request, limit: int) -> bytes:
             body = b""
             more = True
             while more:
-                message = await request.receive()
+                message = await receive()
                 body += message.get("body", b"")
                 more = message.get("more_body", False)
                 if len(body) > limit:

@@ -37,7 +37,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
         for service in SERVICES:
             patch.setitem(catalog.SERVICES, service.name, service)
         patch.setitem(catalog.VIEWS, PULSE.name, PULSE)
-        app = build(Settings(home=home, models_dir=write_specs(home / "models")))
+        app = build(Settings(home=home, models_dir=write_specs(home / "models"))).app
     found: Document = json.loads(json.dumps(app.openapi()))
     assert json.loads(json.dumps(app.openapi())) == found, "the second answer is the first"
     return found
