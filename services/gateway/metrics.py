@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -16,6 +16,7 @@ from prometheus_client.utils import floatToGoString
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.routes import Route
 from feature_repo import catalog
+from services.gateway.histograms import DeferredHistogram
 from services.gateway.sandbox import frames as sandbox_frames
 
 # Finer around the 50 ms objective and the 15 ms target, so that these quantiles need no
@@ -40,7 +41,25 @@ LATENCY_BUCKETS = (
     0.25,
     0.5,
 )
-LOOKUP_BUCKETS = (0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
+# From the microseconds of one request alone to a lookup that meets its timeout.
+LAYER_BUCKETS = (
+    0.00001,
+    0.000025,
+    0.00005,
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.03,
+    0.05,
+    0.1,
+)
+# The parts of a request's time within the gateway. The rest is waiting for a turn, and HTTP.
+LAYERS = ("decode", "lookup", "score", "log")
 # Fine at the low end for rare positives. Beyond 1 for scores in other units.
 SCORE_BUCKETS = (
     0.001,
@@ -98,7 +117,7 @@ class GatewayMetrics:
             ["model", "code"],
             registry=registry,
         )
-        self.latency = Histogram(
+        self.latency = DeferredHistogram(
             "dojo_gateway_request_seconds",
             "Wall time of a prediction request, from its arrival to its answer.",
             ["model"],
@@ -131,17 +150,20 @@ class GatewayMetrics:
             ["model", "reason"],
             registry=registry,
         )
-        self.score = Histogram(
+        self.score = DeferredHistogram(
             "dojo_prediction_score",
             "Scores answered.",
             ["model", "version"],
             buckets=SCORE_BUCKETS,
             registry=registry,
         )
-        self.lookup = Histogram(
-            "dojo_gateway_feature_lookup_seconds",
-            "Wall time of one request's feature lookup, failed ones included.",
-            buckets=LOOKUP_BUCKETS,
+        self.layers = DeferredHistogram(
+            "dojo_gateway_layer_seconds",
+            "Wall time of a request's layers: decode (bytes to checked instances), lookup (stored"
+            " features, failed lookups included), score (input vectors and the model), log (answers"
+            " made, counted and logged). Requests that share a batch share its lookup and score.",
+            ["model", "layer"],
+            buckets=LAYER_BUCKETS,
             registry=registry,
         )
         self.stale = Counter(

@@ -59,6 +59,7 @@ class Predictor:
         self._answers = log
         self._mirror = mirror
         self._metrics = metrics
+        self._logging = metrics.layers.labels(spec.name, "log")
 
     async def predict(
         self, route: ServedRoute | None, instances: Sequence[Instance], started: float
@@ -86,6 +87,7 @@ class Predictor:
             ]
         inputs = [self._inputs(instance, world_now) for instance in instances]
         scorings = await self._scorer.score(route, keys, inputs, started)
+        began = time.perf_counter()
         given = self._task.answers(
             [self._fallback_score if scoring.by is None else scoring.score for scoring in scorings],
             [
@@ -119,6 +121,7 @@ class Predictor:
                         )
                     )
             answers.append(answer)
+        self._logging.observe(time.perf_counter() - began)
         return answers
 
     def _scored(

@@ -36,20 +36,22 @@ from tests.support.servers import RedisServer, Server, free_port, http_ok, wait_
 SERVER_CORE, LOAD_CORE = 0, 1
 ENTITIES = 500  # of each kind
 CONNECTIONS = 32
-ROUNDS, SECONDS = 7, 0.8  # seconds of each layer in each round
+ROUNDS, SECONDS = 7, 0.5  # seconds of each layer in each round
+# The gateway and the reference take turns. Short turns, because a busy machine changes its speed.
+PAIRS, PAIR_SECONDS = 30, 0.25
 LATENCY_SECONDS = 8.0
 TREES = 150
 WORLD_NOW = datetime(2018, 6, 15, 12, tzinfo=UTC)
 
-REQUIRED_RATIO, REQUIRED_P99_SECONDS = 0.2, 0.015
+REQUIRED_RATIO, REQUIRED_P99_SECONDS = 1.0, 0.005
 
 LAYERS = {
     "asgi": "uvicorn alone (bare ASGI)",
     "pydantic": "bare FastAPI + pydantic (the reference)",
-    "route": "a path before FastAPI's routing + reading the body",
+    "route": "a path in front of FastAPI + reading the body",
     "decode": "+ decode, validate, encode (msgspec)",
-    "lookup": "+ 35 stored features from Redis",
-    "score": "+ input vector, ONNX Runtime",
+    "lookup": "+ 35 stored features from Redis, in batches",
+    "score": "+ input vectors, ONNX Runtime, in batches",
     "predict": "the gateway: + prediction log, metrics, ids",
 }
 
@@ -94,40 +96,41 @@ def measure(directory: Path) -> dict[str, object]:
         for n in range(ENTITIES)
     ]
     with _servers(directory) as (layers, layers_port, gateway, gateway_port):
-        rounds = []
-        for _ in range(ROUNDS):
-            found = {}
-            for layer in LAYERS:
-                server, port = (
-                    (gateway, gateway_port) if layer == "predict" else (layers, layers_port)
-                )
-                path = "/asgi" if layer == "asgi" else f"/v1/models/fraud_detection:{layer}"
-                found[layer] = _full_speed(
-                    layer, server, port, [post(path, request) for request in requests]
-                )
-            rounds.append(found)
+
+        def run(layer: str, seconds: float) -> Measured:
+            server, port = (gateway, gateway_port) if layer == "predict" else (layers, layers_port)
+            path = "/asgi" if layer == "asgi" else f"/v1/models/fraud_detection:{layer}"
+            sent = [post(path, request) for request in requests]
+            return _full_speed(layer, server, port, sent, seconds)
+
+        rounds = [{layer: run(layer, SECONDS) for layer in LAYERS} for _ in range(ROUNDS)]
+        pairs = [(run("predict", PAIR_SECONDS), run("pydantic", PAIR_SECONDS)) for _ in range(PAIRS)]
         by_layer = {layer: _median([found[layer] for found in rounds]) for layer in LAYERS}
-        half = by_layer["predict"].requests_per_second / 2
-        paths = [post("/v1/models/fraud_detection:predict", request) for request in requests]
-        steady: Result = run_load(gateway_port, paths, 2 * CONNECTIONS, LATENCY_SECONDS, rate=half)
+        half = median(whole.requests_per_second for whole, _ in pairs) / 2
+
+        def at_half_load(port: int, layer: str) -> Result:
+            paths = [post(f"/v1/models/fraud_detection:{layer}", request) for request in requests]
+            return run_load(port, paths, 2 * CONNECTIONS, LATENCY_SECONDS, rate=half)
+
+        steady = at_half_load(gateway_port, "predict")
+        reference = at_half_load(layers_port, "pydantic")
         memory = psutil.Process(gateway.process.pid).memory_info().rss if gateway.process else 0
-    ratios = [
-        found["predict"].requests_per_second / found["pydantic"].requests_per_second
-        for found in rounds
-    ]
+    ratios = [whole.requests_per_second / bare.requests_per_second for whole, bare in pairs]
     ratio, p99 = median(ratios), steady.quantile(0.99)
     errors = steady.errors + sum(m.errors for m in by_layer.values())
+    fast = p99 < max(REQUIRED_P99_SECONDS, reference.quantile(0.99))
     return {
         "layers": [asdict(m) for m in by_layer.values()],
         "throughput_ratio": ratio,
         "throughput_ratios": sorted(ratios),
-        "cpu_ratio": median(found["pydantic"].cpu_us / found["predict"].cpu_us for found in rounds),
+        "cpu_ratio": median(bare.cpu_us / whole.cpu_us for whole, bare in pairs),
         "half_load_rate": steady.rate,
         "half_load_p50_ms": steady.quantile(0.5) * 1000,
         "half_load_p99_ms": p99 * 1000,
+        "reference_p99_ms": reference.quantile(0.99) * 1000,
         "errors": errors,
         "memory_mb": memory / 2**20,
-        "passed": ratio >= REQUIRED_RATIO and p99 < REQUIRED_P99_SECONDS and errors == 0,
+        "passed": ratio >= REQUIRED_RATIO and fast and errors == 0,
     }
 
 
@@ -146,13 +149,14 @@ def table(report: dict[str, object]) -> str:
             *lines,
             (
                 f"gateway / bare FastAPI + pydantic: {report['throughput_ratio']:.2f} by throughput"
-                f" ({lowest:.2f} to {highest:.2f} in {ROUNDS} rounds), {report['cpu_ratio']:.2f} by"
+                f" ({lowest:.2f} to {highest:.2f} in {PAIRS} pairs), {report['cpu_ratio']:.2f} by"
                 f" CPU (required {REQUIRED_RATIO})"
             ),
             (
                 f"at half load ({report['half_load_rate']:.0f} req/s): p50"
                 f" {report['half_load_p50_ms']:.2f} ms, p99 {report['half_load_p99_ms']:.2f} ms"
-                f" (required < {REQUIRED_P99_SECONDS * 1000:.0f} ms)"
+                f" (required < {REQUIRED_P99_SECONDS * 1000:.0f} ms, or less than the reference's"
+                f" {report['reference_p99_ms']:.2f} ms at this rate)"
             ),
             f"errors: {report['errors']}, gateway memory: {report['memory_mb']:.0f} MB",
         ]
@@ -169,12 +173,14 @@ def _median(measured: Sequence[Measured]) -> Measured:
     )
 
 
-def _full_speed(layer: str, server: Server, port: int, requests: Sequence[bytes]) -> Measured:
+def _full_speed(
+    layer: str, server: Server, port: int, requests: Sequence[bytes], seconds: float
+) -> Measured:
     assert server.process is not None
     process = psutil.Process(server.process.pid)
     run_load(port, requests, CONNECTIONS, 0.1, warm_up=0.1)  # warm caches and branches
     before = process.cpu_times()
-    result = run_load(port, requests, CONNECTIONS, SECONDS, warm_up=0.0)
+    result = run_load(port, requests, CONNECTIONS, seconds, warm_up=0.0)
     after = process.cpu_times()
     cpu = (after.user + after.system - before.user - before.system) / max(1, len(result.latencies))
     return Measured(layer, result.rate, cpu * 1e6, result.errors)

@@ -6,10 +6,10 @@ python -m tests.bench.gateway_layers PORT      (settings as for the gateway: DOJ
 
     /asgi                    the server alone
     /v1/models/m:pydantic    FastAPI + pydantic, the reference
-    /.../m:route             + before FastAPI's routing, reading the body
+    /.../m:route             + in front of FastAPI, reading the body
     /.../m:decode            + decoding and validating, encoding the answer
-    /.../m:lookup            + stored features from Redis
-    /.../m:score             + input vector and ONNX Runtime
+    /.../m:lookup            + stored features from Redis, in batches
+    /.../m:score             + input vectors and ONNX Runtime, in the same batches
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from copy import copy
+from typing import Any, cast
 
 import msgspec
-import numpy as np
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
 from dojo.core.settings import load_settings
 from dojo.core.tasks.specs import load_specs, task_of
@@ -33,10 +34,16 @@ from services.gateway.features.breaker import CircuitBreaker
 from services.gateway.features.lookup import FeatureSource
 from services.gateway.features.online_store import EntityHashReader
 from services.gateway.features.redis_client import RedisClient
-from services.gateway.http.api import DirectPaths
+from services.gateway.http.api import DirectPaths, send_json
 from services.gateway.messages.answers import AnswerSchema
-from services.gateway.messages.requests import InstanceSchema, read_body
+from services.gateway.messages.requests import Instance, InstanceSchema, read_body
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.versions.arms import ServedRoute, champion_route, served_route
 from services.gateway.versions.model_cache import ModelCache
+from services.gateway.versions.scoring import ArmScorer
+from services.gateway.versions.serving import Scored, ServedModel
+
+NOW = 1_529_064_000.0  # the bench's world time
 
 
 class PydanticInstance(BaseModel):
@@ -77,14 +84,31 @@ def build_reference() -> FastAPI:
     return app
 
 
-def build_layers() -> FastAPI:
+class NoModel:
+    """Stands in for a version, so that a layer ends before the vectors and the model."""
+
+    takes_batches = True
+
+    def __init__(self, served: ServedModel) -> None:
+        self.bundle, self.version = served.bundle, served.version
+        self.plan: Any = copy(served.plan)
+        self.plan.vector = lambda rows, inputs: ()
+
+    async def score(self, rows: Any, timeout: float | None) -> list[Scored]:
+        return [Scored(0.1, 0.0)] * len(rows)
+
+
+def build_layers() -> DirectPaths:
     settings = load_settings()
     spec = load_specs(settings.models_dir)["fraud_detection"]
-    schema, answer_type = InstanceSchema(spec), AnswerSchema(spec.name, task_of(spec)).type
+    schema, answers = InstanceSchema(spec), AnswerSchema(spec.name, task_of(spec))
     served = ModelCache(settings.home / "gateway" / "models", spec, lambda *_: None).newest()
     assert served is not None
+    route = champion_route(served, spec.name)
+    no_model = served_route(route.route, [cast("Any", NoModel(served))])
     client = RedisClient(settings.online_store)
     source = FeatureSource(EntityHashReader(client, CircuitBreaker()))
+    scorer = ArmScorer(spec, source, GatewayMetrics())
     encode = msgspec.json.Encoder().encode
 
     @asynccontextmanager
@@ -93,47 +117,45 @@ def build_layers() -> FastAPI:
         yield
         connection.cancel()
 
-    def answer(scores: Sequence[float]) -> Response:
-        answers = [answer_type("p", score, score >= 0.5, "1", "champion", None) for score in scores]
-        return Response(encode({"predictions": answers}), media_type="application/json")
+    async def body_of(scope: Scope, receive: Receive) -> bytes:
+        return await read_body(scope, receive, settings.max_body_bytes)
 
-    async def fetch(request: Request) -> tuple[Any, Any]:
-        instances = schema.decode(await read_body(request, settings.max_body_bytes))
+    async def answer(send: Send, scores: Sequence[float]) -> None:
+        made = [answers.type("p", score, score >= 0.5, "1", "champion", None) for score in scores]
+        await send_json(send, encode({"predictions": made}))
+
+    async def scored(instances: Sequence[Instance], by: ServedRoute) -> list[float]:
+        started = time.perf_counter()
         keys = [
             {entity: getattr(i, join_key) for entity, join_key in schema.keys.items()}
             for i in instances
         ]
-        return instances, await source.fetch(served.plan, keys, 0.5)
-
-    async def route(request: Request) -> Response:
-        await read_body(request, settings.max_body_bytes)
-        return Response(b'{"predictions":[]}', media_type="application/json")
-
-    async def decode(request: Request) -> Response:
-        instances = schema.decode(await read_body(request, settings.max_body_bytes))
-        return answer([0.1 for _ in instances])
-
-    async def lookup(request: Request) -> Response:
-        instances, _ = await fetch(request)
-        return answer([0.1 for _ in instances])
-
-    async def score(request: Request) -> Response:
-        instances, stored = await fetch(request)
-        now = time.time()
-        vectors = [
-            served.plan.vector(features.rows, {"amount": i.amount, "transaction_time": now})
-            for i, features in zip(instances, stored, strict=True)
+        inputs: list[dict[str, Any]] = [
+            {"amount": getattr(i, "amount"), "transaction_time": NOW} for i in instances
         ]
-        scored = served.score_now(np.array(vectors, dtype=np.float32))
-        return answer([result.score or 0.0 for result in scored])
+        return [scoring.score for scoring in await scorer.score(by, keys, inputs, started)]
 
-    handlers = {
-        f"/v1/models/fraud_detection:{layer.__name__}": layer
-        for layer in (route, decode, lookup, score)
-    }
-    app = FastAPI(lifespan=lifespan)
-    app.add_middleware(DirectPaths, handlers=handlers)
-    return app
+    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+        await body_of(scope, receive)
+        await send_json(send, b'{"predictions":[]}')
+
+    async def decode(scope: Scope, receive: Receive, send: Send) -> None:
+        instances = schema.decode(await body_of(scope, receive))
+        await answer(send, [0.1 for _ in instances])
+
+    async def lookup(scope: Scope, receive: Receive, send: Send) -> None:
+        instances = schema.decode(await body_of(scope, receive))
+        await answer(send, await scored(instances, no_model))
+
+    async def score(scope: Scope, receive: Receive, send: Send) -> None:
+        instances = schema.decode(await body_of(scope, receive))
+        await answer(send, await scored(instances, route))
+
+    handlers = {"route": front, "decode": decode, "lookup": lookup, "score": score}
+    return DirectPaths(
+        FastAPI(lifespan=lifespan),
+        {f"/v1/models/fraud_detection:{layer}": handler for layer, handler in handlers.items()},
+    )
 
 
 def build() -> Any:

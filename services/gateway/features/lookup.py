@@ -26,6 +26,7 @@ from services.gateway.features.online_store import (
     EntityRow,
     OnlineStore,
     OnlineStoreUnavailableError,
+    fields_of,
 )
 
 COLD_START = "cold_start"
@@ -65,8 +66,8 @@ class FeaturePlan:
             if view.kind == "batch"
         }
         self.entities = tuple(
-            EntityFields(
-                entity, [(view.name, name) for view, name in stored if view.entity == entity]
+            fields_of(
+                entity, tuple((view.name, name) for view, name in stored if view.entity == entity)
             )
             for entity in catalog.ENTITY_KEYS
             if any(view.entity == entity for view, _ in stored)
@@ -133,7 +134,7 @@ class FeatureSource:
     def __init__(self, store: OnlineStore, remembered: int = LAST_KNOWN_ENTITIES) -> None:
         self._store = store
         self._remembered = remembered
-        self._last_known: OrderedDict[tuple[str, tuple[str, ...], str], EntityRow] = OrderedDict()
+        self._last_known: OrderedDict[tuple[EntityFields, str], EntityRow] = OrderedDict()
 
     async def fetch(
         self, plan: FeaturePlan, instances: Sequence[Mapping[str, str]], timeout: float
@@ -157,8 +158,8 @@ class FeatureSource:
         return [_judged(tuple(rows[at : at + width])) for at in range(0, len(rows), width)]
 
     def _remember(self, fields: EntityFields, key: str, row: EntityRow) -> None:
-        # The features are part of the key, because versions may read different ones of an entity.
-        remembered = (fields.entity, fields.features, key)
+        # The fields are part of the key, because versions may read different ones of an entity.
+        remembered = (fields, key)
         self._last_known[remembered] = row
         self._last_known.move_to_end(remembered)
         if len(self._last_known) > self._remembered:
@@ -167,7 +168,7 @@ class FeatureSource:
     def _remembered_features(self, plan: FeaturePlan, keys: Mapping[str, str]) -> StoredFeatures:
         rows, reasons = [], []
         for fields, default in zip(plan.entities, plan.defaults, strict=True):
-            row = self._last_known.get((fields.entity, fields.features, keys[fields.entity]))
+            row = self._last_known.get((fields, keys[fields.entity]))
             rows.append(default if row is None else row)
             reasons.append(DEFAULTS if row is None else LAST_KNOWN)
         return StoredFeatures(tuple(rows), tuple(dict.fromkeys(reasons)))

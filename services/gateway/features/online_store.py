@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from operator import itemgetter
 from typing import Any, Protocol
 
 import msgspec
@@ -58,6 +59,7 @@ class EntityFields:
             for name in layout.features
         ]
         self._picked = tuple(map(stored.index, features))
+        self._pick = itemgetter(*self._picked, self._picked[0])  # two at least: always a tuple
         # Only the key differs between requests, so the rest of the command is prepared once.
         whole = command(b"HMGET", b"", *(layout.field for layout in self._layouts))
         self._head, self._tail = whole.split(b"$0\r\n", 1)
@@ -78,8 +80,13 @@ class EntityFields:
             view = None if packed is None else layout.unpack(packed)
             stored += view.values if view else layout.no_values
             timestamps.append(view.event_time / 1e6 if view else None)
-        values = tuple([stored[at] or 0.0 for at in self._picked])
-        if not math.isfinite(sum(values)):
+        try:
+            values = self._pick(stored)[:-1]
+            total = sum(values)
+        except TypeError:  # a missing value
+            values = tuple([stored[at] or 0.0 for at in self._picked])
+            total = sum(values)
+        if not math.isfinite(total):
             raise MalformedValueError(f"a value of a {self.entity} is not finite")
         return EntityRow(values, tuple(timestamps))
 
@@ -87,6 +94,12 @@ class EntityFields:
     def unknown(self) -> EntityRow:
         """Return the row of an entity unknown to the store."""
         return EntityRow((0.0,) * len(self.features), (None,) * len(self.views))
+
+
+@cache
+def fields_of(entity: str, features: tuple[tuple[str, str], ...]) -> EntityFields:
+    """Return the one EntityFields of these features, so that versions with the same share rows."""
+    return EntityFields(entity, features)
 
 
 class OnlineStore(Protocol):

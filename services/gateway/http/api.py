@@ -25,7 +25,6 @@ from services.gateway.versions.arms import ServedRoute
 from services.gateway.versions.models import Models
 
 PREDICT_PATH = "/v1/models/{model}:predict"
-JSON_TYPE = (b"content-type", b"application/json")
 RETRY_AFTER_SECONDS = 1
 
 _log = structlog.get_logger("gateway.api")
@@ -66,6 +65,7 @@ class Gateway:
             for code in (200, 422)
         }  # the usual codes; others are bound when they happen
         self._latency = {name: metrics.latency.labels(name) for name in endpoints}
+        self._decoding = {name: metrics.layers.labels(name, "decode") for name in endpoints}
 
     def endpoint(self, model: str) -> Endpoint:
         """Return a model's endpoint.
@@ -110,6 +110,7 @@ class Gateway:
                 raise overloaded(RETRY_AFTER_SECONDS)
             instances = decode(endpoint, body)
             self.times.check(endpoint.schema.time_input, instances, scope["headers"])
+            self._decoding[model].observe(time.perf_counter() - started)
             route = route or self.models.serving.get(model)
             self.in_flight += 1
             try:
@@ -134,12 +135,13 @@ class Gateway:
         except Exception as error:
             await failed(scope["path"], error)(scope, receive, send)
         else:
-            body = _encode({"predictions": answers})
-            length = (b"content-length", b"%d" % len(body))
-            await send(
-                {"type": "http.response.start", "status": 200, "headers": [JSON_TYPE, length]}
-            )
-            await send({"type": "http.response.body", "body": body})
+            await send_json(send, _encode({"predictions": answers}))
+
+
+async def send_json(send: Send, body: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def decode_instances(endpoint: Endpoint, body: bytes) -> Sequence[Instance]:

@@ -127,6 +127,8 @@ class ArmScorer:
         self._deadline = spec.serving.deadline.total_seconds()
         self._feature_timeout = spec.serving.feature_timeout.total_seconds()
         self._stand_in = min(STAND_IN_SECONDS, STAND_IN_SHARE * self._deadline)
+        self._looking_up = metrics.layers.labels(spec.name, "lookup")
+        self._scoring = metrics.layers.labels(spec.name, "score")
         self._open: dict[ServedArm, _Batch] = {}
         self._running: set[asyncio.Task[None]] = set()
 
@@ -218,7 +220,7 @@ class ArmScorer:
         )
         lookups = [self._features.fetch(plan, batch.keys, timeout) for plan in batch.plans]
         found = [await lookups[0]] if len(lookups) == 1 else await asyncio.gather(*lookups)
-        self._metrics.lookup.observe(time.perf_counter() - asked)
+        self._looking_up.observe(time.perf_counter() - asked, len(batch.waiting))
         return dict(zip(batch.plans, found, strict=True))
 
     async def _ask(
@@ -229,13 +231,15 @@ class ArmScorer:
         batch: _Batch,
     ) -> list[int]:
         """Score instances with an arm. Return those that it could not score."""
+        began = time.perf_counter()
         vector, inputs, scorings = arm.plan.vector, batch.inputs, batch.scorings
         rows = np.array(
             [vector(stored[at].rows, inputs[at]) for at in instances], dtype=np.float32
         )
-        remaining = self._deadline - self._stand_in - (time.perf_counter() - batch.started)
+        remaining = self._deadline - self._stand_in - (began - batch.started)
         results = await arm.served.score(rows, remaining)
         done = time.perf_counter()
+        self._scoring.observe(done - began, len(batch.waiting))
         failed = []
         for at, row, result in zip(instances, rows.tolist(), results, strict=True):
             scoring = scorings[at]

@@ -159,8 +159,9 @@ def test_beyond_the_spools_bound_events_are_dropped_and_counted(
 
 def slow_lookups(gateway: GatewayServer) -> float:
     """Return the number of feature lookups over 20 ms, which waited for their timeout."""
-    name = "dojo_gateway_feature_lookup_seconds"
-    return gateway.metric(f"{name}_count") - gateway.metric(f"{name}_bucket", le="0.02")
+    name = "dojo_gateway_layer_seconds"
+    within = gateway.metric(f"{name}_bucket", layer="lookup", le="0.02", model="fraud_detection")
+    return gateway.metric(f"{name}_count", layer="lookup", model="fraud_detection") - within
 
 
 def test_beyond_what_can_be_answered_in_time_requests_are_shed(
