@@ -159,9 +159,10 @@ class GatewayMetrics:
         )
         self.layers = DeferredHistogram(
             "dojo_gateway_layer_seconds",
-            "Wall time of a request's layers: decode (bytes to checked instances), lookup (stored"
-            " features, failed lookups included), score (input vectors and the model), log (answers"
-            " made, counted and logged). Requests that share a batch share its lookup and score.",
+            "Wall time of a request's layers: decode, lookup, score, log. Decoding gives checked"
+            " instances. Lookups count also when they fail. Scoring makes input vectors and runs"
+            " the model. Logging makes and counts the answers. Requests of one batch share its"
+            " lookup and score.",
             ["model", "layer"],
             buckets=LAYER_BUCKETS,
             registry=registry,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.routes import CHAMPION_ARM
@@ -32,6 +33,20 @@ CLOCK_UNSET = "world_clock_unset"
 
 # The version in an answer of the spec's fallback.
 NO_VERSION = "0"
+
+
+class _Asked(NamedTuple):
+    """What all instances of a request share.
+
+    Attributes:
+        generation: The route's. 0 without a route.
+        started: `time.perf_counter()` at the request's arrival.
+    """
+
+    generation: int
+    started: float
+    world_now: datetime
+    trace_id: str
 
 
 class Predictor:
@@ -62,7 +77,11 @@ class Predictor:
         self._logging = metrics.layers.labels(spec.name, "log")
 
     async def predict(
-        self, route: ServedRoute | None, instances: Sequence[Instance], started: float
+        self,
+        route: ServedRoute | None,
+        instances: Sequence[Instance],
+        started: float,
+        trace_id: str,
     ) -> list[Answer]:
         """Answer each instance, in order. Never raises.
 
@@ -71,6 +90,8 @@ class Predictor:
             started: `time.perf_counter()` at the request's arrival.
         """
         world_now = self._clock.now()
+        generation = 0 if route is None else route.route.generation
+        asked = _Asked(generation, started, world_now, trace_id)
         keys = [
             {entity: getattr(instance, join_key) for entity, join_key in self._keys}
             for instance in instances
@@ -80,9 +101,7 @@ class Predictor:
                 [self._fallback_score] * len(instances), [None] * len(instances)
             )
             return [
-                self._fallback(
-                    one, instance, of, CHAMPION_ARM, 0, (MODEL_UNAVAILABLE,), world_now, started
-                )
+                self._fallback(one, asked, instance, of, CHAMPION_ARM, (MODEL_UNAVAILABLE,))
                 for one, instance, of in zip(given, instances, keys, strict=True)
             ]
         inputs = [self._inputs(instance, world_now) for instance in instances]
@@ -101,12 +120,9 @@ class Predictor:
         ):
             if scoring.by is None:
                 reasons = (ARM_FAILED, MODEL_UNAVAILABLE)
-                arm, generation = scoring.chosen.name, route.route.generation
-                answer = self._fallback(
-                    one, instance, of, arm, generation, reasons, world_now, started
-                )
+                answer = self._fallback(one, asked, instance, of, scoring.chosen.name, reasons)
             else:
-                answer = self._scored(one, route, instance, of, scoring, world_now, started)
+                answer = self._scored(one, asked, instance, of, scoring)
                 if route.shadow is not None:
                     self._mirror(
                         Mirrored(
@@ -127,12 +143,10 @@ class Predictor:
     def _scored(
         self,
         given: AnswerValues,
-        route: ServedRoute,
+        asked: _Asked,
         instance: Instance,
         entity_keys: dict[str, str],
         scoring: Scoring,
-        world_now: datetime,
-        started: float,
     ) -> Answer:
         arm = scoring.by
         assert arm is not None
@@ -142,11 +156,11 @@ class Predictor:
             degraded += (CLOCK_UNSET,)
         if scoring.failed:
             degraded += (ARM_FAILED,)
-        ages = plan.ages(scoring.stored.rows, world_now.timestamp())
+        ages = plan.ages(scoring.stored.rows, asked.world_now.timestamp())
         for view, allowed in plan.freshness_sla.items():
             if (ages[view] or 0.0) > allowed:
                 self._metrics.stale.labels(view).inc()
-        score, generation = scoring.score, route.route.generation
+        score = scoring.score
         answer = self._answers.answer(score, given, arm.version, scoring.chosen.name, degraded)
         features = dict(zip(bundle.features, scoring.row, strict=True))
         self._answers.log(
@@ -157,24 +171,23 @@ class Predictor:
             entity_keys,
             features,
             ages,
-            generation,
-            world_now,
-            scoring.done - started,
+            asked.generation,
+            asked.world_now,
+            scoring.done - asked.started,
+            asked.trace_id,
         )
         return answer
 
     def _fallback(
         self,
         given: AnswerValues,
+        asked: _Asked,
         instance: Instance,
         entity_keys: dict[str, str],
         arm: str,
-        generation: int,
         reasons: tuple[str, ...],
-        world_now: datetime,
-        started: float,
     ) -> Answer:
-        score, seconds = self._fallback_score, time.perf_counter() - started
+        score, seconds = self._fallback_score, time.perf_counter() - asked.started
         answer = self._answers.answer(score, given, NO_VERSION, arm, reasons)
         self._answers.log(
             answer,
@@ -184,9 +197,10 @@ class Predictor:
             entity_keys,
             {},
             {},
-            generation,
-            world_now,
+            asked.generation,
+            asked.world_now,
             seconds,
+            asked.trace_id,
         )
         return answer
 

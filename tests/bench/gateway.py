@@ -104,7 +104,9 @@ def measure(directory: Path) -> dict[str, object]:
             return _full_speed(layer, server, port, sent, seconds)
 
         rounds = [{layer: run(layer, SECONDS) for layer in LAYERS} for _ in range(ROUNDS)]
-        pairs = [(run("predict", PAIR_SECONDS), run("pydantic", PAIR_SECONDS)) for _ in range(PAIRS)]
+        pairs = [
+            (run("predict", PAIR_SECONDS), run("pydantic", PAIR_SECONDS)) for _ in range(PAIRS)
+        ]
         by_layer = {layer: _median([found[layer] for found in rounds]) for layer in LAYERS}
         half = median(whole.requests_per_second for whole, _ in pairs) / 2
 

@@ -131,7 +131,7 @@ def build_layers() -> DirectPaths:
             for i in instances
         ]
         inputs: list[dict[str, Any]] = [
-            {"amount": getattr(i, "amount"), "transaction_time": NOW} for i in instances
+            {"amount": i.amount, "transaction_time": NOW} for i in instances
         ]
         return [scoring.score for scoring in await scorer.score(by, keys, inputs, started)]
 

@@ -130,6 +130,8 @@ class Prediction(Event, frozen=True, kw_only=True):
         route_generation: Generation of the route. 0 while a model has no route and the registry's
             champion serves. Also 0 after a gateway's start until all of the route's versions are
             loaded.
+        trace_id: The request's trace, as the answer's `traceresponse` header has it. Empty from a
+            gateway without traces.
     """
 
     stream: ClassVar[Stream] = Stream.PREDICTIONS
@@ -147,6 +149,7 @@ class Prediction(Event, frozen=True, kw_only=True):
     latency_seconds: float
     degraded: tuple[str, ...] = ()
     route_generation: Annotated[int, msgspec.Meta(ge=0)] = 0
+    trace_id: str = ""
 
     @staticmethod
     def id_for(prediction_id: str) -> str:

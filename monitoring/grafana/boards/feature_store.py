@@ -96,7 +96,7 @@ LOOKUPS = Row(
                 *(
                     Query(
                         f"histogram_quantile({q}, sum by (le)"
-                        f" (rate(dojo_gateway_layer_seconds_bucket{{layer="lookup"}}{RATE})))",
+                        f' (rate(dojo_gateway_layer_seconds_bucket{{layer="lookup"}}{RATE})))',
                         name,
                     )
                     for q, name in ((0.5, "median"), (0.99, "p99"))

@@ -160,6 +160,27 @@ TRAFFIC = Row(
             minimum=0,
         ),
         time_series(
+            title="Where an answer's time goes",
+            description=(
+                "Mean wall time of each layer. decode makes checked instances of bytes, lookup "
+                "reads stored features, score makes input vectors and runs the model. log makes, "
+                "counts and logs the answers. The rest of the time to answer is waiting for a "
+                "turn, and HTTP."
+            ),
+            queries=(
+                Query(
+                    "sum by (layer)"
+                    f' (rate(dojo_gateway_layer_seconds_sum{{model="$model"}}{RATE}))'
+                    " / sum by (layer)"
+                    f' (rate(dojo_gateway_layer_seconds_count{{model="$model"}}{RATE}))',
+                    "{{layer}}",
+                ),
+            ),
+            unit="s",
+            stacked=True,
+            minimum=0,
+        ),
+        time_series(
             title="Answers with something missing",
             description=(
                 "Share of answers by what was missing. `cold_start` means new customers "

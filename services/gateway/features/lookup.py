@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 
 import msgspec
@@ -111,14 +112,11 @@ class FeaturePlan:
         Args:
             now: Unix seconds, world time.
         """
-        stamps = [stamp for row in rows for stamp in row.timestamps]
-        return dict(
-            zip(
-                self._views,
-                [None if stamp is None else max(0.0, now - stamp) for stamp in stamps],
-                strict=True,
-            )
-        )
+        stamps = chain.from_iterable([row.timestamps for row in rows])
+        return {
+            view: stamp if stamp is None else max(0.0, now - stamp)
+            for view, stamp in zip(self._views, stamps, strict=True)
+        }
 
 
 class StoredFeatures(msgspec.Struct, frozen=True, gc=False):

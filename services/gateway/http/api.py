@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.gateway.messages.answers import Answer, AnswerSchema
 from services.gateway.messages.problems import Problem, overloaded, problem_response, unknown_model
 from services.gateway.messages.requests import Instance, InstanceSchema, read_body
+from services.gateway.messages.trace import response_header, trace_of
 from services.gateway.metrics import UNKNOWN_MODEL, GatewayMetrics
 from services.gateway.predictor import Predictor
 from services.gateway.time_guard import TimeGuard
@@ -88,6 +89,7 @@ class Gateway:
         model: str,
         scope: Scope,
         receive: Receive,
+        trace_id: str,
         decode: Callable[[Endpoint, bytes], Sequence[Instance]],
         route: ServedRoute | None = None,
     ) -> Sequence[Answer]:
@@ -114,7 +116,7 @@ class Gateway:
             route = route or self.models.serving.get(model)
             self.in_flight += 1
             try:
-                answers = await endpoint.predictor.predict(route, instances, started)
+                answers = await endpoint.predictor.predict(route, instances, started, trace_id)
             finally:
                 self.in_flight -= 1
             code = 200
@@ -128,18 +130,26 @@ class Gateway:
 
     async def predict(self, model: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one prediction request, as an ASGI application."""
+        trace_id = trace_of(scope["headers"])
         try:
-            answers = await self.answer(model, scope, receive, decode_instances)
+            answers = await self.answer(model, scope, receive, trace_id, decode_instances)
         except Problem as problem:
-            await problem_response(problem)(scope, receive, send)
+            response = problem_response(problem)
         except Exception as error:
-            await failed(scope["path"], error)(scope, receive, send)
+            response = failed(scope["path"], error, trace_id)
         else:
-            await send_json(send, _encode({"predictions": answers}))
+            await send_json(send, _encode({"predictions": answers}), response_header(trace_id))
+            return
+        response.raw_headers.append(response_header(trace_id))
+        await response(scope, receive, send)
 
 
-async def send_json(send: Send, body: bytes) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+async def send_json(send: Send, body: bytes, *further: tuple[bytes, bytes]) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        *further,
+    ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -148,9 +158,9 @@ def decode_instances(endpoint: Endpoint, body: bytes) -> Sequence[Instance]:
     return endpoint.schema.decode(body)
 
 
-def failed(path: str, error: Exception) -> Response:
+def failed(path: str, error: Exception, trace_id: str) -> Response:
     """Return the answer to a request that met a defect of this process."""
-    _log.error("a request failed", path=path, exc_info=error)
+    _log.error("a request failed", path=path, trace_id=trace_id, exc_info=error)
     return problem_response(
         Problem(
             HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -247,7 +257,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
-        return failed(request.url.path, error)
+        return failed(request.url.path, error, trace_of(request.scope["headers"]))
 
 
 def _json(document: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> Response:

@@ -120,16 +120,15 @@ def _model_bodies(endpoint: Endpoint, model: str) -> dict[str, Document]:
         ),
         "/infer": _infer(schema, answers, model),
     }
-    version = {
-        "parameters": [
-            {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}
-        ]
-    }
+    version = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}
     return {
         "/v1/models/{model}:predict": _predict(schema, answers, model),
         **{f"/v2/models/{{model}}{path}": body for path, body in of_model.items()},
         **{
-            f"/v2/models/{{model}}/versions/{{version}}{path}": {**body, **version}
+            f"/v2/models/{{model}}/versions/{{version}}{path}": {
+                **body,
+                "parameters": [version, *body.get("parameters", ())],
+            }
             for path, body in of_model.items()
         },
     }
@@ -223,18 +222,25 @@ def _predict(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Docum
         "a canary failed, the champion answered": answer(arm="challenger", degraded=(ARM_FAILED,)),
         "no model": answer(version="0", degraded=(MODEL_UNAVAILABLE,)),
     }
+    whole = {
+        "description": "One prediction per instance, in order",
+        **_content(_schema(answers.body), **examples),
+    }
+    return _scoring(
+        _content(_schema(schema.body), example={"instances": [instance]}),
+        {"200": whole, **_refusals(schema, model)},
+    )
+
+
+def _scoring(body: Document, responses: Mapping[str, Document]) -> Document:
+    """Return an operation that scores: its time key, its body, and the trace of each answer."""
     return {
         "security": _SECURITY,
-        "requestBody": {
-            "required": True,
-            **_content(_schema(schema.body), example={"instances": [instance]}),
-        },
+        "parameters": [_TRACEPARENT],
+        "requestBody": {"required": True, **body},
         "responses": {
-            "200": {
-                "description": "One prediction per instance, in order",
-                **_content(_schema(answers.body), **examples),
-            },
-            **_refusals(schema, model),
+            status: {**response, "headers": {"traceresponse": _TRACERESPONSE}}
+            for status, response in responses.items()
         },
     }
 
@@ -259,13 +265,10 @@ def _infer(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Documen
     ]
     outputs = outputs_of(answers, [answers.example()])
     body = {"allOf": [_schema(InferRequest), {"properties": {"inputs": inputs}}]}
-    return {
-        "security": _SECURITY,
-        "requestBody": {"required": True, **_content(body, example={"inputs": columns})},
-        **_responses(
-            InferAnswer(model, "3", {}, outputs), _schema(InferAnswer), _refusals(schema, model)
-        ),
-    }
+    answered = _responses(
+        InferAnswer(model, "3", {}, outputs), _schema(InferAnswer), _refusals(schema, model)
+    )
+    return _scoring(_content(body, example={"inputs": columns}), answered["responses"])
 
 
 def _metadata(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Document:
@@ -302,6 +305,19 @@ _TIME_KEY = {
         "Lets a caller send any time: DOJO_TIME_KEY. All others leave the time out, or send one"
         " near the world's now."
     ),
+}
+
+_TRACE = {"type": "string", "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]}
+_TRACEPARENT: Document = {
+    "name": "traceparent",
+    "in": "header",
+    "required": False,
+    "description": "Your trace (W3C Trace Context). Without one, the gateway begins a trace.",
+    "schema": _TRACE,
+}
+_TRACERESPONSE: Document = {
+    "description": "The request's trace. The prediction log has its id as `trace_id`.",
+    "schema": _TRACE,
 }
 
 _ROUTE = {

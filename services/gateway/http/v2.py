@@ -36,6 +36,7 @@ from services.gateway.messages.tensors import (
     outputs_of,
     tensors_of,
 )
+from services.gateway.messages.trace import response_header, trace_of
 from services.gateway.versions.arms import ServedRoute, describe
 
 _encode = msgspec.json.Encoder().encode
@@ -108,13 +109,19 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
             sent_id[0] = document.id
             return instances_of(endpoint.schema, document.inputs, document.id)
 
+        trace_id = trace_of(request.scope["headers"])
         try:
             route = _route(gateway, request) if asked else None
             answers = await gateway.answer(
-                model, request.scope, request.receive, decode, route.pinned() if route else None
+                model,
+                request.scope,
+                request.receive,
+                trace_id,
+                decode,
+                route.pinned() if route else None,
             )
         except Problem as problem:
-            return _error(in_tensors(problem))
+            return _traced(_error(in_tensors(problem)), trace_id)
         reasons = sorted({reason for answer in answers for reason in answer.degraded or ()})
         versions = list(dict.fromkeys(answer.version for answer in answers))
         parameters = {
@@ -127,7 +134,8 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         }
         outputs = outputs_of(gateway.endpoint(model).answers, answers)
         request_id = msgspec.UNSET if sent_id[0] is None else sent_id[0]
-        return _json(InferAnswer(model, answers[0].version, parameters, outputs, request_id))
+        answer = InferAnswer(model, answers[0].version, parameters, outputs, request_id)
+        return _traced(_json(answer), trace_id)
 
     for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         route(f"{path}/ready")(model_ready)
@@ -152,6 +160,11 @@ def _route(gateway: Gateway, request: Request) -> ServedRoute | None:
             f"version {version[:20]!r} of {model} does not serve; {serving}",
         )
     return route
+
+
+def _traced(response: Response, trace_id: str) -> Response:
+    response.raw_headers.append(response_header(trace_id))
+    return response
 
 
 def _error(problem: Problem) -> Response:

@@ -136,6 +136,7 @@ class AnswerLog:
         generation: int,
         world_now: datetime,
         seconds: float,
+        trace_id: str,
     ) -> None:
         """Log an answer.
 
@@ -160,6 +161,7 @@ class AnswerLog:
                 latency_seconds=seconds,
                 degraded=answer.degraded or (),
                 route_generation=generation,
+                trace_id=trace_id,
             )
         )
 

@@ -158,7 +158,7 @@ class InstanceSchema:
         """
         if b"\\" in body:
             return True
-        for name in self._names:  # a loop, because a generator costs more than the counting
+        for name in self._names:  # noqa: SIM110 - a generator costs more than the counting
             if body.count(name) > instances:
                 return True
         return False

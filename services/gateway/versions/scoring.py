@@ -2,8 +2,8 @@
 
     chosen arm -> the other live arms, in the route's order -> none (the spec's fallback answers)
 
-Requests of one turn of the event loop share a batch per arm: one feature lookup, one matrix and one
-run of the model. Alone, each request would pay for all three.
+Requests of one turn of the event loop share a batch per arm. A batch makes one feature lookup, one
+matrix and one run of the model. Alone, each request would pay for all three.
 
 An experiment's arm gets the rest of the deadline less a reserve. A stand-in can then still answer
 in time. A trusted version is scored in this process, and that cannot be interrupted. It takes
@@ -161,7 +161,9 @@ class ArmScorer:
             places.setdefault(arm, []).append(at)
         parts = await asyncio.gather(
             *(
-                self._join(route, arm, [keys[at] for at in own], [inputs[at] for at in own], started)
+                self._join(
+                    route, arm, [keys[at] for at in own], [inputs[at] for at in own], started
+                )
                 for arm, own in places.items()
             )
         )
@@ -180,7 +182,7 @@ class ArmScorer:
         inputs: Sequence[Inputs],
         started: float,
     ) -> asyncio.Future[list[Scoring]]:
-        """Add instances to the arm's open batch, or open one that starts in the next turn."""
+        """Add instances to the arm's open batch. Without one, open a batch for the next turn."""
         loop = asyncio.get_running_loop()
         batch = self._open.get(arm)
         if batch is None or len(batch.keys) + len(keys) > BATCH_INSTANCES:
@@ -233,9 +235,7 @@ class ArmScorer:
         """Score instances with an arm. Return those that it could not score."""
         began = time.perf_counter()
         vector, inputs, scorings = arm.plan.vector, batch.inputs, batch.scorings
-        rows = np.array(
-            [vector(stored[at].rows, inputs[at]) for at in instances], dtype=np.float32
-        )
+        rows = np.array([vector(stored[at].rows, inputs[at]) for at in instances], dtype=np.float32)
         remaining = self._deadline - self._stand_in - (began - batch.started)
         results = await arm.served.score(rows, remaining)
         done = time.perf_counter()

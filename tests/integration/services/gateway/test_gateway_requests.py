@@ -208,6 +208,61 @@ def test_each_refusal_counts_under_its_code_and_an_answer_under_none_of_them(
     assert counted() == {one: count + (one == code) for one, count in before.items()}
 
 
+CALLERS = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "expected"),
+    [
+        (f"00-{CALLERS}-00f067aa0ba902b7-01", CALLERS),
+        (f"01-{CALLERS}-00f067aa0ba902b7-01-more", CALLERS),
+        (f"ff-{CALLERS}-00f067aa0ba902b7-01", None),
+        (f"00-{'0' * 32}-00f067aa0ba902b7-01", None),
+        (f"00-{CALLERS.upper()}-00f067aa0ba902b7-01", None),
+        (None, None),
+    ],
+)
+@pytest.mark.parametrize("path", [PREDICT, INFER])
+def test_one_trace_id_leads_from_the_request_to_the_prediction_log(
+    path: str,
+    traceparent: str | None,
+    expected: str | None,
+    gateway: GatewayServer,
+    online_redis: RedisServer,
+) -> None:
+    sent = {} if traceparent is None else {"traceparent": traceparent}
+    body = {"instances": [GOOD, GOOD]} if path == PREDICT else tensors()
+    status, answer, headers = gateway.request("POST", path, body, sent)
+    assert status == 200
+    version, trace_id, span, flags = headers["traceresponse"].split("-")
+    assert (version, len(span), flags) == ("00", 16, "01")
+    assert len(trace_id) == 32
+    assert trace_id == expected if expected else trace_id != CALLERS
+
+    def found() -> list[Prediction]:
+        return [e for e in logged_predictions(online_redis.url) if e.trace_id == trace_id]
+
+    ids = {one["prediction_id"] for one in answer.get("predictions", ())}
+    wait_until(
+        lambda: len(found()) >= 2 and ids <= {event.prediction_id for event in found()},
+        5,
+        "both instances are in the event log under the trace",
+    )
+    if expected is None:
+        assert len(found()) == 2, "another request has another trace"
+
+
+@pytest.mark.parametrize("path", [PREDICT, INFER])
+def test_a_refused_request_has_a_trace_too(path: str, gateway: GatewayServer) -> None:
+    sent = {"traceparent": f"00-{CALLERS}-00f067aa0ba902b7-01"}
+    status, _, headers = gateway.request("POST", path, b"{", sent)
+    assert status == 400
+    assert headers["traceresponse"].startswith(f"00-{CALLERS}-")
+    _, _, first = gateway.request("POST", path, b"{")
+    _, _, second = gateway.request("POST", path, b"{")
+    assert first["traceresponse"] != second["traceresponse"]
+
+
 def test_every_wrong_field_is_named_at_once(gateway: GatewayServer) -> None:
     _, problem, _ = gateway.request(
         "POST", PREDICT, {"instances": [{"customer_id": 1, "amount": -1, "zip": 2}]}

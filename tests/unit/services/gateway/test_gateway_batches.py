@@ -1,0 +1,250 @@
+"""Requests of one turn of the event loop share a batch, and no request pays for another's fault."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
+
+from dojo.core.registry.bundle import Bundle, OnnxScorer
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.state.routes import Arm, Route
+from dojo.core.tasks.specs import load_spec
+from services.gateway.features.lookup import FeatureSource
+from services.gateway.features.online_store import EntityFields, EntityRow
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.sandbox.frames import CRASHED, Result
+from services.gateway.sandbox.sandbox import Sandbox
+from services.gateway.versions.arms import ServedRoute, served_route
+from services.gateway.versions.scoring import BATCH_INSTANCES, ArmScorer, Scoring
+from services.gateway.versions.serving import SandboxedModel, ScorableVersion, ServedModel
+from tests.support.bundles import TRAINED_AS_OF
+
+SPEC = load_spec(Path("models/fraud_detection.yaml"))
+BUNDLE = Bundle(
+    model=SPEC.name,
+    feature_service=SPEC.feature_service,
+    features=("amount", "customer_tx_count_7d"),
+    stored_defaults={},
+    decision={"threshold": 0.5},
+    trained_as_of=TRAINED_AS_OF,
+    sha256={},
+)
+REFUSED = 0.001  # the amount that the fake model refuses
+
+
+class CountingStore:
+    """A store without rows. It counts the entities of each read."""
+
+    def __init__(self) -> None:
+        self.reads: list[int] = []
+
+    async def read(
+        self, wanted: Sequence[tuple[EntityFields, str]], timeout: float
+    ) -> list[EntityRow]:
+        self.reads.append(len(wanted))
+        await asyncio.sleep(0)
+        return [fields.unknown for fields, _ in wanted]
+
+
+class CountingScorer:
+    """Uses each row's amount as its score, and refuses every run with REFUSED."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.runs: list[int] = []
+        self._error = error or Fail("refused")
+
+    def score(self, rows: np.ndarray) -> np.ndarray:
+        self.runs.append(len(rows))
+        if np.isclose(rows[:, 0], REFUSED).any():
+            raise self._error
+        return rows[:, 0]
+
+
+class SlowSandbox:
+    """Scores every row with 0.75 once it may, or crashes."""
+
+    def __init__(self, crashes: bool = False) -> None:
+        self.runs: list[int] = []
+        self.may_answer = asyncio.Event()
+        self._crashes = crashes
+
+    async def score(self, values: bytes, count: int, timeout: float | None) -> list[Result]:
+        self.runs.append(count)
+        await self.may_answer.wait()
+        return [
+            Result(row, None, 0.0, CRASHED) if self._crashes else Result(row, 0.75, 0.0)
+            for row in range(count)
+        ]
+
+
+def served(scorer: CountingScorer, version: str = "1") -> ServedModel:
+    return ServedModel(SPEC, version, "0", BUNDLE, cast("OnnxScorer", scorer))
+
+
+def sandboxed(sandbox: SlowSandbox) -> SandboxedModel:
+    return SandboxedModel(SPEC, "2", "0", BUNDLE, cast("Sandbox", sandbox))
+
+
+def route(*versions: ScorableVersion, weights: Sequence[float] = (1.0,)) -> ServedRoute:
+    arms = tuple(
+        Arm(name, version.version, weight)
+        for name, version, weight in zip(
+            ("champion", "challenger"), versions, weights, strict=False
+        )
+    )
+    described = Route(
+        model=SPEC.name,
+        generation=1,
+        strategy="canary" if len(arms) > 1 else "champion",
+        arms=arms,
+        salt="s",
+        changed_at=datetime(2026, 1, 1, tzinfo=UTC),
+        who="test",
+        why="",
+    )
+    return served_route(described, versions)
+
+
+class Asking:
+    """A scorer, and requests by their amounts."""
+
+    def __init__(self, spec: ModelSpec = SPEC) -> None:
+        self.store = CountingStore()
+        self.scorer = ArmScorer(spec, FeatureSource(self.store), GatewayMetrics())
+
+    def __call__(
+        self, by: ServedRoute, *amounts: float, customer: Callable[[int], str] = str
+    ) -> Awaitable[list[Scoring]]:
+        loop = asyncio.get_running_loop()
+        return self.scorer.score(
+            by,
+            [{"customer": customer(at), "merchant": "m"} for at in range(len(amounts))],
+            [{"amount": amount, "transaction_time": 0.0} for amount in amounts],
+            loop.time(),
+        )
+
+
+async def scores(asked: Awaitable[list[Scoring]]) -> list[float | None]:
+    return [
+        None if one.by is None else pytest.approx(one.score)  # float32 in between
+        for one in await asked
+    ]
+
+
+def test_requests_that_ask_at_the_same_time_share_a_lookup_and_a_run() -> None:
+    scorer, asking = CountingScorer(), Asking()
+
+    async def ask() -> list[list[float | None]]:
+        by = route(served(scorer))
+        requests = [asking(by, 0.5), asking(by, 0.25, 0.75), asking(by, 0.125)]
+        return await asyncio.gather(*map(scores, requests))
+
+    assert asyncio.run(ask()) == [[0.5], [0.25, 0.75], [0.125]]
+    assert scorer.runs == [4]
+    assert asking.store.reads == [8], "two entities of four instances, in one call"
+
+
+def test_a_full_batch_starts_and_the_next_request_opens_another() -> None:
+    scorer, asking = CountingScorer(), Asking()
+
+    async def ask() -> None:
+        by = route(served(scorer))
+        await asyncio.gather(*(asking(by, *[0.5] * 40) for _ in range(3)))
+        await asking(by, *[0.5] * (BATCH_INSTANCES + 1))
+
+    asyncio.run(ask())
+    assert scorer.runs == [40, 40, 40, BATCH_INSTANCES + 1], "a request is never torn"
+
+
+def test_a_row_that_cannot_be_scored_costs_no_other_request_its_score() -> None:
+    async def ask() -> list[list[float | None]]:
+        by, asking = route(served(CountingScorer())), Asking()
+        requests = [asking(by, 0.5), asking(by, 0.25, REFUSED), asking(by, 0.125)]
+        return await asyncio.gather(*map(scores, requests))
+
+    assert asyncio.run(ask()) == [[0.5], [0.25, None], [0.125]]
+
+
+def test_a_defect_fails_every_request_of_the_batch_and_leaves_none_waiting() -> None:
+    async def ask() -> list[list[Scoring] | BaseException]:
+        by, asking = route(served(CountingScorer(ZeroDivisionError("a defect")))), Asking()
+        return await asyncio.gather(asking(by, 0.5), asking(by, REFUSED), return_exceptions=True)
+
+    assert [type(found) for found in asyncio.run(ask())] == [ZeroDivisionError] * 2
+
+
+def test_a_caller_that_has_gone_costs_no_other_request_its_score() -> None:
+    async def ask() -> list[float | None]:
+        by, asking = route(served(CountingScorer())), Asking()
+        gone, stays = (asyncio.ensure_future(asking(by, score)) for score in (0.5, 0.25))
+        gone.cancel()
+        return await scores(stays)
+
+    assert asyncio.run(ask()) == [0.25]
+
+
+def test_rows_for_a_process_of_its_own_are_not_put_together() -> None:
+    async def ask() -> tuple[list[list[float | None]], list[int]]:
+        sandbox, asking = SlowSandbox(), Asking()
+        by = route(sandboxed(sandbox))
+        sandbox.may_answer.set()
+        requests = [asking(by, 0.5), asking(by, 0.25, 0.125)]
+        return await asyncio.gather(*map(scores, requests)), sandbox.runs
+
+    assert asyncio.run(ask()) == ([[0.75], [0.75, 0.75]], [1, 2])
+
+
+def test_a_request_with_two_arms_gets_its_answers_in_order_and_a_slow_arm_delays_no_other() -> None:
+    async def ask() -> tuple[list[str], list[float | None]]:
+        sandbox, asking = SlowSandbox(), Asking()
+        by = route(served(CountingScorer()), sandboxed(sandbox), weights=(0.5, 0.5))
+        both = asyncio.ensure_future(asking(by, *[0.25] * 20))
+        champions = next(k for k in map(str, range(99)) if by.choose(k).name == "champion")
+        alone = await asyncio.wait_for(scores(asking(by, 0.5, customer=lambda _: champions)), 5)
+        assert alone == [0.5]
+        assert not both.done()
+        sandbox.may_answer.set()
+        found = await both
+        expected = [by.choose(str(at)).name for at in range(20)]
+        assert [one.chosen.name for one in found] == expected
+        return expected, [one.score for one in found]
+
+    arms, found = asyncio.run(ask())
+    assert {"champion", "challenger"} == set(arms)
+    assert found == [0.25 if arm == "champion" else 0.75 for arm in arms]
+
+
+def test_a_stand_in_delays_only_the_request_that_needs_it() -> None:
+    async def ask() -> list[float | None]:
+        sandbox, asking = SlowSandbox(), Asking()
+        by = route(served(CountingScorer()), sandboxed(sandbox), weights=(1.0, 0.0))
+        whole, failing = asking(by, 0.5), asyncio.ensure_future(asking(by, 0.25, REFUSED))
+        assert await asyncio.wait_for(scores(whole), 5) == [0.5]
+        assert not failing.done()
+        sandbox.may_answer.set()
+        (_, stood_in) = await failing
+        assert stood_in.by is not None
+        assert [arm.name for arm in stood_in.failed] == ["champion"]
+        assert stood_in.by.name == "challenger"
+        return await scores(failing)
+
+    assert asyncio.run(ask()) == [0.25, 0.75]
+
+
+def test_after_every_arm_has_failed_there_is_no_score() -> None:
+    async def ask() -> list[Scoring]:
+        sandbox, asking = SlowSandbox(crashes=True), Asking()
+        by = route(sandboxed(sandbox), served(CountingScorer()), weights=(1.0, 0.0))
+        sandbox.may_answer.set()
+        return await asking(by, REFUSED)
+
+    (found,) = asyncio.run(ask())
+    assert found.by is None
+    assert [arm.name for arm in found.failed] == ["champion", "challenger"]
