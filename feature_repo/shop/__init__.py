@@ -1,7 +1,7 @@
 """The shop's features.
 
-`payments` holds the events, `customers` and `merchants` the views. `batch` computes the daily views
-in Polars, and `request` the features computed in the request.
+`payments` holds the events, `customers` and `merchants` the views. `customer_days` and
+`merchant_days` compute the daily views, `request` the features computed in the request.
 
 A module of features has `VIEWS` and `SERVICES`. The catalogue takes them from here.
 """

@@ -26,7 +26,7 @@ CUSTOMER_DAILY = BatchView(
     entity="customer",
     owner=OWNER,
     sources=(PAYMENTS,),
-    compute="feature_repo.shop.batch:customer_daily",
+    compute="feature_repo.shop.customer_days:customer_daily",
     reach=timedelta(days=CUSTOMER_MEMORY_DAYS + 1),
     freshness_sla=DAILY_SLA,
     pii=True,

@@ -31,7 +31,7 @@ MERCHANT_DAILY = BatchView(
     entity="merchant",
     owner=OWNER,
     sources=(PAYMENTS, FRAUD_LABELS),
-    compute="feature_repo.shop.batch:merchant_daily",
+    compute="feature_repo.shop.merchant_days:merchant_daily",
     reach=timedelta(days=MERCHANT_MEMORY_DAYS + 1),
     freshness_sla=DAILY_SLA,
     pii=False,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from feature_repo.catalog import VIEWS
 from feature_repo.shop import CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY
-from feature_repo.shop.batch import customer_daily, merchant_daily
+from feature_repo.shop.customer_days import customer_daily
+from feature_repo.shop.merchant_days import merchant_daily
 from feature_repo.shop.merchants import MERCHANT_MEMORY_DAYS
 from feature_repo.views import published_at
 from feature_repo.windows import JUST_AFTER, offline_rows
