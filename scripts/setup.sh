@@ -76,4 +76,6 @@ say "installing the packages of uv.lock into .venv (the first time about 300 of 
 # Uses the interpreter found above, never one downloaded by uv.
 UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv \
     "$uv" sync --locked --quiet --python "$python" --extra embedded --group dev
+# New homes begin with copies of them.
+.venv/bin/python -m dojo.stack.blank_databases
 say "ready: .venv/bin/dojo"

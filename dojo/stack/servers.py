@@ -65,7 +65,7 @@ def mlflow_command(
     for made in (directory, directory / "artifacts"):
         made.mkdir(mode=0o700, parents=True, exist_ok=True)
     return [
-        *(sys.executable, "-m", "mlflow", "server"),
+        *(sys.executable, "-m", "dojo.stack.mlflow_server"),
         *("--host", host),
         *("--port", str(port)),
         *("--backend-store-uri", sqlite_url(directory / "mlflow.db")),

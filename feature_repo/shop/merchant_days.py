@@ -244,7 +244,7 @@ def _fraud_ages(fraud: npt.NDArray[np.bool_]) -> tuple[PerMerchant, PerMerchant]
     At most DAYS_CAP, also without a fraud.
 
     Args:
-        fraud: Shape (merchants, days before the midnight): whether the day has a known fraud.
+        fraud: True on days with a known fraud, shape (merchants, days before the midnight).
     """
     merchant, day = np.nonzero(fraud)  # by merchant, then by day
     first_of_merchant = np.diff(merchant, prepend=-1) != 0

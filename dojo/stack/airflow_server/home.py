@@ -13,11 +13,11 @@ from string import Template
 from dojo.core.airflow_access import PASSWORDS_FILE, USER
 from dojo.core.private import kept_text, write_private
 from dojo.core.settings import Settings
+from dojo.stack.blank_databases import MARKER, PACKAGES, begin
 from dojo.stack.servers import sqlite_url
 
 CONFIGURATION_FILE = "airflow.cfg"
 SECRETS_FILE = "secrets.json"
-MIGRATED_FILE = "migrated"
 
 TEMPLATE = Path(__file__).parent / CONFIGURATION_FILE
 DAGS_FOLDER = Path(__file__).parents[3] / "pipelines" / "dags"
@@ -58,17 +58,15 @@ def configuration(settings: Settings, home: Path, kept: dict[str, str]) -> str:
 
 
 def is_migrated(home: Path) -> bool:
-    """Whether the database has the installed Airflow's schema. Asking Airflow itself takes 8 s."""
-    marker = home / MIGRATED_FILE
-    return (home / "airflow.db").exists() and marker.exists() and marker.read_text() == _installed()
+    """Whether the database has the installed Airflow's schema. Asking Airflow itself takes 8 s.
+
+    A new home begins with a blank database, if there is one.
+    """
+    return begin("airflow", home / "airflow.db")
 
 
 def mark_migrated(home: Path) -> None:
-    (home / MIGRATED_FILE).write_text(_installed())
-
-
-def _installed() -> str:
-    return version("apache-airflow-core")
+    (home / MARKER).write_text(version(PACKAGES["airflow"]))
 
 
 def _new_secrets() -> dict[str, str]:

@@ -84,7 +84,10 @@ def wrong_modules(specs: list[ProcessSpec]) -> Iterator[str]:
     for spec in specs:
         module = spec.command[2] if spec.command[1] == "-m" else ""
         file = f"{module.replace('.', '/')}/__main__.py"
-        if module.startswith(("services.", "dojo.")) and not (ROOT / file).exists():
+        alone = ROOT / f"{module.replace('.', '/')}.py"
+        if module.startswith(("services.", "dojo.")) and not (
+            alone.exists() or (ROOT / file).exists()
+        ):
             yield f"{file}: dojo/stack/table.py runs it as {spec.name}, and it is not there"
 
 
