@@ -1,9 +1,9 @@
 """`python -m dojo.stack.mlflow_server <arguments of mlflow server>`: MLflow's server, one process.
 
-MLflow's own command imports all of MLflow, checks the database, and waits for a second process that
-imports it again: 7 s of processor time and 285 MB for nothing. Where the database is known to have
-the installed version's schema, this module starts that second process in its own place. Anywhere
-else it starts MLflow's own command.
+MLflow's own command imports all of MLflow and checks the database. Then it waits for a second
+process, which imports all of MLflow again. The first one costs 7 s of processor time and 285 MB. A
+file may say that the database has the installed version's schema. This module then becomes the
+second process. Otherwise it becomes MLflow's own command.
 
 `_environment` and `_command` spell what MLflow's command would. A test compares them.
 """
