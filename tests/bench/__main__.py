@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import data, detection, drift, gate, gateway, monitor, retraining, rollout
+from tests.bench import data, detection, drift, gate, gateway, growth, monitor, retraining, rollout
 
 BENCHES = {
     "data": data.main,
@@ -17,6 +17,7 @@ BENCHES = {
     "drift": drift.main,
     "gate": gate.main,
     "gateway": gateway.main,
+    "growth": growth.main,
     "monitor": monitor.main,
     "rollout": rollout.main,
 }

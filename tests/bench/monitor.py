@@ -89,11 +89,11 @@ def table(report: dict) -> str:  # type: ignore[type-arg]
     )
 
 
-def speed(redis_url: str) -> dict[str, float]:
+def speed(redis_url: str, count: int = EVENTS) -> dict[str, float]:
     """Measure the way from the log into windows: read, decode, count, save, acknowledge."""
     monitor, log, clock = _monitor(redis_url)
     start = clock.now()
-    events = _events(EVENTS, start, timedelta(hours=6))
+    events = _events(count, start, timedelta(hours=6))
     for first in range(0, len(events), 1000):
         log.append(events[first : first + 1000])
     stopped = threading.Event()
@@ -105,13 +105,13 @@ def speed(redis_url: str) -> dict[str, float]:
     seconds, cpu_seconds = time.perf_counter() - before, time.process_time() - cpu
     counted = sum(window.rows for window in monitor.known.hours[MODEL, "1"].values())
     assert drained
-    assert counted == EVENTS, f"{counted} of {EVENTS} were counted"
+    assert counted == count, f"{counted} of {count} were counted"
     clock.set(start + timedelta(hours=8), 0)
     before = time.perf_counter()
     windows = monitor._judging.windows(monitor.known, clock.now())
     return {
-        "events_per_second": EVENTS / seconds,
-        "events_per_cpu_second": EVENTS / cpu_seconds,
+        "events_per_second": count / seconds,
+        "events_per_cpu_second": count / cpu_seconds,
         "payload_bytes": len(msgspec.json.encode(events[0])),
         "judging_ms_per_window": (time.perf_counter() - before) / windows * 1000,
     }
@@ -182,7 +182,7 @@ def _monitor(redis_url: str) -> tuple[Monitor, RedisEventLog, RedisWorldClock]:
     monitor = build(
         settings, {MODEL: spec}, MonitorMetrics(CollectorRegistry()), timedelta(minutes=1), clock
     )
-    return monitor, RedisEventLog(redis, max_length=EVENTS + 10_000), clock
+    return monitor, RedisEventLog(redis, max_length=10 * EVENTS), clock
 
 
 HOLDOUT_DAYS, HOLDOUT_END = 14, datetime(2025, 1, 6, tzinfo=UTC)
