@@ -300,7 +300,11 @@ def test_prometheus_finds_every_process_in_its_container(
     monkeypatch.setenv("DOJO_HOME", str(tmp_path))
     monkeypatch.setenv("DOJO_PEER_HOSTS", "{name}")
     tmp_path.chmod(0o700)  # as /data of an image is
-    assert write_files(["files"]) == 0
+    before = os.umask(0o077)
+    try:
+        assert write_files(["files"]) == 0
+    finally:
+        os.umask(before)
     servers = (tmp_path / "prometheus", tmp_path / "alertmanager")
     written = [tmp_path, *servers, *(path for server in servers for path in server.rglob("*"))]
     closed = [path for path in written if not path.stat().st_mode & 0o004]

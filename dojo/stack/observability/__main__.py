@@ -31,9 +31,10 @@ def main(arguments: list[str]) -> int:
     try:
         settings = load_settings()
         if name == "files":
+            # Servers of other users read the files. They hold no secret.
+            os.umask(0o022)
             _prometheus_files(settings)
             prepare_alertmanager(settings)
-            # Servers of other users read the files. They hold no secret.
             settings.home.chmod(0o755)
             return 0
         command = _prometheus(settings) if name == "prometheus" else _alertmanager(settings)

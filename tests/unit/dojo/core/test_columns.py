@@ -39,6 +39,7 @@ ON_DISK = {
         "latency_seconds": FLOAT,
         "degraded": STRINGS,
         "route_generation": INT,
+        "trace_id": STRING,
     },
     Stream.SHADOWS: {
         **dict.fromkeys(("prediction_id", "request_id", "model", "version"), STRING),
