@@ -19,16 +19,11 @@ from services.gateway.features.lookup import COLD_START, DEFAULTS, LAST_KNOWN
 from services.gateway.http.api import Endpoint
 from services.gateway.messages import problems
 from services.gateway.messages.answers import AnswerSchema
+from services.gateway.messages.outputs import all_outputs, outputs_of
 from services.gateway.messages.problems import FieldError, Problem, ProblemDocument
 from services.gateway.messages.requests import BODY_TIMEOUT_SECONDS, EXPECTED, InstanceSchema, Time
-from services.gateway.messages.tensors import (
-    InferAnswer,
-    InferRequest,
-    Tensor,
-    input_types,
-    outputs_of,
-    tensors_of,
-)
+from services.gateway.messages.tensors import input_types, tensors_of
+from services.gateway.messages.v2_structs import InferAnswer, InferRequest, Tensor
 from services.gateway.predictor import ARM_FAILED, CLOCK_UNSET, MODEL_UNAVAILABLE
 
 Document = dict[str, Any]
@@ -263,7 +258,7 @@ def _infer(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Documen
         Tensor(name, [1], types[name][0], [value])
         for name, value in _example_instance(schema).items()
     ]
-    outputs = outputs_of(answers, [answers.example()])
+    outputs, _ = outputs_of(all_outputs(answers), [answers.example()])
     body = {"allOf": [_schema(InferRequest), {"properties": {"inputs": inputs}}]}
     answered = _responses(
         InferAnswer(model, "3", {}, outputs), _schema(InferAnswer), _refusals(schema, model)
