@@ -28,7 +28,7 @@ from services.gateway.http.docs_parts import (
     responses,
     scoring,
 )
-from services.gateway.http.docs_v2 import infer, metadata
+from services.gateway.http.docs_v2 import infer, metadata, request_name, request_schema
 from services.gateway.messages.answers import AnswerSchema
 from services.gateway.messages.problems import ProblemDocument
 from services.gateway.messages.requests import InstanceSchema
@@ -64,7 +64,11 @@ def completed(
         roots = (*bodies, InferRequest, InferAnswer, ProblemDocument)
         _, components = msgspec.json.schema_components(roots, ref_template=REFERENCE)
         reasons = [COLD_START, LAST_KNOWN, DEFAULTS, CLOCK_UNSET, ARM_FAILED, MODEL_UNAVAILABLE]
-        for endpoint in endpoints.values():
+        general = components.pop("InferRequest")
+        for model, endpoint in endpoints.items():
+            components[request_name(model)] = request_schema(
+                general, endpoint.schema, endpoint.answers, model
+            )
             components[endpoint.answers.type.__name__]["properties"]["degraded"]["anyOf"][0][
                 "items"
             ]["enum"] = reasons

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.gateway.http.docs_parts import (
     EXAMPLE_ROUTE,
+    REFERENCE,
     Document,
     content,
     example_instance,
@@ -12,37 +13,97 @@ from services.gateway.http.docs_parts import (
     responses,
     scoring,
 )
+from services.gateway.messages import binary_tensors
 from services.gateway.messages.answers import AnswerSchema
 from services.gateway.messages.outputs import all_outputs, outputs_of
-from services.gateway.messages.requests import InstanceSchema
+from services.gateway.messages.requests import InstanceSchema, struct_name
 from services.gateway.messages.tensors import input_types, tensors_of
-from services.gateway.messages.v2_structs import InferAnswer, InferRequest, Tensor
+from services.gateway.messages.v2_structs import InferAnswer, Tensor
 
 
 def infer(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Document:
-    """Return the structs of an infer request and the model's tensors."""
+    """Return the operation that scores a model's tensors."""
+    types = input_types(schema)
+    columns = [
+        Tensor(name, [1], types[name][0], [value])
+        for name, value in example_instance(schema).items()
+    ]
+    outputs, _ = outputs_of(all_outputs(answers), [answers.example()])
+    body = {"$ref": REFERENCE.format(name=request_name(model))}
+    refused = refusals(schema, model)
+    answer = InferAnswer(model, "3", {}, outputs)
+    answered = responses(answer, reference_to(InferAnswer), refused)["responses"]
+    operation = scoring(content(body, example={"inputs": columns}), answered)
+    operation["requestBody"]["description"] = (
+        f"With the header {binary_tensors.HEADER}, values follow the JSON as bytes."
+    )
+    whole = operation["responses"]["200"]
+    whole["content"][binary_tensors.CONTENT_TYPE] = {
+        "schema": {"type": "string", "format": "binary"}
+    }
+    whole["headers"] = {**whole["headers"], binary_tensors.HEADER: _JSON_LENGTH}
+    return operation
+
+
+def request_name(model: str) -> str:
+    return f"{struct_name(model)}InferRequest"
+
+
+def request_schema(
+    general: Document, schema: InstanceSchema, answers: AnswerSchema, model: str
+) -> Document:
+    """Return the schema of a model's infer requests.
+
+    The model's own rules stand beside the `$ref` to the struct. A generator of clients then finds a
+    list of that struct. It could not merge two schemas of one list.
+
+    Args:
+        general: The schema of `InferRequest`.
+    """
     types = input_types(schema)
     required = [name for name in types if name not in schema.optional]
     named = [
         {"properties": {"name": {"const": name}, "datatype": {"enum": list(types[name])}}}
         for name in types
     ]
+    known = [column.name for column in answers.columns]
+    properties = general["properties"]
     inputs = {
+        **properties["inputs"],
+        "items": {**properties["inputs"]["items"], "anyOf": named},
         "minItems": len(required),
         "maxItems": len(types),
-        "items": {"anyOf": named},
-        "allOf": [{"contains": {"properties": {"name": {"const": name}}}} for name in required],
+        "allOf": [_once(name, name in required) for name in types],
     }
-    columns = [
-        Tensor(name, [1], types[name][0], [value])
-        for name, value in example_instance(schema).items()
-    ]
-    outputs, _ = outputs_of(all_outputs(answers), [answers.example()])
-    body = {"allOf": [reference_to(InferRequest), {"properties": {"inputs": inputs}}]}
-    answered = responses(
-        InferAnswer(model, "3", {}, outputs), reference_to(InferAnswer), refusals(schema, model)
-    )
-    return scoring(content(body, example={"inputs": columns}), answered["responses"])
+    outputs = {
+        **properties["outputs"],
+        "items": {
+            **properties["outputs"]["items"],
+            "properties": {"name": {"enum": known}},
+        },
+        "allOf": [_once(name, required=False) for name in known],
+    }
+    return {
+        **general,
+        "title": request_name(model),
+        "properties": {**properties, "inputs": inputs, "outputs": outputs},
+    }
+
+
+def _once(name: str, required: bool) -> Document:
+    """Return the schema of a list in which one object has this name, or at most one."""
+    return {
+        "contains": {"properties": {"name": {"const": name}}},
+        "minContains": int(required),
+        "maxContains": 1,
+    }
+
+
+_JSON_LENGTH: Document = {
+    "description": "Bytes of JSON, when outputs follow it as bytes.",
+    "required": False,
+    "schema": {"type": "integer", "minimum": 1},
+}
 
 
 def metadata(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Document:

@@ -8,13 +8,21 @@ import msgspec
 
 from services.gateway.messages.requests import MAX_INSTANCES
 
+# Only in the document. Later checks refuse other numbers by their tensor's name.
+Rows = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1, "maximum": MAX_INSTANCES})]
+
+
+_VALUES = [{"type": kind} for kind in ("string", "number", "boolean")]
+# A value of a tensor of shape [rows, 1].
+_IN_A_LIST = {"type": "array", "minItems": 1, "maxItems": 1, "items": {"anyOf": _VALUES}}
+
 
 class Tensor(msgspec.Struct, omit_defaults=True):
     """One column of values, a row per instance."""
 
     name: str
     shape: Annotated[
-        list[int],
+        list[Rows],
         msgspec.Meta(
             description="[rows] or [rows, 1].", extra_json_schema={"minItems": 1, "maxItems": 2}
         ),
@@ -24,7 +32,11 @@ class Tensor(msgspec.Struct, omit_defaults=True):
         list[Any] | msgspec.UnsetType,
         msgspec.Meta(
             description="Absent where the values follow the JSON as bytes.",
-            extra_json_schema={"minItems": 1, "maxItems": MAX_INSTANCES},
+            extra_json_schema={
+                "minItems": 1,
+                "maxItems": MAX_INSTANCES,
+                "items": {"anyOf": [*_VALUES, _IN_A_LIST]},
+            },
         ),
     ] = msgspec.UNSET
     parameters: dict[str, Any] = {}
