@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
 from services.gateway.http.docs_parts import (
     EXAMPLE_ROUTE,
     REFERENCE,
@@ -16,7 +20,7 @@ from services.gateway.http.docs_parts import (
 from services.gateway.messages import binary_tensors
 from services.gateway.messages.answers import AnswerSchema
 from services.gateway.messages.outputs import all_outputs, outputs_of
-from services.gateway.messages.requests import InstanceSchema, struct_name
+from services.gateway.messages.requests import REQUEST_ID, InstanceSchema, struct_name
 from services.gateway.messages.tensors import input_types, tensors_of
 from services.gateway.messages.v2_structs import InferAnswer, Tensor
 
@@ -35,7 +39,8 @@ def infer(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Document
     answered = responses(answer, reference_to(InferAnswer), refused)["responses"]
     operation = scoring(content(body, example={"inputs": columns}), answered)
     operation["requestBody"]["description"] = (
-        f"With the header {binary_tensors.HEADER}, values follow the JSON as bytes."
+        f"Values may follow the JSON as bytes. {binary_tensors.HEADER} then says how long the"
+        " JSON is, and `data` is absent."
     )
     whole = operation["responses"]["200"]
     whole["content"][binary_tensors.CONTENT_TYPE] = {
@@ -62,15 +67,22 @@ def request_schema(
     """
     types = input_types(schema)
     required = [name for name in types if name not in schema.optional]
+    kinds = {**schema.required, REQUEST_ID: schema.optional[REQUEST_ID]}
     named = [
-        {"properties": {"name": {"const": name}, "datatype": {"enum": list(types[name])}}}
+        {
+            "properties": {
+                "name": {"const": name},
+                "datatype": {"enum": list(types[name])},
+                **({"data": _data(kinds[name])} if name in kinds else {}),
+            }
+        }
         for name in types
     ]
     known = [column.name for column in answers.columns]
     properties = general["properties"]
     inputs = {
         **properties["inputs"],
-        "items": {**properties["inputs"]["items"], "anyOf": named},
+        "items": {**properties["inputs"]["items"], "required": ["data"], "anyOf": named},
         "minItems": len(required),
         "maxItems": len(types),
         "allOf": [_once(name, name in required) for name in types],
@@ -88,6 +100,13 @@ def request_schema(
         "title": request_name(model),
         "properties": {**properties, "inputs": inputs, "outputs": outputs},
     }
+
+
+def _data(kind: Any) -> Document:
+    """Return the schema of a column's values, in the two forms of a tensor."""
+    value = msgspec.json.schema(kind)
+    alone = {"type": "array", "minItems": 1, "maxItems": 1, "items": value}
+    return {"items": {"anyOf": [value, alone]}}
 
 
 def _once(name: str, required: bool) -> Document:
