@@ -27,7 +27,7 @@ from fastapi import FastAPI, Request, Response
 from dojo import __version__
 from services.gateway.http.api import Endpoint, Gateway
 from services.gateway.messages import binary_tensors
-from services.gateway.messages.outputs import Wanted, outputs_of, wanted_outputs
+from services.gateway.messages.outputs import WantedOutput, outputs_of, wanted_outputs
 from services.gateway.messages.problems import Problem, problem_response
 from services.gateway.messages.requests import Instance
 from services.gateway.messages.tensors import (
@@ -105,7 +105,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         """Score each row of the tensors."""
         model, asked = request.path_params["model"], request.path_params.get("version")
         sent_id: str | None = None
-        wanted: Sequence[Wanted] = ()
+        wanted: Sequence[WantedOutput] = ()
 
         def decode(endpoint: Endpoint, body: bytes) -> Sequence[Instance]:
             nonlocal sent_id, wanted

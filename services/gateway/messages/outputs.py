@@ -15,18 +15,18 @@ from services.gateway.messages.v2_structs import InferRequest, Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedOutput:
     """One output of an answer, and whether it goes as bytes."""
 
     column: AnswerColumn
     binary: bool = False
 
 
-def all_outputs(answers: AnswerSchema, binary: bool = False) -> Sequence[Wanted]:
-    return [Wanted(column, binary) for column in answers.columns]
+def all_outputs(answers: AnswerSchema, binary: bool = False) -> Sequence[WantedOutput]:
+    return [WantedOutput(column, binary) for column in answers.columns]
 
 
-def wanted_outputs(answers: AnswerSchema, request: InferRequest) -> Sequence[Wanted]:
+def wanted_outputs(answers: AnswerSchema, request: InferRequest) -> Sequence[WantedOutput]:
     """Return the outputs that a request names, in its order. Without names, all outputs.
 
     Raises:
@@ -53,11 +53,11 @@ def wanted_outputs(answers: AnswerSchema, request: InferRequest) -> Sequence[Wan
     wanted = []
     for output in request.outputs:
         binary = output.parameters.binary_data
-        wanted.append(Wanted(columns[output.name], by_default if binary is None else binary))
+        wanted.append(WantedOutput(columns[output.name], by_default if binary is None else binary))
     return wanted
 
 
-def outputs_of(wanted: Sequence[Wanted], given: Sequence[Any]) -> tuple[list[Tensor], bytes]:
+def outputs_of(wanted: Sequence[WantedOutput], given: Sequence[Any]) -> tuple[list[Tensor], bytes]:
     """Return the outputs of some answers, and the values that follow the JSON."""
     tensors, behind = [], b""
     for output in wanted:

@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ class ClientEnvironment:
     def run(
         self, program: str, *arguments: object, cwd: Path | None = None, **variables: object
     ) -> subprocess.CompletedProcess[str]:
-        """Run one of the environment's programs to its end, whatever its exit code is."""
+        """Run one of the environment's programs to its end. Its exit code may be any."""
         # The project's packages stay out of sight.
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         return subprocess.run(
@@ -76,11 +75,11 @@ def _install(pins: Path, directory: Path) -> None:
     if uv is None:
         lacking("uv not installed: make setup")
     python = directory / "bin" / "python"
-    commands: Mapping[str, list[str | Path]] = {
-        "made": ["venv", "--python", sys.executable, directory],
-        "filled": ["pip", "install", "--python", python, "--requirement", pins],
-    }
-    for step, arguments in commands.items():
+    commands: list[list[str | Path]] = [
+        ["venv", "--python", sys.executable, directory],
+        ["pip", "install", "--python", python, "--requirement", pins],
+    ]
+    for arguments in commands:
         try:
             subprocess.run(
                 [uv, "--quiet", *arguments],
@@ -90,6 +89,6 @@ def _install(pins: Path, directory: Path) -> None:
                 check=True,
             )
         except subprocess.TimeoutExpired:
-            lacking(f"{directory} was not {step} within {INSTALL_SECONDS} s")
+            lacking(f"{pins} not installed within {INSTALL_SECONDS} s")
         except subprocess.CalledProcessError as error:
-            lacking(f"{directory} was not {step}: {error.stderr.strip()[-500:]}")
+            lacking(f"{pins} not installed: {error.stderr.strip()[-500:]}")

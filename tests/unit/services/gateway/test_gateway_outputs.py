@@ -13,7 +13,7 @@ import pytest
 from dojo.core.tasks.records import AnswerColumn
 from dojo.core.tasks.specs import load_spec, task_of
 from services.gateway.messages.answers import AnswerSchema
-from services.gateway.messages.outputs import Wanted, outputs_of, wanted_outputs
+from services.gateway.messages.outputs import WantedOutput, outputs_of, wanted_outputs
 from services.gateway.messages.problems import Problem
 from services.gateway.messages.tensors import decode_request
 
@@ -92,10 +92,10 @@ def test_a_form_that_the_gateway_cannot_give_is_refused(
 
 def test_each_datatype_follows_the_json_as_little_endian_bytes() -> None:
     columns = [
-        Wanted(AnswerColumn("score", float, "FP64", 0.5), binary=True),
-        Wanted(AnswerColumn("flagged", bool, "BOOL", True), binary=True),
-        Wanted(AnswerColumn("label", str, "BOOL", False)),
-        Wanted(AnswerColumn("rank", int, "INT64", 1), binary=True),
+        WantedOutput(AnswerColumn("score", float, "FP64", 0.5), binary=True),
+        WantedOutput(AnswerColumn("flagged", bool, "BOOL", True), binary=True),
+        WantedOutput(AnswerColumn("label", str, "BOOL", False)),
+        WantedOutput(AnswerColumn("rank", int, "INT64", 1), binary=True),
     ]
     answers = [
         SimpleNamespace(score=0.25, flagged=True, label=False, rank=-2),
