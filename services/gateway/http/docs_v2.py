@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
@@ -20,8 +20,8 @@ from services.gateway.http.docs_parts import (
 from services.gateway.messages import binary_tensors
 from services.gateway.messages.answers import AnswerSchema
 from services.gateway.messages.outputs import all_outputs, outputs_of
-from services.gateway.messages.requests import REQUEST_ID, InstanceSchema, struct_name
-from services.gateway.messages.tensors import input_types, tensors_of
+from services.gateway.messages.requests import InstanceSchema, struct_name
+from services.gateway.messages.tensors import WHOLE_TYPES, input_types, tensors_of
 from services.gateway.messages.v2_structs import InferAnswer, Tensor
 
 
@@ -67,17 +67,7 @@ def request_schema(
     """
     types = input_types(schema)
     required = [name for name in types if name not in schema.optional]
-    kinds = {**schema.required, REQUEST_ID: schema.optional[REQUEST_ID]}
-    named = [
-        {
-            "properties": {
-                "name": {"const": name},
-                "datatype": {"enum": list(types[name])},
-                **({"data": _data(kinds[name])} if name in kinds else {}),
-            }
-        }
-        for name in types
-    ]
+    named = [column for name in types for column in _columns(name, types[name], schema)]
     known = [column.name for column in answers.columns]
     properties = general["properties"]
     inputs = {
@@ -102,11 +92,31 @@ def request_schema(
     }
 
 
-def _data(kind: Any) -> Document:
-    """Return the schema of a column's values, in the two forms of a tensor."""
-    value = msgspec.json.schema(kind)
-    alone = {"type": "array", "minItems": 1, "maxItems": 1, "items": value}
-    return {"items": {"anyOf": [value, alone]}}
+def _columns(name: str, types: Sequence[str], schema: InstanceSchema) -> Sequence[Document]:
+    """Return the schemas of an input's tensors, one per type of their values in JSON."""
+    kind = {**schema.required, **schema.optional}[name]
+    of_fields = msgspec.json.schema(kind)
+    whole = {**of_fields, "type": "integer"} if name in schema.numbers else {"type": "integer"}
+    groups = (
+        ([one for one in types if one not in WHOLE_TYPES], of_fields),
+        ([one for one in types if one in WHOLE_TYPES], whole),
+    )
+    return [
+        {
+            "properties": {
+                "name": {"const": name},
+                "datatype": {"enum": datatypes},
+                "data": {"items": {"anyOf": [value, _alone(value)]}},
+            }
+        }
+        for datatypes, value in groups
+        if datatypes
+    ]
+
+
+def _alone(value: Document) -> Document:
+    """Return the schema of a value of a tensor of shape [rows, 1]."""
+    return {"type": "array", "minItems": 1, "maxItems": 1, "items": value}
 
 
 def _once(name: str, required: bool) -> Document:

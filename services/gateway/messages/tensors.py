@@ -91,7 +91,7 @@ def _decode_json(body: bytes) -> InferRequest:
     try:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        document = parse_leniently(body, str(error))
+        document = parse_leniently(body, str(error), _number)
         try:
             return msgspec.convert(document, InferRequest)
         except msgspec.ValidationError as wrong:
@@ -101,6 +101,12 @@ def _decode_json(body: bytes) -> InferRequest:
             ) from wrong
         except (RecursionError, OverflowError) as wrong:
             raise malformed_json(str(error)) from wrong
+
+
+def _number(text: str) -> float:
+    """Return 2.0 as 2. JSON Schema calls both an integer, and some languages write a shape so."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def instances_of(
