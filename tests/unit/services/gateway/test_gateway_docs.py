@@ -213,6 +213,7 @@ def tensors(**changes: Document | None) -> Document:
         (tensors(customer_id={"datatype": "BYTES", "shape": [1], "data": [""]}), False),
         (tensors(request_id={"datatype": "BYTES", "shape": [1], "data": ["tx-1"]}), True),
         (tensors(request_id={"datatype": "BYTES", "shape": [1], "data": [7]}), False),
+        # JSON Schema calls 1.0 an integer.
         (tensors(amount={"datatype": "FP64", "shape": [1.0], "data": [3]}), True),
         (tensors(amount={"datatype": "FP64", "shape": [1.5], "data": [3]}), False),
         (tensors(amount={"datatype": "INT8", "shape": [1], "data": [3.0]}), True),

@@ -109,16 +109,6 @@ def test_a_value_that_its_datatype_cannot_hold_is_refused(datatype: str, value: 
     assert fields(message(tensor("amount", datatype, value))) == ["inputs[amount].data[0]"]
 
 
-def test_whole_numbers_may_be_written_with_a_point() -> None:
-    """JSON Schema calls 1.0 an integer, so the document allows it."""
-    (one,) = read(message({"name": "amount", "datatype": "FP64", "shape": [1.0], "data": [12.5]}))
-    assert one.amount == 12.5
-    half = {"name": "amount", "datatype": "FP64", "shape": [1.5], "data": [12.5]}
-    assert fields(message(half)) == ["inputs[2].shape[0]"]
-    endless = message(tensor("amount", "FP64", float("inf")))
-    assert fields(endless) == ["inputs[amount].data[0]"]
-
-
 def test_a_time_may_be_any_whole_number_of_seconds() -> None:
     for datatype in ("INT32", "UINT32", "INT64"):
         (one,) = read(message(AMOUNT, tensor("transaction_time", datatype, 1_529_000_000)))
