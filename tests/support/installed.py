@@ -1,9 +1,10 @@
-"""Programs outside Python packages. A machine may lack them, CI may not."""
+"""Programs outside the project's environment. A machine may lack them, CI may not."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -16,9 +17,13 @@ def installed(*names: str) -> str:
     for name in names:
         if (path := shutil.which(name)) is not None:
             return path
-    missing = (
+    lacking(
         f"{' or '.join(names)} not installed: apt-get install prometheus prometheus-alertmanager"
     )
+
+
+def lacking(reason: str) -> NoReturn:
+    """Skip the test on a developer's machine, and fail it in CI."""
     if os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    pytest.skip(missing)
+        pytest.fail(reason)
+    pytest.skip(reason)

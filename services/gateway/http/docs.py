@@ -9,32 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from itertools import cycle
-from typing import Any
 
 import msgspec
 
 from dojo import __version__
 from services.gateway.features.lookup import COLD_START, DEFAULTS, LAST_KNOWN
 from services.gateway.http.api import Endpoint
-from services.gateway.messages import problems
-from services.gateway.messages.answers import AnswerSchema
-from services.gateway.messages.problems import FieldError, Problem, ProblemDocument
-from services.gateway.messages.requests import BODY_TIMEOUT_SECONDS, EXPECTED, InstanceSchema, Time
-from services.gateway.messages.tensors import (
-    InferAnswer,
-    InferRequest,
-    Tensor,
-    input_types,
-    outputs_of,
-    tensors_of,
+from services.gateway.http.docs_parts import (
+    EXAMPLE_ROUTE,
+    REFERENCE,
+    TIME_KEY,
+    TIME_KEY_SCHEME,
+    Document,
+    content,
+    example_instance,
+    reference_to,
+    refusals,
+    responses,
+    scoring,
 )
+from services.gateway.http.docs_v2 import infer, metadata, request_name, request_schema
+from services.gateway.messages.answers import AnswerSchema
+from services.gateway.messages.problems import ProblemDocument
+from services.gateway.messages.requests import InstanceSchema
+from services.gateway.messages.v2_structs import InferAnswer, InferRequest
 from services.gateway.predictor import ARM_FAILED, CLOCK_UNSET, MODEL_UNAVAILABLE
-
-Document = dict[str, Any]
-
-_REFERENCE = "#/components/schemas/{name}"
-_OBJECT: Mapping[str, object] = {"type": "object"}
 
 
 def completed(
@@ -63,13 +62,20 @@ def completed(
             for body in (endpoint.schema.body, endpoint.answers.body)
         ]
         roots = (*bodies, InferRequest, InferAnswer, ProblemDocument)
-        _, components = msgspec.json.schema_components(roots, ref_template=_REFERENCE)
+        _, components = msgspec.json.schema_components(roots, ref_template=REFERENCE)
         reasons = [COLD_START, LAST_KNOWN, DEFAULTS, CLOCK_UNSET, ARM_FAILED, MODEL_UNAVAILABLE]
-        for endpoint in endpoints.values():
+        general = components.pop("InferRequest")
+        for model, endpoint in endpoints.items():
+            components[request_name(model)] = request_schema(
+                general, endpoint.schema, endpoint.answers, model
+            )
             components[endpoint.answers.type.__name__]["properties"]["degraded"]["anyOf"][0][
                 "items"
             ]["enum"] = reasons
-        document["components"] = {"schemas": components, "securitySchemes": {TIME_KEY: _TIME_KEY}}
+        document["components"] = {
+            "schemas": components,
+            "securitySchemes": {TIME_KEY: TIME_KEY_SCHEME},
+        }
         return document
 
     return openapi
@@ -95,17 +101,17 @@ def _shared_bodies(model: str) -> dict[str, Document]:
     }
     return {
         "/healthz": _healthz(model),
-        "/readyz": _responses(up, not_ready=down),
+        "/readyz": responses(up, not_ready=down),
         "/metrics": {"responses": {"200": metrics}},
-        "/v2": _responses(
+        "/v2": responses(
             {
                 "name": "mlops-dojo-gateway",
                 "version": __version__,
                 "extensions": ["binary_tensor_data"],
             }
         ),
-        "/v2/health/live": _responses({"live": True}),
-        "/v2/health/ready": _responses({"ready": True}, not_ready={"ready": False}),
+        "/v2/health/live": responses({"live": True}),
+        "/v2/health/ready": responses({"ready": True}, not_ready={"ready": False}),
     }
 
 
@@ -114,11 +120,11 @@ def _model_bodies(endpoint: Endpoint, model: str) -> dict[str, Document]:
     schema, answers = endpoint.schema, endpoint.answers
     ready: Document = {"name": model, "ready": True}
     of_model = {
-        "": _metadata(schema, answers, model),
-        "/ready": _responses(
-            ready, refusals=_refusals(schema, model, 404), not_ready={**ready, "ready": False}
+        "": metadata(schema, answers, model),
+        "/ready": responses(
+            ready, refusals=refusals(schema, model, 404), not_ready={**ready, "ready": False}
         ),
-        "/infer": _infer(schema, answers, model),
+        "/infer": infer(schema, answers, model),
     }
     version = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}
     return {
@@ -134,88 +140,11 @@ def _model_bodies(endpoint: Endpoint, model: str) -> dict[str, Document]:
     }
 
 
-def _schema(struct: type) -> Document:
-    return {"$ref": _REFERENCE.format(name=struct.__name__)}
-
-
-def _content(schema: Mapping[str, object], **examples: object) -> Document:
-    """Return a JSON body. A single example is named `example`. Several have descriptive names."""
-    shown = (
-        examples
-        if "example" in examples
-        else {"examples": {name: {"value": value} for name, value in examples.items()}}
-    )
-    return {"content": {"application/json": {"schema": schema, **msgspec.to_builtins(shown)}}}
-
-
-def _responses(
-    example: object,
-    schema: Mapping[str, object] = _OBJECT,
-    refusals: Document | None = None,
-    not_ready: object = None,
-) -> Document:
-    """Return the responses of an operation.
-
-    Args:
-        example: The answer when all is well.
-        schema: The schema of that answer.
-        refusals: Further responses by status.
-        not_ready: The answer while no version serves.
-    """
-    unavailable = (
-        {"503": {"description": "No version serves yet", **_content(_OBJECT, example=not_ready)}}
-        if not_ready
-        else {}
-    )
-    return {
-        "responses": {
-            "200": {"description": "OK", **_content(schema, example=example)},
-            **(refusals or {}),
-            **unavailable,
-        }
-    }
-
-
-def _refusals(schema: InstanceSchema, model: str, *only: int) -> Document:
-    """Return an example of each refusal, by status."""
-    field = FieldError(f"instances[0].{schema.time_input}", '"noon"', EXPECTED[Time])
-    refusals: list[Problem] = [
-        problems.malformed_json("Input data was truncated"),
-        problems.unknown_model(model.partition("_")[0], [model]),
-        problems.body_too_slow(BODY_TIMEOUT_SECONDS),
-        problems.body_too_large(1_048_576),
-        problems.encoded_body("gzip"),
-        problems.invalid_request([field]),
-        problems.overloaded(1),
-    ]
-    return {
-        str(int(problem.status)): {
-            "description": problem.status.phrase,
-            "content": {
-                problems.CONTENT_TYPE: {
-                    "schema": _schema(ProblemDocument),
-                    "example": msgspec.to_builtins(problem.document()),
-                }
-            },
-        }
-        for problem in refusals
-        if not only or problem.status in only
-    }
-
-
-def _example_instance(schema: InstanceSchema) -> Document:
-    """Return an instance without the time. A time in a document is too far from the world's now."""
-    return {
-        **dict(zip(schema.keys.values(), cycle(("4961", "3412")), strict=False)),
-        **dict.fromkeys(schema.numbers, 81.51),
-    }
-
-
 def _predict(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Document:
     def answer(**changes: object) -> object:
         return answers.body([answers.example(**changes)])
 
-    instance = {"request_id": "r-1843021", **_example_instance(schema)}
+    instance = {"request_id": "r-1843021", **example_instance(schema)}
     examples = {
         "whole": answer(),
         "an entity that is not known yet": answer(degraded=(COLD_START,)),
@@ -224,108 +153,22 @@ def _predict(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Docum
     }
     whole = {
         "description": "One prediction per instance, in order",
-        **_content(_schema(answers.body), **examples),
+        **content(reference_to(answers.body), **examples),
     }
-    return _scoring(
-        _content(_schema(schema.body), example={"instances": [instance]}),
-        {"200": whole, **_refusals(schema, model)},
+    return scoring(
+        content(reference_to(schema.body), example={"instances": [instance]}),
+        {"200": whole, **refusals(schema, model)},
     )
-
-
-def _scoring(body: Document, responses: Mapping[str, Document]) -> Document:
-    """Return an operation that scores: its time key, its body, and the trace of each answer."""
-    return {
-        "security": _SECURITY,
-        "parameters": [_TRACEPARENT],
-        "requestBody": {"required": True, **body},
-        "responses": {
-            status: {**response, "headers": {"traceresponse": _TRACERESPONSE}}
-            for status, response in responses.items()
-        },
-    }
-
-
-def _infer(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Document:
-    """Return the structs of an infer request and the model's tensors."""
-    types = input_types(schema)
-    required = [name for name in types if name not in schema.optional]
-    named = [
-        {"properties": {"name": {"const": name}, "datatype": {"enum": list(types[name])}}}
-        for name in types
-    ]
-    inputs = {
-        "minItems": len(required),
-        "maxItems": len(types),
-        "items": {"anyOf": named},
-        "allOf": [{"contains": {"properties": {"name": {"const": name}}}} for name in required],
-    }
-    columns = [
-        Tensor(name, [1], types[name][0], [value])
-        for name, value in _example_instance(schema).items()
-    ]
-    outputs = outputs_of(answers, [answers.example()])
-    body = {"allOf": [_schema(InferRequest), {"properties": {"inputs": inputs}}]}
-    answered = _responses(
-        InferAnswer(model, "3", {}, outputs), _schema(InferAnswer), _refusals(schema, model)
-    )
-    return _scoring(_content(body, example={"inputs": columns}), answered["responses"])
-
-
-def _metadata(schema: InstanceSchema, answers: AnswerSchema, model: str) -> Document:
-    example = {
-        "name": model,
-        "versions": ["3", "4"],
-        "platform": "onnxruntime_onnx",
-        "parameters": {"route": _ROUTE},
-        **tensors_of(schema, answers),
-    }
-    return _responses(example, refusals=_refusals(schema, model, 404))
 
 
 def _healthz(model: str) -> Document:
     details = {
         "version": "3",
         "rejected_version": None,
-        "route": _ROUTE,
+        "route": EXAMPLE_ROUTE,
         "wanted_generation": 12,
         "route_problem": None,
         "registry": "ok",
         "refused_route": None,
     }
-    return _responses({"status": "ok", "models": {model: details}})
-
-
-# Without a key, or with one.
-TIME_KEY = "time_key"
-_SECURITY: list[dict[str, list[str]]] = [{}, {TIME_KEY: []}]
-_TIME_KEY = {
-    "type": "http",
-    "scheme": "bearer",
-    "description": (
-        "Lets a caller send any time: DOJO_TIME_KEY. All others leave the time out, or send one"
-        " near the world's now."
-    ),
-}
-
-_TRACE = {"type": "string", "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]}
-_TRACEPARENT: Document = {
-    "name": "traceparent",
-    "in": "header",
-    "required": False,
-    "description": "Your trace (W3C Trace Context). Without one, the gateway begins a trace.",
-    "schema": _TRACE,
-}
-_TRACERESPONSE: Document = {
-    "description": "The request's trace. The prediction log has its id as `trace_id`.",
-    "schema": _TRACE,
-}
-
-_ROUTE = {
-    "generation": 12,
-    "strategy": "canary",
-    "why": "the shadow agreed with the champion on 1,204 requests",
-    "arms": [
-        {"name": "champion", "version": "3", "weight": 0.9, "mode": "live", "state": "ok"},
-        {"name": "challenger", "version": "4", "weight": 0.1, "mode": "live", "state": "ok"},
-    ],
-}
+    return responses({"status": "ok", "models": {model: details}})

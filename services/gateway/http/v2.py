@@ -6,7 +6,8 @@
              (services/gateway/time_guard.py)
              request id, optional: BYTES
              all as JSON, or as bytes behind it
-    outputs  the task's columns, the score first
+    outputs  the task's columns, the score first, or the ones that the caller names
+             as JSON, or as bytes behind it
              `parameters.degraded`: what any of the instances lacked
              `parameters.versions`: the version per instance, when more than one answered
 
@@ -26,21 +27,22 @@ from fastapi import FastAPI, Request, Response
 from dojo import __version__
 from services.gateway.http.api import Endpoint, Gateway
 from services.gateway.messages import binary_tensors
+from services.gateway.messages.outputs import WantedOutput, outputs_of, wanted_outputs
 from services.gateway.messages.problems import Problem, problem_response
 from services.gateway.messages.requests import Instance
 from services.gateway.messages.tensors import (
-    InferAnswer,
     decode_request,
     in_tensors,
     instances_of,
-    outputs_of,
     tensors_of,
 )
 from services.gateway.messages.trace import response_header, trace_of
+from services.gateway.messages.v2_structs import InferAnswer
 from services.gateway.versions.arms import ServedRoute, describe
 
-_encode = msgspec.json.Encoder().encode
+SHOWN_ERRORS = 5  # in the text for V2 clients, as in a problem's detail
 
+_encode = msgspec.json.Encoder().encode
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
@@ -102,11 +104,13 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
     async def infer(request: Request) -> Response:
         """Score each row of the tensors."""
         model, asked = request.path_params["model"], request.path_params.get("version")
-        sent_id: list[str | None] = [None]
+        sent_id: str | None = None
+        wanted: Sequence[WantedOutput] = ()
 
         def decode(endpoint: Endpoint, body: bytes) -> Sequence[Instance]:
+            nonlocal sent_id, wanted
             document = decode_request(body, request.headers.get(binary_tensors.HEADER))
-            sent_id[0] = document.id
+            sent_id, wanted = document.id, wanted_outputs(endpoint.answers, document)
             return instances_of(endpoint.schema, document.inputs, document.id)
 
         trace_id = trace_of(request.scope["headers"])
@@ -132,10 +136,10 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
                 else {}
             ),
         }
-        outputs = outputs_of(gateway.endpoint(model).answers, answers)
-        request_id = msgspec.UNSET if sent_id[0] is None else sent_id[0]
+        outputs, behind = outputs_of(wanted, answers)
+        request_id = msgspec.UNSET if sent_id is None else sent_id
         answer = InferAnswer(model, answers[0].version, parameters, outputs, request_id)
-        return _traced(_json(answer), trace_id)
+        return _traced(_with_bytes(answer, behind) if behind else _json(answer), trace_id)
 
     for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         route(f"{path}/ready")(model_ready)
@@ -168,8 +172,18 @@ def _traced(response: Response, trace_id: str) -> Response:
 
 
 def _error(problem: Problem) -> Response:
-    """Return the problem with the member `error`, which V2 clients expect."""
-    return problem_response(problem, problem.detail)
+    """Return the problem with the member `error`. V2 clients show nothing else of it."""
+    shown = [
+        f"{error.field}: found {error.found}, expected {error.expected}"
+        for error in problem.errors[:SHOWN_ERRORS]
+    ]
+    return problem_response(problem, "; ".join([problem.detail, *shown]))
+
+
+def _with_bytes(answer: InferAnswer, behind: bytes) -> Response:
+    head = _encode(answer)
+    headers = {binary_tensors.HEADER: str(len(head))}
+    return Response(head + behind, headers=headers, media_type=binary_tensors.CONTENT_TYPE)
 
 
 def _json(

@@ -2,9 +2,12 @@
 
     Inference-Header-Content-Length: N      the body's first N bytes are JSON, then come the tensors
     inputs[].parameters.binary_data_size    bytes of a tensor without `data`
+    outputs[].parameters.binary_data_size   the same in an answer
+    outputs[].parameters.binary_data        in a request: whether this output comes as bytes
+    parameters.binary_data_output           in a request: the same for outputs that do not say
 
-Numbers are little-endian. A BYTES value is its length in four bytes, then the value. `tritonclient`
-sends tensors like this by default.
+Numbers are little-endian. A BYTES value is its length in four bytes, then the value. A BOOL is one
+byte. `tritonclient` sends tensors and wants outputs like this by default.
 
 Source: github.com/triton-inference-server/server, docs/protocol/extension_binary_data.md.
 """
@@ -18,8 +21,9 @@ import numpy as np
 
 from services.gateway.messages.problems import FieldError, Problem, invalid_request
 
-HEADER = "inference-header-content-length"
+HEADER = "Inference-Header-Content-Length"
 SIZE = "binary_data_size"
+CONTENT_TYPE = "application/octet-stream"  # of a body with bytes behind the JSON
 # The protocol's datatypes of numbers, as NumPy names them.
 NUMPY_TYPES = {
     **{f"INT{8 * size}": f"<i{size}" for size in (1, 2, 4, 8)},
@@ -28,6 +32,8 @@ NUMPY_TYPES = {
     "FP64": "<f8",
 }
 LENGTH_BYTES = 4
+# The datatypes of outputs.
+PACKED_TYPES = {"BOOL": "?", "INT64": NUMPY_TYPES["INT64"], "FP64": NUMPY_TYPES["FP64"]}
 
 
 class Column(Protocol):
@@ -47,7 +53,7 @@ def json_length(header: str, body: bytes) -> int:
     """
     if not (header.isascii() and header.isdigit() and int(header) <= len(body)):
         raise _refused(
-            "Inference-Header-Content-Length",
+            HEADER,
             header[:20],
             f"a whole number up to the body's {len(body)} bytes",
         )
@@ -80,6 +86,11 @@ def fill(columns: Sequence[Column], data: bytes) -> None:
         raise _refused(
             HEADER, f"{len(data) - at} bytes that no tensor claims", f"tensors with {SIZE}"
         )
+
+
+def pack(datatype: str, values: Sequence[Any]) -> bytes:
+    """Return an output's values as bytes."""
+    return np.array(values, PACKED_TYPES[datatype]).tobytes()
 
 
 def _values(column: Column, raw: bytes) -> list[Any]:

@@ -30,9 +30,7 @@ class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: tuple[FieldError, ...] = ()
     error: Annotated[
         str,
-        msgspec.Meta(
-            description="The detail again, where Open Inference Protocol clients look for it."
-        ),
+        msgspec.Meta(description="Detail and errors as text, for Open Inference Protocol clients."),
     ] = ""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Protocol, cast
 
@@ -230,17 +230,18 @@ def struct_name(model: str) -> str:
     return "".join(word.capitalize() for word in model.split("_"))
 
 
-def parse_leniently(body: bytes, reason: str) -> Any:
+def parse_leniently(body: bytes, reason: str, number: Callable[[str], float] = float) -> Any:
     """Return JSON with NaN, Infinity and 1e999 as numbers, so that an error can name their field.
 
     Args:
         reason: The strict parser's message.
+        number: Reads a number with a point or an exponent.
 
     Raises:
         Problem: Not even the lenient parser reads the body.
     """
     try:
-        return json.loads(body)
+        return json.loads(body, parse_float=number)
     except (ValueError, RecursionError) as error:
         raise malformed_json(reason) from error
 

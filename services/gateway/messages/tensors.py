@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ from services.gateway.messages.requests import (
     parse_leniently,
     refuse_repeated_keys,
 )
+from services.gateway.messages.v2_structs import InferRequest, Tensor
 
 KEY_TYPE = "BYTES"
 # Metadata name the first type.
@@ -36,58 +37,6 @@ WHOLE_TYPES = {
     for name, kind in binary_tensors.NUMPY_TYPES.items()
     if np.dtype(kind).kind in "iu"
 }
-
-
-class Tensor(msgspec.Struct, omit_defaults=True):
-    """One column of values, a row per instance."""
-
-    name: str
-    shape: Annotated[
-        list[int],
-        msgspec.Meta(
-            description="[rows] or [rows, 1].", extra_json_schema={"minItems": 1, "maxItems": 2}
-        ),
-    ]
-    datatype: str
-    data: Annotated[
-        list[Any] | msgspec.UnsetType,
-        msgspec.Meta(
-            description="Absent where the values follow the JSON as bytes.",
-            extra_json_schema={"minItems": 1, "maxItems": MAX_INSTANCES},
-        ),
-    ] = msgspec.UNSET
-    parameters: dict[str, Any] = {}
-
-
-class InferRequest(msgspec.Struct):
-    """Instances as columns."""
-
-    inputs: list[Tensor]
-    id: Annotated[str | None, msgspec.Meta(description="Comes back with the answer.")] = None
-    parameters: dict[str, Any] = {}
-    outputs: Annotated[
-        list[dict[str, Any]], msgspec.Meta(description="Ignored: the answer has every output.")
-    ] = []
-
-
-class InferAnswer(msgspec.Struct, frozen=True):
-    """Predictions as columns."""
-
-    model_name: str
-    model_version: Annotated[
-        str, msgspec.Meta(description="The version that answered the first instance.")
-    ]
-    parameters: Annotated[
-        dict[str, str],
-        msgspec.Meta(
-            description=(
-                "`degraded`: what any instance lacked. `versions`: one per instance, when they"
-                " differ."
-            )
-        ),
-    ]
-    outputs: list[Tensor]
-    id: str | msgspec.UnsetType = msgspec.UNSET
 
 
 _decoder = msgspec.json.Decoder(InferRequest)
@@ -120,19 +69,6 @@ def tensors_of(schema: InstanceSchema, answers: AnswerSchema) -> dict[str, objec
     return {"inputs": inputs, "outputs": outputs}
 
 
-def outputs_of(answers: AnswerSchema, given: Sequence[Any]) -> list[Tensor]:
-    """Answers -> columns."""
-    return [
-        Tensor(
-            column.name,
-            [len(given)],
-            column.datatype,
-            [getattr(answer, column.name) for answer in given],
-        )
-        for column in answers.columns
-    ]
-
-
 def decode_request(body: bytes, json_length: str | None = None) -> InferRequest:
     """Return the message in a body.
 
@@ -155,7 +91,7 @@ def _decode_json(body: bytes) -> InferRequest:
     try:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        document = parse_leniently(body, str(error))
+        document = parse_leniently(body, str(error), _number)
         try:
             return msgspec.convert(document, InferRequest)
         except msgspec.ValidationError as wrong:
@@ -165,6 +101,12 @@ def _decode_json(body: bytes) -> InferRequest:
             ) from wrong
         except (RecursionError, OverflowError) as wrong:
             raise malformed_json(str(error)) from wrong
+
+
+def _number(text: str) -> float:
+    """Return 2.0 as 2. JSON Schema calls both an integer, and some languages write a shape so."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def instances_of(

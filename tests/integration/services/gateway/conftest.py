@@ -19,7 +19,7 @@ from tests.support.bundles import (
 )
 from tests.support.gateways import GatewayServer
 from tests.support.online_rows import write_online_rows
-from tests.support.servers import RedisServer
+from tests.support.servers import RedisServer, wait_until
 
 WORLD_NOW = datetime(2018, 6, 15, 12, tzinfo=UTC)  # a Friday, at noon
 ENTITIES = 5
@@ -74,6 +74,20 @@ def online_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server.start()
     write_online_rows(directory / "feast", server.url, ENTITIES, WORLD_NOW)
     RedisWorldClock(Redis.from_url(server.url)).set(WORLD_NOW, 0.0)  # paused: ages are exact
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_gateway(
+    online_redis: RedisServer, bundle: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayServer]:
+    """Start a gateway that serves version 1 on Feast's rows. Tests must not break it."""
+    server = GatewayServer(tmp_path_factory.mktemp("shared_gateway"), online_redis.url)
+    cache_bundle(server.home, *bundle)
+    server.start()
+    known = {"customer_id": "c1", "merchant_id": "m1", "amount": 1.0}
+    wait_until(lambda: server.predict(known)[0]["degraded"] is None, 10, "Redis is found")
     yield server
     server.stop()
 

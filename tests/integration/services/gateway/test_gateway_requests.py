@@ -432,7 +432,10 @@ def test_v2_refuses_wrong_tensors_naming_them(
     status, problem, _ = gateway.request("POST", INFER, tensors(**changes))
     assert status == 422, problem
     assert field in [error["field"] for error in problem["errors"]]
-    assert problem["error"] == problem["detail"]
+    assert problem["error"].startswith(f"{problem['detail']}; ")
+    for error in problem["errors"]:
+        told = f"{error['field']}: found {error['found']}, expected {error['expected']}"
+        assert told in problem["error"], "a V2 client shows only this text"
 
 
 def test_a_compressed_body_is_refused_as_one(gateway: GatewayServer) -> None:

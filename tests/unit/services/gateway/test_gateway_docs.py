@@ -16,15 +16,18 @@ from openapi_schema_validator import OAS31Validator
 
 from dojo.core.settings import Settings
 from dojo.core.spec.read import SpecError
-from dojo.core.tasks.specs import load_spec
+from dojo.core.tasks.specs import load_spec, task_of
 from feature_repo import catalog
 from services.gateway.app import build
+from services.gateway.messages.answers import AnswerSchema
+from services.gateway.messages.outputs import wanted_outputs
 from services.gateway.messages.problems import Problem
 from services.gateway.messages.requests import MAX_INSTANCES, InstanceSchema
 from services.gateway.messages.tensors import decode_request, instances_of
 from tests.support.further_features import PULSE, SERVICES, write_specs
 
-SCHEMA = InstanceSchema(load_spec(Path("models/fraud_detection.yaml")))
+SPEC = load_spec(Path("models/fraud_detection.yaml"))
+SCHEMA, ANSWERS = InstanceSchema(SPEC), AnswerSchema(SPEC.name, task_of(SPEC))
 PREDICT, INFER = "/v1/models/fraud_detection:predict", "/v2/models/fraud_detection/infer"
 
 Document = dict[str, Any]
@@ -201,13 +204,40 @@ def tensors(**changes: Document | None) -> Document:
         (tensors(amount={"datatype": "FP64", "shape": [1, 1, 1], "data": [[[3]]]}), False),
         (tensors(colour={"datatype": "BYTES", "shape": [1], "data": ["red"]}), False),
         (tensors(colour={"datatype": "BYTES", "shape": [1], "data": ["red"]}, amount=None), False),
+        ({"inputs": [*tensors()["inputs"], tensors()["inputs"][0]]}, False),
+        (tensors(amount={"datatype": "FP64", "shape": [0], "data": [3]}), False),
+        (tensors(amount={"datatype": "FP64", "shape": [1]}), False),
+        (tensors(amount={"datatype": "FP64", "shape": [1, 1], "data": [[0]]}), True),
+        (tensors(amount={"datatype": "FP64", "shape": [1], "data": [-1]}), False),
+        (tensors(amount={"datatype": "FP64", "shape": [1], "data": ["3"]}), False),
+        (tensors(customer_id={"datatype": "BYTES", "shape": [1], "data": [""]}), False),
+        (tensors(request_id={"datatype": "BYTES", "shape": [1], "data": ["tx-1"]}), True),
+        (tensors(request_id={"datatype": "BYTES", "shape": [1], "data": [7]}), False),
+        # JSON Schema calls 1.0 an integer.
+        (tensors(amount={"datatype": "FP64", "shape": [1.0], "data": [3]}), True),
+        (tensors(amount={"datatype": "FP64", "shape": [1.5], "data": [3]}), False),
+        (tensors(amount={"datatype": "INT8", "shape": [1], "data": [3.0]}), True),
+        (tensors(amount={"datatype": "INT8", "shape": [1], "data": [3.5]}), False),
+        (tensors(transaction_time={"datatype": "INT64", "shape": [1], "data": [False]}), False),
+        (tensors(transaction_time={"datatype": "BYTES", "shape": [1], "data": [7]}), False),
+        ({**tensors(), "outputs": []}, True),
+        ({**tensors(), "outputs": [{"name": "flagged"}, {"name": "score"}]}, True),
+        ({**tensors(), "outputs": [{"name": "scores"}]}, False),
+        ({**tensors(), "outputs": [{"name": "score"}, {"name": "score"}]}, False),
+        ({**tensors(), "outputs": [{"parameters": {}}]}, False),
+        ({**tensors(), "outputs": [{"name": "score", "parameters": {"binary_data": 1}}]}, False),
+        ({**tensors(), "parameters": {"binary_data_output": True, "priority": 1}}, True),
+        ({**tensors(), "parameters": {"binary_data_output": "yes"}}, False),
     ],
 )
 def test_the_document_allows_the_tensors_that_are_accepted(
     document: Document, body: Document, accepted: bool
 ) -> None:
     assert (not errors_of(document, body_schema(document, INFER), body)) is accepted
-    assert (
-        is_accepted(lambda: instances_of(SCHEMA, decode_request(json.dumps(body).encode()).inputs))
-        is accepted
-    )
+
+    def decode() -> None:
+        request = decode_request(json.dumps(body).encode())
+        wanted_outputs(ANSWERS, request)
+        instances_of(SCHEMA, request.inputs)
+
+    assert is_accepted(decode) is accepted

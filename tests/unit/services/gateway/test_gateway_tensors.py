@@ -198,7 +198,7 @@ def test_text_that_does_not_fit_its_length_or_utf_8_is_refused(raw: bytes) -> No
 
 def test_bytes_that_nobody_claims_or_that_are_not_there_are_refused() -> None:
     body, length = as_bytes(*KEYS, ("amount", "FP64", 2, AMOUNTS))
-    assert fields(body + b"!", length) == ["inference-header-content-length"]
+    assert fields(body + b"!", length) == ["Inference-Header-Content-Length"]
     assert fields(body[:-1], length) == ["inputs[amount].parameters.binary_data_size"]
     for wrong in ("-1", "x", str(len(body) + 1), "\u0663"):
         assert fields(body, wrong) == ["Inference-Header-Content-Length"]
