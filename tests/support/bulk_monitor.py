@@ -169,6 +169,7 @@ def lake_rows(live: Live, start: datetime, end: datetime) -> tuple[pl.DataFrame,
         pl.lit(0.002).alias("latency_seconds"),
         pl.lit(pl.Series([[]], dtype=pl.List(pl.String))).first().alias("degraded"),
         pl.lit(1).alias("route_generation"),
+        pl.lit("").alias("trace_id"),
     )
     arrival = pl.col("arrival")
     outcomes = live.labels.filter(arrival.is_between(start, end, closed="left")).select(

@@ -126,6 +126,7 @@ def answer(lake: Lake, model: str, version: str, rows: pl.DataFrame, start: date
             "latency_seconds": 0.001,
             "degraded": [[]] * rows.height,
             "route_generation": 0,
+            "trace_id": "",
         },
         schema_overrides={"degraded": pl.List(pl.String)},
     )

@@ -119,6 +119,7 @@ def predictions(served: pl.DataFrame, features: tuple[str, ...] = FEATURES) -> p
             if "degraded" in served.columns
             else pl.Series([[]] * len(rows), dtype=pl.List(pl.String)),
             "route_generation": [1] * len(rows),
+            "trace_id": [""] * len(rows),
         }
     )
 
