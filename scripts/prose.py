@@ -53,7 +53,13 @@ ENTRY = re.compile(r"(\*{0,2}\w+(?: \([^)]*\))?): (.*)")
 DIRECTIVE = re.compile(r"(noqa|type:|fmt:|ruff:|pragma|syntax=|shellcheck)")
 
 # Made by programs, or text that must stay as it was published.
-EXCLUDED = ("uv.lock", "LICENSE", "monitoring/grafana/dashboards/", "docs/demo.svg")
+EXCLUDED = (
+    "uv.lock",
+    "LICENSE",
+    "monitoring/grafana/dashboards/",
+    "docs/demo.svg",
+    "docs/growth.svg",
+)
 
 SOURCE = ("dojo/", "feature_repo/", "services/", "pipelines/", "monitoring/")
 
