@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from dojo.core.settings import Settings
@@ -23,12 +24,28 @@ class AirflowAccess:
 
     Attributes:
         url: Address without credentials and without a slash at its end.
-        password: Empty where none is known. `repr` never prints it.
+        given: The password in the settings. `repr` never prints it.
+        kept: The embedded Airflow's own passwords.
     """
 
     url: str
     user: str
-    password: str = field(repr=False)
+    given: str = field(repr=False)
+    kept: Path | None = None
+
+    @property
+    def password(self) -> str:
+        """The password, empty where none is known.
+
+        Each look reads it, because processes that start beside the embedded Airflow are often ready
+        before it has made one.
+        """
+        if self.kept is None:
+            return self.given
+        try:
+            return str(json.loads(self.kept.read_text()).get(self.user, ""))
+        except (OSError, json.JSONDecodeError):
+            return ""  # never started
 
 
 def airflow_access(settings: Settings) -> AirflowAccess | None:
@@ -40,8 +57,6 @@ def airflow_access(settings: Settings) -> AirflowAccess | None:
         return AirflowAccess(url, unquote(parts.username or USER), unquote(parts.password or ""))
     if "airflow" in settings.without:
         return None
-    try:
-        passwords = json.loads((settings.airflow_home / PASSWORDS_FILE).read_text())
-    except (OSError, json.JSONDecodeError):
-        passwords = {}  # never started
-    return AirflowAccess(settings.url_of("airflow"), USER, str(passwords.get(USER, "")))
+    return AirflowAccess(
+        settings.url_of("airflow"), USER, "", settings.airflow_home / PASSWORDS_FILE
+    )

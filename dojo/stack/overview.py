@@ -130,7 +130,7 @@ def shown_access(settings: Settings) -> AirflowAccess | None:
     The embedded Airflow's password belongs to this machine, so it may be shown.
     """
     access = airflow_access(settings)
-    return replace(access, password="") if access and settings.airflow_url else access
+    return replace(access, given="") if access and settings.airflow_url else access
 
 
 def read_state(redis_url: str) -> tuple[StackState | None, dict[str, Freshness], str]:
