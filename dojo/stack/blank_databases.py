@@ -45,18 +45,22 @@ def begin(server: str, database: Path) -> bool:
     Returns:
         Whether the database has the installed version's schema, as far as it is known here.
     """
-    marker = database.with_name(MARKER)
-    installed = version(PACKAGES[server])
     if database.exists():
-        return marker.exists() and marker.read_text() == installed
+        marker = database.with_name(MARKER)
+        return marker.exists() and marker.read_text() == version(PACKAGES[server])
     with contextlib.suppress(FileNotFoundError):
         incoming = database.with_suffix(".incoming")
         shutil.copyfile(blank_database(server), incoming)
         incoming.chmod(0o600)
-        marker.write_text(installed)
+        mark(server, database)
         incoming.replace(database)
         return True
     return False
+
+
+def mark(server: str, database: Path) -> None:
+    """Note that a database has the installed version's schema."""
+    database.with_name(MARKER).write_text(version(PACKAGES[server]))
 
 
 def make(server: str, target: Path) -> None:
@@ -65,22 +69,23 @@ def make(server: str, target: Path) -> None:
     Raises:
         subprocess.CalledProcessError: The server's own package could not.
     """
+    # It imports the settings. MLflow's start has no use for them.
+    from dojo.stack.airflow_server.home import component_environment
+
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as directory:
         database = Path(directory) / "blank.db"
         url = f"sqlite:///{database}"
         if server == "mlflow":
-            command, environment = [sys.executable, "-c", _MLFLOW, url], {}
+            command, environment = [sys.executable, "-c", _MLFLOW, url], dict(os.environ)
         else:
             command = [sys.executable, "-m", "airflow", "db", "migrate"]
             environment = {
-                "AIRFLOW_HOME": directory,
+                **component_environment(os.environ, Path(directory)),
                 "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
                 "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
             }
-        subprocess.run(
-            command, env={**os.environ, **environment}, check=True, capture_output=True, text=True
-        )
+        subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
         database.replace(target)
 
 

@@ -1,4 +1,4 @@
-"""Histograms whose observations cost an append.
+"""Histograms that take an observation with an append.
 
 prometheus_client's own observe takes a lock and walks the buckets. Here values wait in a list, and
 NumPy counts them into buckets at a scrape, or when enough have come.

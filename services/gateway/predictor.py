@@ -13,14 +13,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.routes import CHAMPION_ARM
 from dojo.core.tasks.records import AnswerValues
 from dojo.core.tasks.specs import task_of
 from services.gateway.clock import GatewayClock
-from services.gateway.messages.answers import Answer, AnswerLog
+from services.gateway.messages.answers import Answer, AnswerLog, Asked
 from services.gateway.messages.requests import Instance, InstanceSchema
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.routing.shadow import Mirrored
@@ -33,20 +32,6 @@ CLOCK_UNSET = "world_clock_unset"
 
 # The version in an answer of the spec's fallback.
 NO_VERSION = "0"
-
-
-class _Asked(NamedTuple):
-    """What all instances of a request share.
-
-    Attributes:
-        generation: The route's. 0 without a route.
-        started: `time.perf_counter()` at the request's arrival.
-    """
-
-    generation: int
-    started: float
-    world_now: datetime
-    trace_id: str
 
 
 class Predictor:
@@ -91,7 +76,7 @@ class Predictor:
         """
         world_now = self._clock.now()
         generation = 0 if route is None else route.route.generation
-        asked = _Asked(generation, started, world_now, trace_id)
+        asked = Asked(generation, started, world_now, trace_id)
         keys = [
             {entity: getattr(instance, join_key) for entity, join_key in self._keys}
             for instance in instances
@@ -143,7 +128,7 @@ class Predictor:
     def _scored(
         self,
         given: AnswerValues,
-        asked: _Asked,
+        asked: Asked,
         instance: Instance,
         entity_keys: dict[str, str],
         scoring: Scoring,
@@ -171,17 +156,15 @@ class Predictor:
             entity_keys,
             features,
             ages,
-            asked.generation,
-            asked.world_now,
+            asked,
             scoring.done - asked.started,
-            asked.trace_id,
         )
         return answer
 
     def _fallback(
         self,
         given: AnswerValues,
-        asked: _Asked,
+        asked: Asked,
         instance: Instance,
         entity_keys: dict[str, str],
         arm: str,
@@ -197,10 +180,8 @@ class Predictor:
             entity_keys,
             {},
             {},
-            asked.generation,
-            asked.world_now,
+            asked,
             seconds,
-            asked.trace_id,
         )
         return answer
 

@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(directory: Path) -> dict[str, object]:
-    transactions, outcomes, history = _history()
+    transactions, outcomes, history = world(CUSTOMERS, MERCHANTS)
     measured = [
         history,
         _features(transactions, outcomes, directory),
@@ -96,12 +96,12 @@ def table(report: dict[str, object]) -> str:
     return "\n".join([*lines, f"peak memory: {report['peak_memory_mb']:.0f} MB"])
 
 
-def _history() -> tuple[pl.DataFrame, pl.DataFrame, Measured]:
+def world(customers: int, merchants: int) -> tuple[pl.DataFrame, pl.DataFrame, Measured]:
     """DAYS of a synthetic world as lake rows. Only the first HISTORY_ROWS are timed."""
     source = SyntheticSource(
         seed=7,
-        customers=CUSTOMERS,
-        merchants=MERCHANTS,
+        customers=customers,
+        merchants=merchants,
         fraud_rate=load_settings().synthetic_fraud_rate,
     )
     label = load_spec(ROOT / "models" / "fraud_detection.yaml").label
@@ -110,13 +110,13 @@ def _history() -> tuple[pl.DataFrame, pl.DataFrame, Measured]:
     frames, known, rows, seconds = [], [], 0, 0.0
     for offset in range(DAYS):
         day = first + timedelta(days=offset)
-        took, frame = _timed(lambda day=day: days.transactions(day))  # type: ignore[misc]
+        took, frame = timed(lambda day=day: days.transactions(day))  # type: ignore[misc]
         if rows < HISTORY_ROWS:
             rows, seconds = rows + frame.height, seconds + took
         frames.append(transaction_history(frame))
         known.append(outcome_history(days.outcomes(day)))
     transactions, outcomes = pl.concat(frames), pl.concat(known)
-    baseline, _ = _timed(lambda: transactions.head(rows).to_pandas())
+    baseline, _ = timed(lambda: transactions.head(rows).to_pandas())
     return (
         transactions,
         outcomes,
@@ -129,7 +129,7 @@ def _history() -> tuple[pl.DataFrame, pl.DataFrame, Measured]:
 def _features(transactions: pl.DataFrame, outcomes: pl.DataFrame, directory: Path) -> Measured:
     first = END - timedelta(days=DAYS)
     streams = {Stream.TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
-    seconds, _ = _timed(lambda: build_offline(streams, directory / "features", first, END))
+    seconds, _ = timed(lambda: build_offline(streams, directory / "features", first, END))
     # The baseline is one rolling window of one view, as most feature code starts. We compute 17
     # windows in 4 views and write them.
     frame = (
@@ -137,7 +137,7 @@ def _features(transactions: pl.DataFrame, outcomes: pl.DataFrame, directory: Pat
         .to_pandas()
         .sort_values(["customer_id", "world_time"])
     )
-    baseline, _ = _timed(
+    baseline, _ = timed(
         lambda: (
             frame.set_index("world_time")
             .groupby("customer_id")["amount"]
@@ -156,17 +156,11 @@ def _point_in_time(transactions: pl.DataFrame, outcomes: pl.DataFrame, directory
         directory / "features", load_settings().online_store, directory / "registry.db"
     )
     (service,) = SERVICES
-    examples = transactions.select(
-        "transaction_id",
-        "customer_id",
-        "merchant_id",
-        pl.col("world_time").alias("event_timestamp"),
-        "amount",
-    )
-    seconds, _ = _timed(lambda: point_in_time_rows(store, service, examples))
+    examples = examples_of(transactions)
+    seconds, _ = timed(lambda: point_in_time_rows(store, service, examples))
     # The baseline reads the join's inputs into pandas, without joining.
     files = sorted((directory / "features").rglob("*.parquet"))
-    baseline, _ = _timed(lambda: [pl.read_parquet(file).to_pandas() for file in files])
+    baseline, _ = timed(lambda: [pl.read_parquet(file).to_pandas() for file in files])
     return _compared(
         "point_in_time",
         examples.height,
@@ -177,7 +171,18 @@ def _point_in_time(transactions: pl.DataFrame, outcomes: pl.DataFrame, directory
     )
 
 
-def _timed(run: Callable[[], T]) -> tuple[float, T]:
+def examples_of(transactions: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows to join features to, one per transaction."""
+    return transactions.select(
+        "transaction_id",
+        "customer_id",
+        "merchant_id",
+        pl.col("world_time").alias("event_timestamp"),
+        "amount",
+    )
+
+
+def timed(run: Callable[[], T]) -> tuple[float, T]:
     started = time.perf_counter()
     result = run()
     return time.perf_counter() - started, result

@@ -38,7 +38,7 @@ from tests.bench import data, monitor
 from tests.support.servers import RedisServer
 
 SIZES = (0.1, 1.0, 5.0)  # millions of transactions
-A_MILLION = 5_700  # customers whose 90 days make a million transactions
+A_MILLION = 5_700  # customers for a million transactions in 90 days
 MERCHANTS_PER_CUSTOMER = 2
 # The monitor counts a fiftieth of them. Its work is the same for each event.
 MONITORED = 50
@@ -91,32 +91,25 @@ def table(report: dict[str, Any]) -> str:
 
 def measure(millions: float) -> dict[str, Any]:
     """Return the seconds of each stage in a world of this size."""
-    data.CUSTOMERS = max(50, round(A_MILLION * millions))
-    data.MERCHANTS = MERCHANTS_PER_CUSTOMER * data.CUSTOMERS
+    customers = max(50, round(A_MILLION * millions))
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        transactions, outcomes, _ = data._history()
+        transactions, outcomes, _ = data.world(customers, MERCHANTS_PER_CUSTOMER * customers)
         streams = {Stream.TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
         first = data.END - timedelta(days=data.DAYS)
-        features, _ = data._timed(
+        features, _ = data.timed(
             lambda: build_offline(streams, directory / "features", first, data.END)
         )
         store = open_store(
             directory / "features", load_settings().online_store, directory / "registry.db"
         )
         spec = load_spec(data.ROOT / "models" / "fraud_detection.yaml")
-        examples = transactions.select(
-            "transaction_id",
-            "customer_id",
-            "merchant_id",
-            pl.col("world_time").alias("event_timestamp"),
-            "amount",
-        )
-        point_in_time, rows = data._timed(
+        examples = data.examples_of(transactions)
+        point_in_time, rows = data.timed(
             lambda: point_in_time_rows(store, spec.feature_service, examples)
         )
         part = _part(rows, outcomes, SERVICES[spec.feature_service].features)
-        training, _ = data._timed(lambda: fit(part, None, spec))
+        training, _ = data.timed(lambda: fit(part, None, spec))
         redis = RedisServer(directory / "redis")
         redis.start()
         try:

@@ -341,7 +341,8 @@ def test_down_leaves_nothing_behind_and_purge_no_data(stack: Stack) -> None:
         for process in status["processes"].values()
         for member in process["members"]
     ]
-    assert len(members) >= len(PROCESSES)
+    assert set(status["processes"]) >= PROCESSES
+    assert all(process["members"] for process in status["processes"].values())
     stack.dojo("down")
     assert not [member for member in members if member.process() is not None]
     held = {c.laddr.port for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN}

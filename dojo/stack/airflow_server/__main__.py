@@ -19,7 +19,8 @@ import structlog
 
 from dojo.core.service import run_process, stop_on_signal
 from dojo.core.settings import Settings
-from dojo.stack.airflow_server.home import is_migrated, mark_migrated, prepare
+from dojo.stack.airflow_server.home import component_environment, database, prepare
+from dojo.stack.blank_databases import begin, mark
 
 # No triggerer, because no task here waits in one. The API server shows a task's log from the shared
 # directory, so the scheduler need not serve it.
@@ -44,22 +45,11 @@ def run_airflow(settings: Settings) -> int:
     stop = stop_on_signal()
     home = prepare(settings)
     environment = component_environment(os.environ, home)
-    if not is_migrated(home) and (code := _migrate(home, environment, stop)) != 0:
+    # Asking Airflow itself whether its database is up to date takes 8 s.
+    is_known = begin("airflow", database(home))
+    if not is_known and (code := _migrate(home, environment, stop)) != 0:
         return code
     return _run(environment, stop)
-
-
-def component_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Leave out the shell's AIRFLOW_* variables, which belong to another Airflow.
-
-    Airflow would prefer them to the home's configuration.
-    """
-    ours = {
-        name: value
-        for name, value in environment.items()
-        if not name.startswith(("AIRFLOW_", "_AIRFLOW_"))
-    }
-    return {**ours, "AIRFLOW_HOME": str(home)}
 
 
 def _migrate(home: Path, environment: Mapping[str, str], stop: threading.Event) -> int:
@@ -71,7 +61,7 @@ def _migrate(home: Path, environment: Mapping[str, str], stop: threading.Event) 
         end(None, [migration])
         return 0
     if migration.returncode == 0:
-        mark_migrated(home)
+        mark("airflow", database(home))
     return migration.returncode
 
 

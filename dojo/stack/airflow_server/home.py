@@ -5,15 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from string import Template
 
 from dojo.core.airflow_access import PASSWORDS_FILE, USER
 from dojo.core.private import kept_text, write_private
 from dojo.core.settings import Settings
-from dojo.stack.blank_databases import MARKER, PACKAGES, begin
 from dojo.stack.servers import sqlite_url
 
 CONFIGURATION_FILE = "airflow.cfg"
@@ -43,7 +41,7 @@ def configuration(settings: Settings, home: Path, kept: dict[str, str]) -> str:
     """airflow.cfg for these settings. `kept`: fernet_key, secret_key, jwt_secret."""
     values = {
         "home": str(home),
-        "database": sqlite_url(home / "airflow.db"),
+        "database": sqlite_url(database(home)),
         "dags_folder": str(DAGS_FOLDER),
         "host": settings.host,
         "port": str(settings.airflow_port),
@@ -57,16 +55,21 @@ def configuration(settings: Settings, home: Path, kept: dict[str, str]) -> str:
     )
 
 
-def is_migrated(home: Path) -> bool:
-    """Whether the database has the installed Airflow's schema. Asking Airflow itself takes 8 s.
+def component_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Leave out the shell's AIRFLOW_* variables, which belong to another Airflow.
 
-    A new home begins with a blank database, if there is one.
+    Airflow would prefer them to the home's configuration.
     """
-    return begin("airflow", home / "airflow.db")
+    ours = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(("AIRFLOW_", "_AIRFLOW_"))
+    }
+    return {**ours, "AIRFLOW_HOME": str(home)}
 
 
-def mark_migrated(home: Path) -> None:
-    (home / MARKER).write_text(version(PACKAGES["airflow"]))
+def database(home: Path) -> Path:
+    return home / "airflow.db"
 
 
 def _new_secrets() -> dict[str, str]:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.gateway.messages.answers import Answer, AnswerSchema
 from services.gateway.messages.problems import Problem, overloaded, problem_response, unknown_model
 from services.gateway.messages.requests import Instance, InstanceSchema, read_body
-from services.gateway.messages.trace import response_header, trace_of
+from services.gateway.messages.trace import response_header, trace_of, traced
 from services.gateway.metrics import UNKNOWN_MODEL, GatewayMetrics
 from services.gateway.predictor import Predictor
 from services.gateway.time_guard import TimeGuard
@@ -140,8 +140,7 @@ class Gateway:
         else:
             await send_json(send, _encode({"predictions": answers}), response_header(trace_id))
             return
-        response.raw_headers.append(response_header(trace_id))
-        await response(scope, receive, send)
+        await traced(response, trace_id)(scope, receive, send)
 
 
 async def send_json(send: Send, body: bytes, *further: tuple[bytes, bytes]) -> None:
@@ -221,7 +220,8 @@ def add_routes(
         """Score each instance. `degraded` names the missing parts of an answer."""
         model = request.path_params["model"]
         gateway.count(model, HTTPStatus.NOT_FOUND)
-        return problem_response(unknown_model(model, list(gateway.endpoints)))
+        unknown = problem_response(unknown_model(model, list(gateway.endpoints)))
+        return traced(unknown, trace_of(request.scope["headers"]))
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> Response:
@@ -257,7 +257,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
-        return failed(request.url.path, error, trace_of(request.scope["headers"]))
+        trace_id = trace_of(request.scope["headers"])
+        return traced(failed(request.url.path, error, trace_id), trace_id)
 
 
 def _json(document: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK) -> Response:

@@ -36,7 +36,7 @@ from services.gateway.messages.tensors import (
     instances_of,
     tensors_of,
 )
-from services.gateway.messages.trace import response_header, trace_of
+from services.gateway.messages.trace import trace_of, traced
 from services.gateway.messages.v2_structs import InferAnswer
 from services.gateway.versions.arms import ServedRoute, describe
 
@@ -125,7 +125,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
                 route.pinned() if route else None,
             )
         except Problem as problem:
-            return _traced(_error(in_tensors(problem)), trace_id)
+            return traced(_error(in_tensors(problem)), trace_id)
         reasons = sorted({reason for answer in answers for reason in answer.degraded or ()})
         versions = list(dict.fromkeys(answer.version for answer in answers))
         parameters = {
@@ -139,7 +139,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
         outputs, behind = outputs_of(wanted, answers)
         request_id = msgspec.UNSET if sent_id is None else sent_id
         answer = InferAnswer(model, answers[0].version, parameters, outputs, request_id)
-        return _traced(_with_bytes(answer, behind) if behind else _json(answer), trace_id)
+        return traced(_with_bytes(answer, behind) if behind else _json(answer), trace_id)
 
     for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         route(f"{path}/ready")(model_ready)
@@ -164,11 +164,6 @@ def _route(gateway: Gateway, request: Request) -> ServedRoute | None:
             f"version {version[:20]!r} of {model} does not serve; {serving}",
         )
     return route
-
-
-def _traced(response: Response, trace_id: str) -> Response:
-    response.raw_headers.append(response_header(trace_id))
-    return response
 
 
 def _error(problem: Problem) -> Response:

@@ -9,7 +9,7 @@ import itertools
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -85,6 +85,20 @@ class AnswerSchema:
         )
 
 
+class Asked(NamedTuple):
+    """What all instances of a request share.
+
+    Attributes:
+        generation: The route's. 0 without a route.
+        started: `time.perf_counter()` at the request's arrival.
+    """
+
+    generation: int
+    started: float
+    world_now: datetime
+    trace_id: str
+
+
 class AnswerLog:
     """Makes, counts and logs one model's answers.
 
@@ -133,10 +147,8 @@ class AnswerLog:
         entity_keys: dict[str, str],
         features: dict[str, float],
         ages: dict[str, float | None],
-        generation: int,
-        world_now: datetime,
+        asked: Asked,
         seconds: float,
-        trace_id: str,
     ) -> None:
         """Log an answer.
 
@@ -146,7 +158,7 @@ class AnswerLog:
         self._append(
             Prediction(
                 event_id=Prediction.id_for(answer.prediction_id),
-                world_time=world_now,
+                world_time=asked.world_now,
                 wall_time=wall_now(),
                 prediction_id=answer.prediction_id,
                 request_id=instance.request_id or answer.prediction_id,
@@ -160,8 +172,8 @@ class AnswerLog:
                 flagged=flagged,
                 latency_seconds=seconds,
                 degraded=answer.degraded or (),
-                route_generation=generation,
-                trace_id=trace_id,
+                route_generation=asked.generation,
+                trace_id=asked.trace_id,
             )
         )
 

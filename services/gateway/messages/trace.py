@@ -11,6 +11,8 @@ import re
 import secrets
 from collections.abc import Iterable
 
+from starlette.responses import Response
+
 Headers = Iterable[tuple[bytes, bytes]]
 
 RESPONSE_HEADER = b"traceresponse"
@@ -39,3 +41,9 @@ def trace_of(headers: Headers) -> str:
 def response_header(trace_id: str) -> tuple[bytes, bytes]:
     """Return the header that tells the caller the trace. The request is its only span."""
     return RESPONSE_HEADER, f"00-{trace_id}-{trace_id[16:]}-01".encode()
+
+
+def traced(response: Response, trace_id: str) -> Response:
+    """Add the header to a response, and return it."""
+    response.raw_headers.append(response_header(trace_id))
+    return response

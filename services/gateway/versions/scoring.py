@@ -155,7 +155,7 @@ class ArmScorer:
         inputs: Sequence[Inputs],
         started: float,
     ) -> list[Scoring]:
-        """Score a request whose instances belong to several arms."""
+        """Score a request with instances of several arms."""
         places: dict[ServedArm, list[int]] = {}
         for at, arm in enumerate(chosen):
             places.setdefault(arm, []).append(at)
@@ -232,7 +232,7 @@ class ArmScorer:
         stored: Sequence[StoredFeatures],
         batch: _Batch,
     ) -> list[int]:
-        """Score instances with an arm. Return those that it could not score."""
+        """Score instances with an arm. Return the ones without a score."""
         began = time.perf_counter()
         vector, inputs, scorings = arm.plan.vector, batch.inputs, batch.scorings
         rows = np.array([vector(stored[at].rows, inputs[at]) for at in instances], dtype=np.float32)

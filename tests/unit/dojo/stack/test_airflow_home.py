@@ -11,8 +11,7 @@ from sqlalchemy.engine import make_url
 
 from dojo.core.airflow_access import airflow_access
 from dojo.core.settings import Settings, SettingsError, load_settings
-from dojo.stack.airflow_server.__main__ import component_environment
-from dojo.stack.airflow_server.home import prepare
+from dojo.stack.airflow_server.home import component_environment, prepare
 
 
 @pytest.fixture
@@ -87,6 +86,7 @@ def test_access_is_the_embedded_one_the_one_elsewhere_or_none(settings: Settings
     prepare(settings)
     after = airflow_access(settings)
     assert after is not None
+    assert before.password == after.password, "a process that was ready first knows it too"
     assert (after.url, len(after.password)) == ("http://127.0.0.1:18080", 16)
     assert after.password not in repr(after)
     elsewhere = airflow_access(
