@@ -288,7 +288,7 @@ def test_a_run_is_never_started_twice_and_what_is_wrong_is_said(platform: Platfo
         client.trigger(f"retrain_{STALE}", {"dry_run": "perhaps"})
     with pytest.raises(AirflowError, match=r"404.*dojo logs airflow"):
         client.trigger("retrain_nothing", {})
-    wrong = AirflowClient(replace(platform.airflow.access, password="guessed"))
+    wrong = AirflowClient(replace(platform.airflow.access, given="guessed"))
     with pytest.raises(AirflowError, match=r"refuses user admin.*dojo status"):
         wrong.import_errors()
     nobody = AirflowClient(replace(platform.airflow.access, url=f"http://127.0.0.1:{free_port()}"))
