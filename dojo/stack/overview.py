@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -15,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 from redis.exceptions import RedisError
 
-from dojo.core.airflow_access import AirflowAccess, airflow_access
+from dojo.core.airflow_access import airflow_access
 from dojo.core.connections import connect_redis
 from dojo.core.registry.versions import CHAMPION
 from dojo.core.settings import Settings
@@ -53,6 +52,18 @@ class Freshness(msgspec.Struct, frozen=True):
     state: State
 
 
+class AirflowLogin(msgspec.Struct, frozen=True):
+    """Where Airflow's UI is and how to log in.
+
+    Attributes:
+        password: Empty for an Airflow elsewhere, and before the embedded one has made its own.
+    """
+
+    url: str
+    user: str
+    password: str
+
+
 class Overview(msgspec.Struct, frozen=True):
     """The stack and the state of its world.
 
@@ -67,8 +78,7 @@ class Overview(msgspec.Struct, frozen=True):
         alerts_off: Why no alert is sent. Empty when Prometheus and Alertmanager run.
         specs: Processes that started with another spec than the file has now, by model. Models
             without such a process are left out.
-        airflow: Where its UI is and how to log in. None when the stack is run without. The
-            password of an Airflow elsewhere is left out.
+        airflow: None when the stack is run without.
     """
 
     stack: StackStatus
@@ -79,7 +89,7 @@ class Overview(msgspec.Struct, frozen=True):
     serving: dict[str, str]
     registry: dict[str, tuple[RegistryFault, ...]]
     specs: dict[str, list[str]]
-    airflow: AirflowAccess | None
+    airflow: AirflowLogin | None
     alerts_off: str
 
 
@@ -96,7 +106,7 @@ def look(stack: StackStatus, settings: Settings) -> Overview:
         serving=serving,
         registry=faults,
         specs=outdated(stack),
-        airflow=shown_access(settings),
+        airflow=airflow_login(settings),
         alerts_off=alerts_off(stack, settings),
     )
 
@@ -124,13 +134,13 @@ def alerts_off(stack: StackStatus, settings: Settings) -> str:
     return alerting_is_off(settings) or "installed since: dojo down, then dojo up"
 
 
-def shown_access(settings: Settings) -> AirflowAccess | None:
-    """The access to show. Leaves out the password of an Airflow elsewhere.
-
-    The embedded Airflow's password belongs to this machine, so it may be shown.
-    """
+def airflow_login(settings: Settings) -> AirflowLogin | None:
+    """How to log in. The embedded Airflow's password belongs to this machine, so it is shown."""
     access = airflow_access(settings)
-    return replace(access, given="") if access and settings.airflow_url else access
+    if access is None:
+        return None
+    password = "" if settings.airflow_url else access.password
+    return AirflowLogin(access.url, access.user, password)
 
 
 def read_state(redis_url: str) -> tuple[StackState | None, dict[str, Freshness], str]:

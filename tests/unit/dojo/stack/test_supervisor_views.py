@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dojo.cli.stack.log_view import last_of_all, parse, readable
 from dojo.cli.stack.view import StateChanges, elapsed, world_line
 from dojo.core.settings import Settings
-from dojo.stack.overview import StackState, alerts_off, shown_access
+from dojo.stack.overview import StackState, airflow_login, alerts_off, look
 from dojo.stack.status import ProcessStatus, StackStatus, read_status, write_status
 from dojo.stack.supervisor.identity import ProcessId
 from dojo.stack.supervisor.lifecycle import ProcessState
 from dojo.stack.supervisor.logfiles import last_lines, rotate
+from tests.support.servers import free_port
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -196,10 +199,10 @@ def test_a_log_is_rotated_under_the_process_that_writes_it(tmp_path: Path) -> No
 def test_the_password_of_an_airflow_elsewhere_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "airflow").mkdir()
     (tmp_path / "airflow" / "passwords.json").write_text('{"admin": "embedded"}')
-    embedded = shown_access(Settings(home=tmp_path))
+    embedded = airflow_login(Settings(home=tmp_path))
     assert embedded is not None
     assert embedded.password == "embedded"
-    elsewhere = shown_access(
+    elsewhere = airflow_login(
         Settings(home=tmp_path, airflow_url="https://ada:secret@airflow.example/")
     )
     assert elsewhere is not None
@@ -208,6 +211,16 @@ def test_the_password_of_an_airflow_elsewhere_is_not_shown(tmp_path: Path) -> No
         "ada",
         "",
     )
+
+
+def test_the_whole_status_can_be_written_as_json(tmp_path: Path) -> None:
+    (tmp_path / "airflow").mkdir()
+    (tmp_path / "airflow" / "passwords.json").write_text('{"admin": "embedded"}')
+    settings = Settings(home=tmp_path, redis_port=free_port(), mlflow_port=free_port())
+    seen = look(stack(process("redis", ProcessState.STOPPED)), settings)
+    written = json.loads(msgspec.json.encode(seen))
+    assert written["airflow"]["password"] == "embedded"
+    assert written["world"] is None, "nobody listens there"
 
 
 def test_the_status_says_when_nobody_is_alerted_and_why(
