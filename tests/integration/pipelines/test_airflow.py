@@ -19,6 +19,7 @@ import psutil
 import pytest
 from redis import Redis
 
+from dojo.core.airflow_access import AirflowAccess
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
 from dojo.core.state.audit import AuditTrail
@@ -288,10 +289,11 @@ def test_a_run_is_never_started_twice_and_what_is_wrong_is_said(platform: Platfo
         client.trigger(f"retrain_{STALE}", {"dry_run": "perhaps"})
     with pytest.raises(AirflowError, match=r"404.*dojo logs airflow"):
         client.trigger("retrain_nothing", {})
-    wrong = AirflowClient(replace(platform.airflow.access, given="guessed"))
+    access = platform.airflow.access
+    wrong = AirflowClient(AirflowAccess(access.url, access.user, "guessed"))
     with pytest.raises(AirflowError, match=r"refuses user admin.*dojo status"):
         wrong.import_errors()
-    nobody = AirflowClient(replace(platform.airflow.access, url=f"http://127.0.0.1:{free_port()}"))
+    nobody = AirflowClient(replace(access, url=f"http://127.0.0.1:{free_port()}"))
     with pytest.raises(AirflowUnavailableError, match="does not answer"):
         nobody.import_errors()
 
