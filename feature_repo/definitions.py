@@ -68,7 +68,10 @@ def build_definitions(offline_dir: Path) -> list[Any]:
 
 
 def push_source(view: str) -> str:
-    """Return the name under which the streamer pushes to a streaming view."""
+    """Return the name under which Feast's SDK pushes to a streaming view.
+
+    The streamer writes the same rows without Feast (`online_rows.py`).
+    """
     return f"{view}_push"
 
 

@@ -1,15 +1,13 @@
 """Feast's online store on our own Redis layout (`online_layout.py`).
 
-Feast keeps the definitions, and its SDK reads and writes through this store.
-
-A row is written only if it is newer than the stored one. A script compares and writes inside Redis.
-So the streamer's push and a simultaneous materialisation cannot undo each other.
+Feast keeps the definitions, and its SDK reads and writes through this store. Rows are written by
+`online_rows.py`, which the streamer uses too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeVar
 
 from feast import Entity, FeatureView, RepoConfig
@@ -31,26 +29,7 @@ from feature_repo.online_layout import (
     event_moment,
     layout_of,
 )
-
-TIMEOUT = timedelta(seconds=5)  # a hanging Redis must not hold the caller for ever
-
-# One script call occupies Redis for about a millisecond, so that a gateway's lookup behind it still
-# meets its deadline.
-ROWS_AT_ONCE = 200
-
-# KEYS are hashes of entities. ARGV is the view, then one packed row per key. An unreadable stored
-# row is replaced. A stored row of the same time with another schema is replaced too. This happens
-# at the first materialisation after a change of the catalogue.
-WRITE_NEWER = """
-local function is_newer(packed, stored)
-    local new, old = cmsgpack.unpack(packed), cmsgpack.unpack(stored)
-    return new[2] > old[2] or (new[2] == old[2] and new[1] ~= old[1])
-end
-for at, key in ipairs(KEYS) do
-    local readable, newer = pcall(is_newer, ARGV[at + 1], redis.call('HGET', key, ARGV[1]))
-    if newer or not readable then redis.call('HSET', key, ARGV[1], ARGV[at + 1]) end
-end
-"""
+from feature_repo.online_rows import ROWS_AT_ONCE, TIMEOUT, OnlineRow, OnlineRows
 
 T = TypeVar("T")
 
@@ -82,17 +61,19 @@ class EntityHashOnlineStore(OnlineStore):
         data: list[WrittenRow],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        layout, write = layout_of(table.name), self._redis(config).register_script(WRITE_NEWER)
-        for rows in _blocks(data):
-            packed = [
-                layout.pack(
-                    make_tzaware(event_time), [_number(values[name]) for name in layout.features]
+        names = layout_of(table.name).features
+        OnlineRows(self._redis(config)).write(
+            table.name,
+            (
+                OnlineRow(
+                    key.entity_values[0].string_val,
+                    make_tzaware(event_time),
+                    [_number(values[name]) for name in names],
                 )
-                for _, values, event_time, _ in rows
-            ]
-            write(keys=[_redis_key(table, key) for key, *_ in rows], args=[layout.field, *packed])
-            if progress:
-                progress(len(rows))
+                for key, values, event_time, _ in data
+            ),
+            progress,
+        )
 
     def online_read(
         self,

@@ -1,14 +1,14 @@
 """`python -m tests.again PATH...`: pytest, with a second try for failed tests of real processes.
 
-`make test` calls it. Three hundred tests kill, hang and hurry processes on two cores for twenty
-minutes, two files at a time. Once in thousands, a process misses a deadline without a fault in the
-code. So files of integration and e2e tests with a failure run again, alone and from fresh servers
+`make test` calls it. Three hundred tests kill, hang and hurry processes, some files at a time.
+Once in thousands, a process misses a deadline without a fault in the code. So files of integration and e2e tests with a failure run again, alone and from fresh servers
 on. The output says so. A test that fails twice has failed. Tests without processes get one try.
 When many files fail, it is no accident, and no file gets a second try.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -17,10 +17,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 WITH_PROCESSES = (Path("tests/integration"), Path("tests/e2e"))
 MOST_FILES = 4
+FILE_BYTES = 4 * 2**30
 
 
 class FailedTest(NamedTuple):
@@ -61,6 +63,15 @@ def deserve_another_try(files: set[Path]) -> bool:
     return processes and 0 < len(files) <= MOST_FILES
 
 
+def workers(cores: int, free_bytes: int) -> int:
+    """How many files are tested at a time.
+
+    Half the time a file waits for processes, so two files a core keep the cores busy. A file of
+    whole stacks takes up to 4 GB. A machine with little memory still tests two at a time.
+    """
+    return max(2, min(2 * cores, free_bytes // FILE_BYTES))
+
+
 def run(arguments: Sequence[str]) -> int:
     return subprocess.run([sys.executable, "-m", "pytest", *arguments], check=False).returncode
 
@@ -71,7 +82,8 @@ def main(arguments: Sequence[str]) -> int:
         # With loadscope, tests of one module share its servers, and each worker starts at most one
         # MLflow (15 s). Files keep their order, so that whole stacks come first. Otherwise these
         # longest files with the fewest tests would come last and run alone.
-        beside = ["--numprocesses", "2", "--dist", "loadscope", "--no-loadscope-reorder"]
+        count = workers(os.cpu_count() or 1, psutil.virtual_memory().available)
+        beside = [f"--numprocesses={count}", "--dist=loadscope", "--no-loadscope-reorder"]
         code = run([*beside, f"--junitxml={report}", *arguments])
         if code != pytest.ExitCode.TESTS_FAILED:
             return code

@@ -23,6 +23,7 @@ from dojo.demo.probes import (
     fraud_euros_per_day,
     history_begins,
     ready,
+    registry_answers,
     serves,
 )
 from dojo.demo.showing import rollout_view, view
@@ -98,8 +99,9 @@ def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
     stage.watcher = Watcher(stage.redis, stage.model, stage.clock)
     stage.clock.set_speed(settings.speed)  # a new world stands still
     steps.wait("Answer the first payment", lambda: first_answer(stage), within=300)
-    steps.run("Wait for the whole stack", up, lambda r: f"{len(r['processes'])} processes healthy")
-    steps.wait("Bring features online", lambda: features_online(stage.redis, settings), within=300)
+    steps.wait(
+        "Reach the registry", lambda: "MLflow answers" if registry_answers(settings) else None, 300
+    )
     listed = steps.run(
         "Ask the registry for a champion", ["models", "list"], lambda r: f"{len(r)} version(s)"
     )
@@ -117,6 +119,9 @@ def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
                 " time"
             ),
         )
+    # Training needs files and MLflow only. So the rest of the stack starts beside it.
+    steps.run("Wait for the whole stack", up, lambda r: f"{len(r['processes'])} processes healthy")
+    steps.wait("Bring features online", lambda: features_online(stage.redis, settings), within=300)
     steps.wait(
         "Serve it",
         lambda: f"version {champion['version']} answers" if ready(settings) else None,

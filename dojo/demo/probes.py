@@ -45,6 +45,15 @@ def ready(settings: Settings) -> bool:
     return status == HTTPStatus.OK
 
 
+def registry_answers(settings: Settings) -> bool:
+    """Whether MLflow is up."""
+    try:
+        with urllib.request.urlopen(f"{settings.mlflow}/health", timeout=2) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
+
+
 def serves(settings: Settings, model: str, version: str) -> bool:
     """Whether a version is an arm of the route that the gateway really serves."""
     _, health = get_json(f"{settings.gateway_url}/healthz")

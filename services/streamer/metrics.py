@@ -28,9 +28,9 @@ class StreamerMetrics:
             "World seconds from the time the online store is complete up to, to now.",
             registry=registry,
         )
-        self.push_seconds = Histogram(
-            "dojo_streamer_push_seconds",
-            "Wall time of one Feast push (one view of one batch).",
-            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+        self.write_seconds = Histogram(
+            "dojo_streamer_write_seconds",
+            "Wall time of writing one view's rows of one batch online.",
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5),
             registry=registry,
         )

@@ -31,7 +31,6 @@ MAX_MEMBERS = 5000
 # KEYS: window, revisions. ARGV: key, length (us), expiry (s), members kept, then score and member
 # per event. It returns the revision and the window with scores. A late event that is inside the
 # window raises the revision. An event later than all known ones begins at revision 0.
-# event than all known ones begins at revision 0.
 _ADD = """
 local latest = redis.call('zrevrange', KEYS[1], 0, 0, 'WITHSCORES')[2]
 local length, late = tonumber(ARGV[2]), false

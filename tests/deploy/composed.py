@@ -101,14 +101,18 @@ class Composed:
             "run", "--rm", "--no-deps", "--no-TTY", "tools", *arguments, within=within, check=check
         )
 
-    def from_outside(self, words: list[str]) -> subprocess.CompletedProcess[str]:
-        """Run `dojo --context compose` as a person on this machine does."""
+    def from_outside(self, words: list[str]) -> tuple[int, str]:
+        """Run `dojo --context compose` as a person on this machine does.
+
+        Returns the exit code and the error output.
+        """
         project = {"COMPOSE_PROJECT_NAME": self.name, "COMPOSE_ENV_FILES": str(self.env_file)}
         command = [sys.executable, "-m", "dojo", "--context", "compose", *words]
-        return subprocess.run(
+        done = subprocess.run(
             command, cwd=ROOT, env={**self.environment, **project}, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
+        return done.returncode, done.stderr
 
     def json(self, *arguments: str, within: float = 120) -> Any:
         return json.loads(self.dojo(*arguments, "--json", within=within))

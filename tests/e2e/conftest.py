@@ -16,7 +16,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         stack.json("up", within=300)
         wait_until(
-            lambda: stack.json("status", check=False)["world"] is not None,
+            lambda: stack.status()["world"] is not None,
             120,
             "the world has a time",
             every=1,

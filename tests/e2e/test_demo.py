@@ -25,12 +25,17 @@ QUICK = "7200"
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Prepare a stack that `dojo demo` starts.
+    """Prepare a stack that `dojo demo` starts, with Airflow as people get it.
 
     It has a third of the demo's customers, and the spec's demands fit that number.
     """
     directory = tmp_path_factory.mktemp("demo")
-    stack = Stack(directory, DOJO_SYNTHETIC_CUSTOMERS="1500", DOJO_SYNTHETIC_MERCHANTS="1500")
+    stack = Stack(
+        directory,
+        DOJO_SYNTHETIC_CUSTOMERS="1500",
+        DOJO_SYNTHETIC_MERCHANTS="1500",
+        DOJO_WITHOUT="",
+    )
     file: Path = directory / "models" / f"{MODEL}.yaml"
     spec = yaml.safe_load(file.read_text())
     spec["rollout"] |= {"watch_time": "12h", "minimum_requests": 100, "minimum_positives": 5}
@@ -83,12 +88,12 @@ def test_after_it_the_champion_has_all_traffic_and_its_owner_was_paged(
     stage: Stack, bad_canary: dict[str, Any]
 ) -> None:
     rollout = bad_canary["rollout"]
-    found = {v["version"]: v for v in stage.json("models", "list")}
+    found = {v["version"]: v for v in stage.look("models", "list")}
     assert "champion" in found[rollout["champion"]]["aliases"]
     assert not found[rollout["version"]]["aliases"]
     assert [
         m
-        for m in stage.json("alerts")
+        for m in stage.look("alerts")
         if m["urgency"] == "page" and rollout["version"] in m["title"]
     ]
 
@@ -125,7 +130,9 @@ def test_an_honest_winner_gets_all_traffic(stage: Stack, story: dict[str, Any]) 
     assert story["retraining"]["gain"] > 0.1, "the world changed since the champion was trained"
     assert stages(story) == ["shadow", "canary", "promoting", "watch", "done"]
     winner = story["rollout"]["version"]
-    assert stage.status()["champions"] == {MODEL: winner}
+    status = stage.status()
+    assert status["champions"] == {MODEL: winner}
+    assert status["airflow"]["password"], "people log in to see the retraining's tasks"
     assert (
         stage.predict({"customer_id": "c", "merchant_id": "m", "amount": 1.0})["version"] == winner
     )
@@ -134,6 +141,6 @@ def test_an_honest_winner_gets_all_traffic(stage: Stack, story: dict[str, Any]) 
 def test_the_whole_story_is_in_the_audit_trail_unbroken(
     stage: Stack, story: dict[str, Any]
 ) -> None:
-    kinds = {entry["kind"] for entry in stage.json("audit", "list")}
+    kinds = {entry["kind"] for entry in stage.look("audit", "list")}
     assert kinds >= {"alias", "route", "gate", "rollout", "retraining"}
     assert stage.dojo("audit", "verify").returncode == 0

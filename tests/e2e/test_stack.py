@@ -125,7 +125,7 @@ def test_payments_become_predictions_in_the_lake_and_outcomes_become_performance
     stack.json("world", "resume", "--speed", QUICK)
 
     def all_versions() -> dict[str, Any]:
-        found: dict[str, Any] = stack.json(
+        found: dict[str, Any] = stack.look(
             "performance", MODEL, "--since", history_end.isoformat()
         )["versions"][0]
         return found
@@ -178,7 +178,7 @@ def rollout_in_shadow(stack: Stack, trained: dict[str, Any]) -> Iterator[None]:
     stack.dojo("rollout", "abort", MODEL, "--why", "seen", "--yes")
     ended = ("rolled_back", "done")
     wait_until(
-        lambda: stack.json("rollout", "show", MODEL)["stage"] in ended,
+        lambda: stack.look("rollout", "show", MODEL)["stage"] in ended,
         60,
         "the rollout is over",
         every=0.5,
@@ -228,7 +228,7 @@ def test_an_edited_spec_is_told_and_takes_effect_with_config_apply(
         "simulator",
     }
     assert before["specs"] == {}
-    assert stack.json("config", "diff") == {"changes": {}, "restart": []}
+    assert stack.look("config", "diff") == {"changes": {}, "restart": []}
 
     file.write_text(text.replace("canary_time: 4h", "canary_time: four hours"))
     refused = stack.dojo("config", "apply", "--why", "a slip", "--yes", check=False)
@@ -236,7 +236,7 @@ def test_an_edited_spec_is_told_and_takes_effect_with_config_apply(
     assert "rollout.canary_time: expected a duration with its unit" in " ".join(
         refused.stderr.split()
     ).replace("Value error, ", "")
-    assert stack.json("audit", "list", "--kind", "spec") == []
+    assert stack.look("audit", "list", "--kind", "spec") == []
 
     file.write_text(
         text.replace("canary_time: 4h", "canary_time: 3h").replace("cooldown: 24h", "cooldown: 12h")
@@ -247,7 +247,7 @@ def test_an_edited_spec_is_told_and_takes_effect_with_config_apply(
         "every process tells of the edit",
         every=0.5,
     )
-    asked = stack.json("config", "diff")
+    asked = stack.look("config", "diff")
     assert asked["changes"] == {
         MODEL: {
             "rollout.canary_time": {"before": "4h", "after": "3h"},
@@ -275,10 +275,10 @@ def test_an_edited_spec_is_told_and_takes_effect_with_config_apply(
         if after["processes"][name]["id"] == before["processes"][name]["id"]
     }
     assert kept >= {"redis", "mlflow", "recorder", "streamer"}
-    (entry,) = stack.json("audit", "list", "--kind", "spec")
+    (entry,) = stack.look("audit", "list", "--kind", "spec")
     assert entry["why"] == "shorter nights"
     assert entry["after"]["fields"] == {"rollout.canary_time": "3h", "response.cooldown": "12h"}
-    assert stack.json("config", "diff") == {"changes": {}, "restart": []}
+    assert stack.look("config", "diff") == {"changes": {}, "restart": []}
     wait_until(
         lambda: stack.predict(PAYMENT)["version"] == trained["version"],
         30,
@@ -288,7 +288,12 @@ def test_an_edited_spec_is_told_and_takes_effect_with_config_apply(
 
 
 def test_every_look_that_a_runbook_asks_for_works(stack: Stack, trained: dict[str, Any]) -> None:
-    assert not failures(lambda words: stack.dojo(*words, check=False), stack.status()["processes"])
+    def run(words: list[str]) -> tuple[int, str]:
+        seen = stack.run_here(words)
+        raised = "" if isinstance(seen.exception, SystemExit | None) else repr(seen.exception)
+        return seen.exit_code, seen.stderr + raised
+
+    assert not failures(run, stack.status()["processes"])
 
 
 def test_every_process_comes_back_from_a_kill_and_the_loop_goes_on(

@@ -57,7 +57,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
     try:
         stack.json("up", within=300)
         wait_until(
-            lambda: stack.json("status", check=False)["world"] is not None,
+            lambda: stack.status()["world"] is not None,
             120,
             "the world has a time",
             every=1,
@@ -121,7 +121,7 @@ def lived(fleet: FleetStack) -> FleetStack:
     """Let the days pass that the monitor needs to judge labelled answers of both models."""
 
     def judged(model: str) -> bool:
-        verdicts = fleet.json("drift", "show", model)["verdicts"]
+        verdicts = fleet.look("drift", "show", model)["verdicts"]
         found = [verdict["severity"] for verdict in verdicts if verdict["check"] == "performance"]
         return bool(found) and found[0] != "insufficient_data"
 
@@ -142,7 +142,7 @@ def lived(fleet: FleetStack) -> FleetStack:
 def test_labels_of_the_models_own_kind_arrive_and_the_monitor_judges_them(
     lived: FleetStack, model: str
 ) -> None:
-    versions = lived.json("performance", model)["versions"]
+    versions = lived.look("performance", model)["versions"]
     assert {version["version"]: version["status"] for version in versions}["1"] == "measured"
     live = lived.lake.scan(Stream.PREDICTIONS).filter(
         pl.col("model") == model, pl.col("version") == "1"
@@ -155,7 +155,7 @@ def test_a_retraining_is_compared_by_the_tasks_own_metric_and_guards(
     lived: FleetStack, model: str
 ) -> None:
     lived.dojo("retrain", model, "--why", "a test", within=400)
-    decision = lived.json("gate", "show", model)
+    decision = lived.look("gate", "show", model)
     assert decision["verdict"] in ("improved", "inconclusive", "worse")
     assert decision["primary_metric"] == FLEET[model][0]
     assert decision["low"] <= decision["gain"] <= decision["high"]

@@ -6,7 +6,6 @@ import re
 import shlex
 from collections.abc import Callable, Collection
 from pathlib import Path
-from subprocess import CompletedProcess
 
 RUNBOOKS = sorted((Path(__file__).parents[2] / "monitoring" / "runbooks").glob("*.md"))
 
@@ -29,8 +28,8 @@ PLACEHOLDERS = {
     "SERVICE": "monitor",
 }
 
-# Takes the words behind `dojo`, runs the command, and returns its result.
-Dojo = Callable[[list[str]], "CompletedProcess[str]"]
+# Takes the words behind `dojo`, runs the command, and returns its exit code and error output.
+Dojo = Callable[[list[str]], tuple[int, str]]
 
 
 def quoted(text: str) -> list[str]:
@@ -64,14 +63,12 @@ def failures(dojo: Dojo, processes: Collection[str]) -> list[str]:
     for words in looks():
         if words[0] in ("logs", "metrics") and len(words) > 1 and words[1] not in processes:
             continue
-        done = dojo(words)
+        code, errors = dojo(words)
         fine = (
             {0, 1}
             if " ".join(["dojo", *words[:2]]).startswith(MAY_FIND_NOTHING) or words == ["status"]
             else {0}
         )
-        if done.returncode not in fine or "Traceback" in done.stderr:
-            failed.append(
-                f"dojo {shlex.join(words)} ended with {done.returncode}: {done.stderr[-500:]}"
-            )
+        if code not in fine or "Traceback" in errors:
+            failed.append(f"dojo {shlex.join(words)} ended with {code}: {errors[-500:]}")
     return failed

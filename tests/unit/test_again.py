@@ -80,3 +80,12 @@ def test_what_fails_twice_has_failed_and_what_fails_once_has_not(
     assert (
         said.count("tests/integration/test_it.py::test_it\n      AssertionError: assert 1 >=") == 2
     ), "each try's cause is told"
+
+
+@pytest.mark.parametrize(
+    ("cores", "gigabytes", "count"), [(2, 22, 4), (2, 9, 2), (2, 3, 2), (8, 60, 15), (1, 60, 2)]
+)
+def test_more_files_than_cores_are_tested_at_a_time_if_memory_allows_it(
+    cores: int, gigabytes: int, count: int
+) -> None:
+    assert again.workers(cores, gigabytes * 2**30) == count

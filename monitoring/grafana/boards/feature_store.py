@@ -242,13 +242,13 @@ WRITERS = Row(
         time_series(
             title="Writing online",
             description=(
-                "Wall time of one push (99th percentile) and of one materialisation (mean)."
+                "Wall time of writing one batch's rows (99th percentile) and of one materialisation (mean)."
             ),
             queries=(
                 Query(
                     "histogram_quantile(0.99, sum by (le)"
-                    f" (rate(dojo_streamer_push_seconds_bucket{RATE})))",
-                    "push",
+                    f" (rate(dojo_streamer_write_seconds_bucket{RATE})))",
+                    "streamed rows",
                 ),
                 Query(
                     "sum(increase(dojo_materializer_run_seconds_sum[$__range])) /"

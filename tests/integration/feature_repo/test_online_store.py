@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from feature_repo.catalog import VIEWS
 from feature_repo.online_layout import ViewLayout, entity_key, event_moment, layout_of
+from feature_repo.online_rows import OnlineRow, OnlineRows
 from feature_repo.shop import CUSTOMER_ACTIVITY, CUSTOMER_DAILY
 from tests.support.servers import RedisServer
 
@@ -94,6 +95,24 @@ def test_a_reader_without_feast_sees_what_feast_sees(store: FeatureStore, redis:
     assert stored(redis, ACTIVITY, KEYS[0]) == (TIME + timedelta(days=1), 3.0)
     assert redis.hkeys(entity_key("customer", KEYS[1])) == [HABITS.field]
     assert asked(store, ACTIVITY, KEYS[1], "never seen")[ACTIVITY.features[0]] == [None, None]
+
+
+def test_feasts_push_stores_the_bytes_that_the_streamer_writes(
+    store: FeatureStore, redis: Redis
+) -> None:
+    from feast.data_source import PushMode
+
+    from feature_repo.definitions import push_source
+
+    values = [float(at) for at, _ in enumerate(ACTIVITY.features)]
+    row = {"customer_id": "pushed", **dict(zip(ACTIVITY.features, values, strict=True))}
+    frame = pd.DataFrame([{**row, "event_timestamp": pd.Timestamp(TIME)}])
+    store.push(push_source(CUSTOMER_ACTIVITY.name), frame, to=PushMode.ONLINE)
+    OnlineRows(redis).write(CUSTOMER_ACTIVITY.name, [OnlineRow("written", TIME, values)])
+    pushed, written = (
+        redis.hget(entity_key("customer", key), ACTIVITY.field) for key in ("pushed", "written")
+    )
+    assert pushed == written is not None
 
 
 def test_a_row_that_is_not_newer_changes_nothing(store: FeatureStore, redis: Redis) -> None:

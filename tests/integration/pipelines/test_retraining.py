@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import mlflow
 import msgspec
 import numpy as np
 import polars as pl
@@ -239,6 +238,8 @@ def test_any_mlflow_client_can_load_the_champion_and_gets_trainings_scores(
     parity = msgspec.json.decode(
         (registry.download(first.version, tmp_path) / PARITY_FILE).read_bytes(), type=Parity
     )
+    import mlflow  # takes seconds, and each of the suite's workers imports every module of tests
+
     with tracking_uri(registry.url):
         model = mlflow.pyfunc.load_model(f"models:/{spec.name}@{CHAMPION}")
     answer = model.predict(np.asarray(parity.inputs, dtype=np.float32))
@@ -373,6 +374,8 @@ def test_without_mlflow_training_says_so_and_leaves_nothing(
 
 @contextmanager
 def tracking_uri(url: str) -> Iterator[None]:
+    import mlflow
+
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(url)
     try:

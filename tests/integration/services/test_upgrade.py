@@ -88,14 +88,14 @@ def test_every_reader_takes_events_with_fields_that_it_does_not_know(
         == 20
     )
 
-    pushed: list[str] = []
+    written: list[str] = []
     streamer = Streamer(
         Stream.TRANSACTIONS,
         catalog.streaming_views(),
         recording.log,
         DeadLetters(recording.client, "streamer"),
         RedisWindows(recording.client),
-        lambda view, rows: pushed.append(view),
+        lambda view, rows: written.append(view),
         StreamerMetrics(CollectorRegistry()),
         lambda: None,
     )
@@ -104,7 +104,7 @@ def test_every_reader_takes_events_with_fields_that_it_does_not_know(
         10,
         "the streamer has read all",
     )
-    assert set(pushed) == {view.name for view in catalog.streaming_views()}
+    assert set(written) == {view.name for view in catalog.streaming_views()}
 
     evidence = Evidence(
         stage=Stage.WATCH, cursors={Stream.PREDICTIONS: "0-0", Stream.OUTCOMES: "0-0"}, generation=1

@@ -6,7 +6,7 @@ The streamer's rows in Redis equal the offline store's.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -18,6 +18,8 @@ from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Stream, Transaction
 from feature_repo import catalog
+from feature_repo.online_layout import entity_key, layout_of
+from feature_repo.online_rows import OnlineRows
 from feature_repo.shop.payments import PAYMENTS
 from feature_repo.views import StreamingView
 from pipelines.features.offline import view_rows
@@ -67,21 +69,12 @@ def offline(
     return {(row.pop(view.key), row.pop("event_timestamp") - microsecond): row for row in found}
 
 
-class Kept:
-    """Replaces Feast: keeps the newest row of each entity, by view."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], dict[str, object]] = {}
-
-    def __call__(self, view: str, rows: Sequence[Mapping[str, object]]) -> None:
-        for row in rows:
-            key = str(row[catalog.VIEWS[view].key])
-            before = self.rows.get((view, key))
-            if before is None or row["event_timestamp"] > before["event_timestamp"]:
-                self.rows[view, key] = dict(row)
-
-    def features(self, view: StreamingView, key: str) -> dict[str, object]:
-        return {name: self.rows[view.name, key][name] for name in view.names}
+def online(redis: Redis, view: StreamingView, key: str) -> dict[str, float | None]:
+    """Return an entity's features in Redis."""
+    layout = layout_of(view.name)
+    packed = redis.hget(entity_key(view.entity, key).decode(), view.name)
+    assert isinstance(packed, bytes)
+    return dict(zip(layout.features, layout.unpack(packed).values, strict=True))
 
 
 @pytest.fixture
@@ -90,9 +83,7 @@ def views(monkeypatch: pytest.MonkeyPatch) -> list[StreamingView]:
     return catalog.streaming_views()
 
 
-def streamer(
-    redis: Redis, views: Sequence[StreamingView], push: Kept
-) -> tuple[Streamer, RedisEventLog]:
+def streamer(redis: Redis, views: Sequence[StreamingView]) -> tuple[Streamer, RedisEventLog]:
     log = RedisEventLog(redis, 100_000)
     metrics, dead_letters = StreamerMetrics(CollectorRegistry()), DeadLetters(redis, "streamer")
     return (
@@ -102,7 +93,7 @@ def streamer(
             log,
             dead_letters,
             RedisWindows(redis),
-            push,
+            OnlineRows(redis).write,
             metrics,
             lambda: None,
         ),
@@ -113,9 +104,9 @@ def streamer(
 def test_a_further_view_is_one_entry_and_has_the_same_bits_online_and_offline(
     redis_server: RedisServer, views: list[StreamingView]
 ) -> None:
-    redis, kept = Redis.from_url(redis_server.url), Kept()
+    redis = Redis.from_url(redis_server.url)
     assert PULSE in views
-    one, log = streamer(redis, views, kept)
+    one, log = streamer(redis, views)
     events = made(400, seed=1)
     expected = {view.name: offline(view, events) for view in views}
     compared = 0
@@ -126,7 +117,7 @@ def test_a_further_view_is_one_entry_and_has_the_same_bits_online_and_offline(
             continue  # a tie is complete only with its last event
         for view in views:
             key = getattr(event, view.key)
-            assert kept.features(view, key) == expected[view.name][key, event.world_time], (
+            assert online(redis, view, key) == expected[view.name][key, event.world_time], (
                 view.name,
                 key,
                 event,
@@ -139,8 +130,8 @@ def test_a_further_view_is_one_entry_and_has_the_same_bits_online_and_offline(
 def test_late_and_repeated_events_end_in_the_same_bits(
     redis_server: RedisServer, views: list[StreamingView]
 ) -> None:
-    redis, kept = Redis.from_url(redis_server.url), Kept()
-    one, log = streamer(redis, views, kept)
+    redis = Redis.from_url(redis_server.url)
+    one, log = streamer(redis, views)
     events = made(300, seed=2)
     arriving = [*events, *events[50:90]]
     random.Random(3).shuffle(arriving)
@@ -151,14 +142,14 @@ def test_late_and_repeated_events_end_in_the_same_bits(
         rows = offline(view, events)
         for key in {key for key, _ in rows}:
             latest = max(moment for of, moment in rows if of == key)
-            assert kept.features(view, key) == rows[key, latest], (view.name, key)
+            assert online(redis, view, key) == rows[key, latest], (view.name, key)
 
 
 def test_two_views_of_one_entity_keep_windows_of_their_own_lengths(
     redis_server: RedisServer, views: list[StreamingView]
 ) -> None:
     redis = Redis.from_url(redis_server.url)
-    one, log = streamer(redis, views, Kept())
+    one, log = streamer(redis, views)
     old, new = made(2, seed=4)
     first = Transaction(**{**_fields(old), "customer_id": "a", "world_time": START})
     last = Transaction(
