@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
+import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from feature_repo import catalog
 
@@ -18,6 +19,29 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 PROJECT = "dojo"
+
+
+def import_feast() -> None:
+    """Import Feast, without the checks of argument types that Typeguard adds to its classes.
+
+    Typeguard parses Feast's sources at every import, which takes 2.7 s of a core. Python keeps its
+    bytecode, but not the result of this.
+    """
+    if "feast" in sys.modules:
+        return
+    import typeguard
+
+    checked = typeguard.typechecked
+    typeguard.typechecked = _unchecked
+    try:
+        import feast  # noqa: F401
+    finally:
+        typeguard.typechecked = checked
+
+
+def _unchecked(target: Any = None, **_: Any) -> Any:
+    """Stand in for `typeguard.typechecked`: return what is decorated as it is."""
+    return _unchecked if target is None else target
 
 
 def open_store(offline_dir: Path, online_url: str, registry_file: Path) -> FeatureStore:
@@ -32,6 +56,7 @@ def open_store(offline_dir: Path, online_url: str, registry_file: Path) -> Featu
         registry_file: Feast's own record of the definitions, one per process. Feast rewrites the
             file whole, so two writers would lose each other's changes.
     """
+    import_feast()
     from feast import FeatureStore, RepoConfig
 
     from feature_repo import definitions

@@ -16,13 +16,13 @@ os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 from mlflow.exceptions import MlflowException
 
 from dojo.core.registry.versions import ModelRegistry
+from feature_repo.store import import_feast
 from pipelines.release.tracking import tracking_client
 
+import_feast()
 for name in (
     "services.monitor.__main__",
     "services.recorder.__main__",
-    "feast",
-    "feature_repo.store",
     "ibis.backends.duckdb",
     "matplotlib.backends.backend_agg",
     "mlflow.artifacts",
