@@ -73,8 +73,8 @@ else
 fi
 
 say "installing the packages of uv.lock into .venv (the first time about 300 of them)"
-# Uses the interpreter found above, never one downloaded by uv. The packages are compiled here and
-# not at the first start, where a dozen processes would each compile the same modules.
+# Uses the interpreter found above, never one downloaded by uv. The packages are compiled here. At
+# the first start, a dozen processes would each compile the same modules.
 UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv \
     "$uv" sync --locked --quiet --compile-bytecode --python "$python" --extra embedded --group dev
 # New homes begin with copies of them.

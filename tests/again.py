@@ -1,9 +1,10 @@
 """`python -m tests.again PATH...`: pytest, with a second try for failed tests of real processes.
 
-`make test` calls it. Three hundred tests kill, hang and hurry processes, some files at a time.
-Once in thousands, a process misses a deadline without a fault in the code. So files of integration and e2e tests with a failure run again, alone and from fresh servers
-on. The output says so. A test that fails twice has failed. Tests without processes get one try.
-When many files fail, it is no accident, and no file gets a second try.
+`make test` calls it. Three hundred tests kill, hang and hurry processes, some files at a time. Once
+in thousands, a process misses a deadline without a fault in the code. So files of integration and
+e2e tests with a failure run again, alone and from fresh servers on. The output says so. A test that
+fails twice has failed. Tests without processes get one try. When many files fail, it is no
+accident, and no file gets a second try.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ EVENING = 20
 
 # World seconds per wall second while it is rolled out. A burst of late answers counts once in a
 # fifth of a second (services/rollout/fold.py). At this speed that is two minutes of the world, and
-# at the demo's own speed eight. A night of few customers would then end before it is evidence.
+# at the demo's own speed ten. A night of few customers would then end before it is evidence.
 SPEED_OF_ITS_ROLLOUT = 600.0
 
 # The version of answers that the spec's fallback gave.

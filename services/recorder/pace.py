@@ -14,7 +14,7 @@ from datetime import timedelta
 
 FILE_WORLD_TIME = timedelta(minutes=30)
 
-# At demo speed (2,400 world seconds a second) a file would be due every 0.75 s. A second is soon
+# At demo speed (3,000 world seconds a second) a file would be due every 0.6 s. A second is soon
 # enough for people who watch.
 SHORTEST = timedelta(seconds=1)
 

@@ -45,8 +45,8 @@ from services.simulator.world import (
 EVENT = Stream.TRANSACTIONS
 
 # How long a paused world may run on here. Other processes follow this one, so it looks at the clock
-# more often than they do. At 2,400 world seconds a second the usual refresh would overshoot a pause
-# by 40 world minutes.
+# more often than they do. At 3,000 world seconds a second the usual refresh would overshoot a pause
+# by 50 world minutes.
 CLOCK_REFRESH = timedelta(milliseconds=100)
 
 

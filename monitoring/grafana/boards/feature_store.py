@@ -242,7 +242,8 @@ WRITERS = Row(
         time_series(
             title="Writing online",
             description=(
-                "Wall time of writing one batch's rows (99th percentile) and of one materialisation (mean)."
+                "Wall time of writing one batch's rows (99th percentile), and of one"
+                " materialisation (mean)."
             ),
             queries=(
                 Query(
