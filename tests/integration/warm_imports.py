@@ -19,10 +19,11 @@ from dojo.core.registry.versions import ModelRegistry
 from feature_repo.store import import_feast
 from pipelines.release.tracking import tracking_client
 
+# These import the metrics library, which reads the variable. Feast sets it.
+import_module("services.monitor.__main__")
+import_module("services.recorder.__main__")
 import_feast()
 for name in (
-    "services.monitor.__main__",
-    "services.recorder.__main__",
     "ibis.backends.duckdb",
     "matplotlib.backends.backend_agg",
     "mlflow.artifacts",
