@@ -24,7 +24,7 @@ class AirflowAccess:
 
     Attributes:
         url: Address without credentials and without a slash at its end.
-        given: The password in the settings. `repr` never prints it.
+        given: The password in the settings. It wins. `repr` never prints it.
         kept: The embedded Airflow's own passwords.
     """
 
@@ -40,7 +40,7 @@ class AirflowAccess:
         Each look reads it, because processes that start beside the embedded Airflow are often ready
         before it has made one.
         """
-        if self.kept is None:
+        if self.given or self.kept is None:
             return self.given
         try:
             return str(json.loads(self.kept.read_text()).get(self.user, ""))

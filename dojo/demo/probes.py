@@ -15,6 +15,7 @@ from dojo.core.events.types import Stream
 from dojo.core.settings import Settings
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.freshness import read_freshness
+from dojo.stack.overview import UNKNOWN, read_champions
 
 # The age of the demo's first version when its viewer comes. It learned before the synthetic world's
 # fraudsters changed their methods (DOJO_SYNTHETIC_FRAUD_SHIFT). In any other world it is just a
@@ -46,12 +47,8 @@ def ready(settings: Settings) -> bool:
 
 
 def registry_answers(settings: Settings) -> bool:
-    """Whether MLflow is up."""
-    try:
-        with urllib.request.urlopen(f"{settings.mlflow}/health", timeout=2) as answer:
-            return bool(answer.status == HTTPStatus.OK)
-    except OSError:
-        return False
+    """Whether MLflow says which champions there are."""
+    return UNKNOWN not in read_champions(settings.models_dir, settings.mlflow).values()
 
 
 def serves(settings: Settings, model: str, version: str) -> bool:

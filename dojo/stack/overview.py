@@ -28,6 +28,8 @@ from dojo.stack.status import StackStatus
 
 ANSWER_SECONDS = 2.0
 
+UNKNOWN = "?"  # the champion while MLflow is away
+
 
 class StackState(msgspec.Struct, frozen=True):
     """The world's clock.
@@ -71,7 +73,8 @@ class Overview(msgspec.Struct, frozen=True):
         world: None before the world's history is built, or while Redis is away.
         features: Freshness by view. Views that were never written are missing.
         lost: What Redis has lost, until a person answers it. "" for nothing.
-        champions: The registry's champion by model. None for no version, "?" while MLflow is away.
+        champions: The registry's champion by model. None for no version, UNKNOWN while MLflow is
+            away.
         serving: The version with most of the traffic, by model. Models without a route are left
             out.
         registry: Changes made in MLflow directly, by model, as the monitor found them.
@@ -207,7 +210,7 @@ def _champion(model: str, mlflow_url: str) -> str | None:
         answer = connection.getresponse()
         body = msgspec.json.decode(answer.read())
     except (OSError, http.client.HTTPException, msgspec.MsgspecError):
-        return "?"
+        return UNKNOWN
     finally:
         connection.close()
     return str(body["model_version"]["version"]) if answer.status == 200 else None

@@ -61,7 +61,7 @@ class Stack:
             "DOJO_MODELS_DIR": str(self.models),
             "DOJO_SYNTHETIC_CUSTOMERS": "300",
             "DOJO_SYNTHETIC_MERCHANTS": "200",
-            "DOJO_WITHOUT": "airflow",  # it takes 25 s of two cores and 0.9 GB; the demo has one
+            "DOJO_WITHOUT": "airflow",  # 1 GB and 20 s of a core; test_demo.py has one
             **settings,
         }
         self.gateway = f"http://127.0.0.1:{self.ports['DOJO_GATEWAY_PORT']}"
@@ -91,19 +91,22 @@ class Stack:
         return json.loads(self.dojo(*arguments, "--json", check=check, within=within).stdout)
 
     def run_here(self, arguments: Sequence[str]) -> Result:
-        """Run a `dojo` command that only looks, in this process.
+        """Run a `dojo` command that only looks, in this process. Raises what the command raises.
 
         Polling with a process for each look takes more processor time than the watched stack.
         """
         none: dict[str, str | None] = {
             name: None for name in os.environ if name.startswith("DOJO_")
         }
-        return CliRunner().invoke(build(), arguments, env={**none, **self.environment})
+        done = CliRunner().invoke(build(), arguments, env={**none, **self.environment})
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done
 
     def look(self, *arguments: str) -> Any:
         """Return what a `dojo` command that only looks prints with `--json`, for any exit code."""
         seen = self.run_here([*arguments, "--json"])
-        assert seen.stdout, f"dojo {' '.join(arguments)}: {seen.stderr}\n{seen.exception!r}"
+        assert seen.stdout, f"dojo {' '.join(arguments)}: {seen.stderr}"
         return json.loads(seen.stdout)
 
     def status(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dojo.core.severity import marked
 from dojo.core.spec.durations import format_duration
 from dojo.core.state.clock import wall_now
 from dojo.stack.observability.installed import how_to_install
-from dojo.stack.overview import Overview, StackState
+from dojo.stack.overview import UNKNOWN, Overview, StackState
 from dojo.stack.status import ProcessStatus, StackStatus
 from dojo.stack.supervisor.lifecycle import ProcessState
 
@@ -225,7 +225,7 @@ def champion_line(model: str, champion: str | None, serving: str) -> str:
     The arguments are as in `Overview`. `serving` is "" without a route.
     """
     answers = f"version {serving} answers"
-    if champion == "?":
+    if champion == UNKNOWN:
         return "MLflow does not answer" + (f"; {answers}" if serving else "")
     if champion is None:
         none = f"[yellow]none in the registry, and {answers}: dojo routes show {model}[/]"

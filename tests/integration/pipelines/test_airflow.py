@@ -19,7 +19,6 @@ import psutil
 import pytest
 from redis import Redis
 
-from dojo.core.airflow_access import AirflowAccess
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
 from dojo.core.state.audit import AuditTrail
@@ -290,12 +289,12 @@ def test_a_run_is_never_started_twice_and_what_is_wrong_is_said(platform: Platfo
     with pytest.raises(AirflowError, match=r"404.*dojo logs airflow"):
         client.trigger("retrain_nothing", {})
     access = platform.airflow.access
-    wrong = AirflowClient(AirflowAccess(access.url, access.user, "guessed"))
+    wrong = AirflowClient(replace(access, given="guessed"))
     with pytest.raises(AirflowError, match=r"refuses user admin.*dojo status"):
         wrong.import_errors()
-    nobody = AirflowClient(replace(access, url=f"http://127.0.0.1:{free_port()}"))
+    unreachable = AirflowClient(replace(access, url=f"http://127.0.0.1:{free_port()}"))
     with pytest.raises(AirflowUnavailableError, match="does not answer"):
-        nobody.import_errors()
+        unreachable.import_errors()
 
 
 def test_a_paused_dag_takes_no_run_and_a_run_that_waits_is_given_up(platform: Platform) -> None:

@@ -220,7 +220,7 @@ def test_the_whole_status_can_be_written_as_json(tmp_path: Path) -> None:
     seen = look(stack(process("redis", ProcessState.STOPPED)), settings)
     written = json.loads(msgspec.json.encode(seen))
     assert written["airflow"]["password"] == "embedded"
-    assert written["world"] is None, "nobody listens there"
+    assert written["world"] is None, "no Redis listens there"
 
 
 def test_the_status_says_when_nobody_is_alerted_and_why(
