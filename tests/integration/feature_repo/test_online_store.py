@@ -112,7 +112,7 @@ def test_feasts_push_stores_the_bytes_that_the_streamer_writes(
     pushed, written = (
         redis.hget(entity_key("customer", key), ACTIVITY.field) for key in ("pushed", "written")
     )
-    assert pushed == written is not None
+    assert pushed == written == ACTIVITY.pack(TIME, values)
 
 
 def test_a_row_that_is_not_newer_changes_nothing(store: FeatureStore, redis: Redis) -> None:

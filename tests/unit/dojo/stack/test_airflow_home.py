@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,7 @@ def test_access_is_the_embedded_one_the_one_elsewhere_or_none(settings: Settings
     assert before.password == after.password, "a process that was ready first knows it too"
     assert (after.url, len(after.password)) == ("http://127.0.0.1:18080", 16)
     assert after.password not in repr(after)
+    assert replace(after, given="guessed").password == "guessed"
     elsewhere = airflow_access(
         settings.model_copy(update={"airflow_url": "https://ada:p%40ss@flow:8080/af/"})
     )
