@@ -2,7 +2,7 @@
 
 Events wait in memory first, go to Redis in batches, and go to disk while Redis is away.
 
-    append -> buffer (memory) -> event log          the usual way, a few tens of milliseconds
+    append -> buffer (memory) -> event log          the usual way, about ten milliseconds
                      \\-> spool (disk) -> event log   while Redis is away, and until the spool is
                                                      drained: order is kept
 
@@ -25,9 +25,13 @@ from services.gateway.logging.event_commands import appends
 from services.gateway.logging.spool import Spool
 from services.gateway.metrics import GatewayMetrics
 
-FLUSH_EVERY_SECONDS = 0.05
-# Events per write. Encoding costs 10 microseconds each, so a batch never delays a request much.
-BATCH = 100
+FLUSH_EVERY_SECONDS = 0.01
+# Events per write. Encoding costs 10 microseconds each, and Redis adds them in about as much. So a
+# batch holds up a request for half a millisecond. With 100 events every 50 ms, p99 was twice as
+# long at half load, for the same processor time.
+BATCH = 25
+# Events per write to disk, because each waits for the disk.
+SPOOL_BATCH = 100
 # 90 s of events at 300 requests a second, for a disk that does not answer. At about 3 kB each this
 # is 80 MB when full.
 BUFFERED_EVENTS = 25_000
@@ -92,7 +96,9 @@ class PredictionLog:
     async def _write_batch(self) -> None:
         # Events leave the buffer only once they are safe. After an interruption, the next round
         # repeats the write.
-        events = [encode(event) for event in itertools.islice(self._buffer, BATCH)]
+        to_disk = self._away or self._spool.size
+        count = SPOOL_BATCH if to_disk else BATCH
+        events = [encode(event) for event in itertools.islice(self._buffer, count)]
         if self._spool.size or not await self._deliver(events):
             await self._to_disk(events)
         for _ in events:

@@ -116,28 +116,18 @@ class ShadowMirror:
         for result in results:
             if result.score is None:
                 self._metrics.arm_failed.labels(self._model, shadow.name, result.error).inc()
-        now, decision = wall_now(), shadow.served.bundle.decision
+        now, flagged = wall_now(), self._flagged(results, shadow.served.bundle.decision)
         events = [
-            encode(
-                _event(
-                    self._model,
-                    shadow.version,
-                    self._flagged(result, decision),
-                    mirrored,
-                    result,
-                    now,
-                )
-            )
-            for mirrored, result in zip(batch, results, strict=True)
+            encode(_event(self._model, shadow.version, flag, mirrored, result, now))
+            for mirrored, result, flag in zip(batch, results, flagged, strict=True)
         ]
         await self._write(events)
 
-    def _flagged(self, result: Scored, decision: Decision) -> bool | None:
-        return (
-            None
-            if result.score is None
-            else self._task.answers([result.score], [decision])[0].flagged
-        )
+    def _flagged(self, results: Sequence[Scored], decision: Decision) -> list[bool | None]:
+        """Return each result's flag. None for a row without a score."""
+        scores = [result.score for result in results if result.score is not None]
+        given = iter(self._task.answers(scores, [decision] * len(scores)))
+        return [None if result.score is None else next(given).flagged for result in results]
 
     async def _rows(
         self, shadow: ServedArm, batch: Sequence[Mirrored]
@@ -199,5 +189,5 @@ def _event(
         champion_score=mirrored.scoring.score,
         champion_flagged=mirrored.flagged,
         champion_scoring_seconds=mirrored.scoring.seconds,
-        error=": ".join(filter(None, (result.error, result.detail))),
+        error=f"{result.error}: {result.detail}" if result.detail else result.error,
     )
