@@ -22,22 +22,37 @@ def unscaled(whole: pl.Expr, scale: int) -> pl.Expr:
     return whole / (whole * 0 + scale)
 
 
+def keys_of(rows: pl.DataFrame, key: str) -> pl.Enum:
+    """Return the type of a column of keys as numbers in the keys' order.
+
+    Sorting and grouping numbers takes a fraction of the time that strings take.
+    """
+    return pl.Enum(rows[key].unique().sort())
+
+
 def as_view(rows: pl.DataFrame, view: View) -> pl.DataFrame:
     """Return rows in the catalogue's columns, without nulls, sorted by time and entity.
 
-    There is one row per entity and time.
+    There is one row per entity and time. Rows with the same entity and time must be equal.
+
+    Args:
+        rows: The features, `event_timestamp`, and the key as a value of `keys_of`.
+        view: The view.
     """
     if rows.is_empty():
         times = {"event_timestamp": pl.Datetime("us", "UTC")}
         return pl.DataFrame(
             schema={view.key: pl.String, **times, **dict.fromkeys(view.names, pl.Float64)}
         )
+    first = pl.any_horizontal(
+        pl.col(name) != pl.col(name).shift() for name in (view.key, "event_timestamp")
+    )
     return (
-        rows.select(
+        rows.sort("event_timestamp", view.key)
+        .filter(first.fill_null(value=True))
+        .select(
             pl.col(view.key).cast(pl.String),
             "event_timestamp",
             pl.col(view.names).cast(pl.Float64).fill_null(0.0).fill_nan(0.0),
         )
-        .unique([view.key, "event_timestamp"])
-        .sort("event_timestamp", view.key)
     )

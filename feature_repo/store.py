@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -20,23 +21,31 @@ if TYPE_CHECKING:
 
 PROJECT = "dojo"
 
+# With this variable, the metrics library keeps a process's metrics in files. Feast sets it.
+METRICS_IN_FILES = "PROMETHEUS_MULTIPROC_DIR"
+
 
 def import_feast() -> None:
-    """Import Feast, without the checks of argument types that Typeguard adds to its classes.
+    """Import Feast, and keep what it does to the process away.
 
-    Typeguard parses Feast's sources at every import, which takes 2.7 s of a core. Python keeps its
-    bytecode, but not the result of this.
+    - Typeguard would add checks of argument types to Feast's classes. It parses Feast's sources at
+      every import, which takes 2.7 s of a core. Python keeps its bytecode, but not the result of
+      this.
+    - Feast has the metrics library keep all metrics in files, in this process and in its children.
     """
     if "feast" in sys.modules:
         return
+    import prometheus_client  # noqa: F401 - the library reads the variable when it is imported
     import typeguard
 
-    checked = typeguard.typechecked
+    checked, in_files = typeguard.typechecked, os.environ.get(METRICS_IN_FILES)
     typeguard.typechecked = _unchecked
     try:
         import feast  # noqa: F401
     finally:
         typeguard.typechecked = checked
+        if in_files is None:
+            os.environ.pop(METRICS_IN_FILES, None)
 
 
 def _unchecked(target: Any = None, **_: Any) -> Any:

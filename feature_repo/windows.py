@@ -63,12 +63,15 @@ def offline_rows(view: StreamingView, events: pl.DataFrame) -> pl.DataFrame:
     """
     import polars as pl
 
-    from feature_repo.columns import as_view, scaled
+    from feature_repo.columns import as_view, keys_of, scaled
 
     whole = pl.lit(0, pl.Int64) if view.value is None else scaled(view.value, view.scale)
-    rows = events.select(view.key, "world_time", value=whole, one=pl.lit(1, pl.Int64)).sort(
-        view.key, "world_time"
-    )
+    rows = events.select(
+        pl.col(view.key).cast(keys_of(events, view.key)),
+        "world_time",
+        value=whole,
+        one=pl.lit(1, pl.Int64),
+    ).sort(view.key, "world_time")
     features = (_offline(window, view).alias(name) for name, window in view.windows.items())
     return as_view(
         rows.select(

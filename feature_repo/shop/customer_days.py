@@ -11,7 +11,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from feature_repo.columns import as_view, scaled, unscaled
+from feature_repo.columns import as_view, keys_of, scaled, unscaled
 from feature_repo.shop.customers import CUSTOMER_DAILY, CUSTOMER_MEMORY_DAYS
 from feature_repo.shop.known_labels import LABEL_DELAY_DAYS
 from feature_repo.shop.payments import CENTS_PER_EURO
@@ -33,7 +33,7 @@ def customer_daily(transactions: pl.DataFrame, days: Iterable[date]) -> pl.DataF
     by_day = (
         transactions.lazy()
         .select(
-            pl.col("customer_id").cast(pl.Categorical),
+            pl.col("customer_id").cast(keys_of(transactions, "customer_id")),
             day=pl.col("world_time").dt.date(),
             cents=scaled("amount", CENTS_PER_EURO),
         )

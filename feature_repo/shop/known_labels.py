@@ -15,6 +15,7 @@ def label_known_from(transactions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.D
     """Return a row for each outcome of a transaction, and one for each transaction without any.
 
     Args:
+        transactions: Unique by transaction_id.
         outcomes: In the order they became known.
 
     Returns:
@@ -24,24 +25,18 @@ def label_known_from(transactions: pl.DataFrame, outcomes: pl.DataFrame) -> pl.D
         midnight for using the outcome, null without one. From then on, the outcome has arrived, and
         the label delay is over for the whole day of the transaction.
     """
-    # Few labels are corrected, and a window over all of a month's would take longer than the rest.
-    several = outcomes["request_id"].is_duplicated()
-    corrected, plain = outcomes.filter(several), outcomes.filter(~several)
-    before = pl.col("label").shift(1).over("request_id")
-    parts = (
-        rows.select(
-            transaction_id="request_id",
-            new=previous.is_null().cast(pl.Int64),
-            gained=(pl.col("label") - previous.fill_null(0)).cast(pl.Int64),
-            arrival=pl.col("world_time").dt.date(),
-        )
-        for rows, previous in ((plain, pl.lit(None, dtype=pl.Float64)), (corrected, before))
+    arrived = outcomes.select(
+        "label", transaction_id="request_id", arrival=pl.col("world_time").dt.date()
     )
-    arrived = pl.concat(parts)
+    # A transaction's outcomes follow each other in the order they became known.
+    known = transactions.join(arrived, on="transaction_id", how="left", maintain_order="left_right")
+    again = (pl.col("transaction_id") == pl.col("transaction_id").shift()).fill_null(value=False)
+    before = pl.when(again).then(pl.col("label").shift()).otherwise(0.0)
     delay_over = pl.col("world_time").dt.date() + timedelta(days=LABEL_DELAY_DAYS + 1)
-    return transactions.join(arrived, on="transaction_id", how="left").with_columns(
-        pl.col("new").fill_null(1),
+    return known.with_columns(
+        (~again).cast(pl.Int64).alias("new"),
+        (pl.col("label") - before).cast(pl.Int64).alias("gained"),
         pl.when(pl.col("arrival").is_not_null())
         .then(pl.max_horizontal(delay_over, pl.col("arrival") + timedelta(days=1)))
         .alias("known_from"),
-    )
+    ).drop("label", "arrival")

@@ -6,7 +6,7 @@ With a group-by per midnight and window instead, this view took two thirds of al
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from feature_repo.columns import as_view
+from feature_repo.columns import as_view, keys_of
 from feature_repo.shop.known_labels import LABEL_DELAY_DAYS, label_known_from
 from feature_repo.shop.merchants import (
     DAYS_CAP,
@@ -104,7 +104,7 @@ class _History:
     """
 
     first: date
-    merchants: Sequence[str]
+    merchants: pl.Series
     count_sums: Matrix
     label_sums: Matrix
     fraud_sums: Matrix
@@ -118,65 +118,49 @@ class _History:
 def _history(labelled: pl.DataFrame, first: date, last: date) -> _History:
     """Return the matrices of the days from `first` until before `last`."""
     days = (last - first).days
-    ids = labelled["merchant_id"].unique().sort()
+    ids = keys_of(labelled, "merchant_id")
 
-    def number(column: str) -> pl.Expr:
-        return (pl.col(column) - pl.lit(first)).dt.total_days().cast(pl.Int32)
+    def number(column: str, name: str) -> pl.Expr:
+        day = pl.col(column).cast(pl.Date)
+        return (day - pl.lit(first)).dt.total_days().cast(pl.Int32).alias(name)
 
-    rows = (
-        labelled.lazy()
-        .select(
-            pl.col("merchant_id").cast(pl.Enum(ids)).to_physical().cast(pl.Int32).alias("merchant"),
-            pl.col("world_time").dt.date().alias("day"),
-            pl.col("known_from"),
-            "new",
-            "gained",
-        )
-        .with_columns(number("day"), number("known_from"))
-        .filter(pl.col("day").is_between(0, days, closed="left"))
-    )
-    by_day = (
-        rows.group_by("merchant", "day")
-        .agg(
-            pl.col("new").sum().alias("count"),
-            pl.when(pl.col("known_from").null_count() == 0)
-            .then(pl.col("known_from").filter(pl.col("new") == 1).max())
-            .fill_null(NEVER)
-            .alias("complete_from"),
-        )
-        .collect()
-    )
-    by_arrival = (
-        rows.drop_nulls("known_from")
-        .group_by("merchant", "day", "known_from")
-        .agg(pl.col("new").sum().alias("labels"), pl.col("gained").sum().alias("frauds"))
-        .collect()
-    )
+    rows = labelled.select(
+        pl.col("merchant_id").cast(ids).to_physical().cast(pl.Int64).alias("merchant"),
+        number("world_time", "day"),
+        number("known_from", "known_from").fill_null(NEVER),
+        "new",
+        "gained",
+    ).filter(pl.col("day").is_between(0, days, closed="left"))
     in_time = pl.col("known_from") == pl.col("day") + LABEL_DELAY_DAYS + 1
-    usual, late = by_arrival.filter(in_time), by_arrival.filter(~in_time)
+    usual = rows.filter(in_time)
+    late = rows.filter(~in_time, pl.col("known_from") < NEVER)
+    merchants = ids.categories.cast(ids)
 
-    def matrix(cells: pl.DataFrame, column: str, elsewhere: int = 0) -> Matrix:
-        filled = np.full((len(ids), days), elsewhere, dtype=np.int32)
-        filled[cells["merchant"].to_numpy(), cells["day"].to_numpy()] = cells[column].to_numpy()
-        return filled
+    def cells(of: pl.DataFrame) -> Days:
+        return of.select(pl.col("merchant") * days + pl.col("day")).to_series().to_numpy()
 
-    count, frauds = matrix(by_day, "count"), matrix(usual, "frauds")
+    def matrix(of: pl.DataFrame, column: str) -> Matrix:
+        """Sums of a column by merchant and day."""
+        sums = np.bincount(cells(of), of[column].to_numpy(), minlength=len(merchants) * days)
+        return sums.astype(np.int32).reshape(len(merchants), days)
+
+    count, frauds = matrix(rows, "new"), matrix(usual, "gained")
+    first_labels, complete_from = rows.filter(pl.col("new") == 1), np.full(count.size, -1, np.int32)
+    np.maximum.at(complete_from, cells(first_labels), first_labels["known_from"].to_numpy())
+    complete_from[complete_from < 0] = NEVER
     seen = np.where(count > 0, np.arange(days, dtype=np.int32), np.int32(-1))
     return _History(
         first=first,
-        merchants=ids.to_list(),
+        merchants=merchants,
         count_sums=_sums(count),
-        label_sums=_sums(matrix(usual, "labels")),
+        label_sums=_sums(matrix(usual, "new")),
         fraud_sums=_sums(frauds),
         count=count,
         frauds=frauds,
-        complete_from=matrix(by_day, "complete_from", NEVER),
+        complete_from=complete_from.reshape(count.shape),
         latest=np.maximum.accumulate(seen, axis=1),
         late=_Late(
-            *(
-                late[name].to_numpy()
-                for name in ("merchant", "day", "known_from", "labels", "frauds")
-            )
+            *(late[name].to_numpy() for name in ("merchant", "day", "known_from", "new", "gained"))
         ),
     )
 

@@ -110,28 +110,29 @@ def view_rows(
     view: View, rows: Mapping[EventSource, pl.DataFrame], days: Sequence[date]
 ) -> pl.DataFrame:
     """Return the view's rows of `days`, in order of their midnights or of the events."""
+    assert isinstance(view, BatchView | StreamingView)
     first, end = start_of(days[0]), start_of(days[-1]) + timedelta(days=1)
-    own, *joined = (rows[source] for source in view.sources)
+    # A joined row, such as an outcome, comes after the event that it is about.
+    own, *joined = (_between(rows[source], first - view.reach, end) for source in view.sources)
     if isinstance(view, BatchView):
         module, _, function = view.compute.partition(":")
-        computed: pl.DataFrame = getattr(import_module(module), function)(
-            _between(own, first - view.reach, end), *joined, days
-        )
+        computed: pl.DataFrame = getattr(import_module(module), function)(own, *joined, days)
         return computed
-    assert isinstance(view, StreamingView)
-    computed = windows.offline_rows(view, _between(own, first - view.reach, end))
+    computed = windows.offline_rows(view, own)
     return computed.filter(pl.col("event_timestamp") > first)
 
 
 def _write(rows: pl.DataFrame, view: View, directory: Path, days: list[date]) -> None:
     visible_after = PUBLISH_DELAY if view.kind == "batch" else windows.JUST_AFTER
-    day_of = (pl.col("event_timestamp") - visible_after).dt.date()
-    by_day = rows.with_columns(day_of.alias("_day")).partition_by(
-        "_day", as_dict=True, include_key=False
-    )
+    times = rows["event_timestamp"]  # in order
     for day in days:
+        begin = start_of(day) + visible_after
+        first, end = (
+            times.search_sorted(moment, side="left")
+            for moment in (begin, begin + timedelta(days=1))
+        )
         write_parquet_atomically(
-            by_day.get((day,), rows.clear()), offline_file(directory, view.name, day)
+            rows.slice(first, end - first), offline_file(directory, view.name, day)
         )
 
 

@@ -6,12 +6,7 @@ No import may start a thread or touch data. A fork copies locks, but not the thr
 from __future__ import annotations
 
 import contextlib
-import os
 from importlib import import_module
-
-# Once a test has imported Feast, every later process keeps its metrics in files of Feast's. The
-# metrics library reads this variable when it is imported. So delete the variable first.
-os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
 from mlflow.exceptions import MlflowException
 
@@ -19,11 +14,10 @@ from dojo.core.registry.versions import ModelRegistry
 from feature_repo.store import import_feast
 from pipelines.release.tracking import tracking_client
 
-# These import the metrics library, which reads the variable. Feast sets it.
-import_module("services.monitor.__main__")
-import_module("services.recorder.__main__")
 import_feast()
 for name in (
+    "services.monitor.__main__",
+    "services.recorder.__main__",
     "ibis.backends.duckdb",
     "matplotlib.backends.backend_agg",
     "mlflow.artifacts",
@@ -41,7 +35,6 @@ for name in (
     "tests.integration.services.recorder.recording",
 ):
     import_module(name)
-os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # Feast has set it again
 
 with contextlib.suppress(
     MlflowException

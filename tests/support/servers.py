@@ -49,12 +49,7 @@ class Server:
         self.name = name
         self.log = directory / f"{name}.log"
         self._command, self._cwd = list(command), cwd
-        # Feast, imported by a test, sets this variable. The children's metrics would then go to
-        # files.
-        inherited = {
-            name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"
-        }
-        self._env = {**inherited, **(env or {})}
+        self._env = {**os.environ, **(env or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -25,7 +25,6 @@ def test_feasts_own_command_line_applies_the_catalogue(tmp_path: Path) -> None:
         "feature_repo", tmp_path / "feature_repo", ignore=shutil.ignore_patterns("__pycache__")
     )
     env = {**os.environ, "DOJO_HOME": ".dojo", "DOJO_ONLINE_STORE_URL": "redis://127.0.0.1:1"}
-    env.pop("PROMETHEUS_MULTIPROC_DIR", None)
     command = [
         str(Path(sys.executable).with_name("feast")),
         "-c",
