@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-# Prints whether Feast's classes check arguments, whether Typeguard is as before, and whether metrics
-# go to files.
+# Prints whether Feast's classes check arguments, whether Typeguard is as before, and whether
+# metrics go to files, in children and here.
 ASK = """
 import os
 import typeguard
