@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-# Prints whether Feast's classes check arguments, whether Typeguard is as before, and whether
+# Prints whether Feast's classes check arguments, and whether Typeguard is as before. Then, whether
 # metrics go to files, in children and here.
 ASK = """
 import os
