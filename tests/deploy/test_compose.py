@@ -26,6 +26,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 # World seconds per wall second during the wait for a rollout of two days.
 QUICK = "3600"
 
+# For the rest. The recorder writes a file every 3 s, so a test need not wait half a minute for one.
+STEADY = "600"
+
 ROLE = "champion"
 
 
@@ -172,7 +175,7 @@ def test_a_retraining_in_airflow_is_rolled_out_to_everybody(stack: Composed) -> 
         lambda: champion(stack) == retrained["version"], 300, "the rollout has arrived", every=2
     )
     wait_until(lambda: answers(stack) == retrained["version"], 30, "and the gateway serves it")
-    stack.dojo("world", "resume", "--speed", "60")
+    stack.dojo("world", "resume", "--speed", STEADY)
     assert retrained["version"] != before
     assert query(stack, "airflow", "select state from dag_run") == ["success"], "Airflow ran it"
 
@@ -202,7 +205,7 @@ def test_a_drift_reaches_the_inbox_of_the_models_owner(stack: Composed) -> None:
         wait_until(lambda: told_of_drift(stack) - before, 240, "Alertmanager tells of it", every=3)
     finally:
         stack.dojo("world", "drift", "stop", "unit_bug", "--why", "seen")
-        stack.dojo("world", "resume", "--speed", "60")
+        stack.dojo("world", "resume", "--speed", STEADY)
 
 
 # The gateway writes predictions after the answer, several times per second. When it is killed, the

@@ -38,7 +38,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     )
     file: Path = directory / "models" / f"{MODEL}.yaml"
     spec = yaml.safe_load(file.read_text())
-    spec["rollout"] |= {"watch_time": "12h", "minimum_requests": 100, "minimum_positives": 5}
+    spec["rollout"] |= {
+        "canary_weight": 0.3,  # as many customers at risk as in the demo's town
+        "watch_time": "12h",
+        "minimum_requests": 100,
+        "minimum_positives": 5,
+    }
     spec["gate"]["bootstrap_draws"] = 300
     spec["drift"]["minimum_rows"] = 100  # 125 payments an hour; the demo's town has 300
     spec["drift"]["performance"] |= {"window": "5d", "minimum_positives": 30}  # 45 positives a day
@@ -78,7 +83,7 @@ def test_a_challenger_that_passes_offline_and_fails_live_is_taken_back_with_its_
     by_challenger = (
         by_version[challenger]["predictions"] if challenger in by_version else 0
     )  # by night it answers no request in time
-    assert by_challenger < 0.1 * by_version[champion]["predictions"]
+    assert by_challenger < 0.2 * by_version[champion]["predictions"]
     assert "arm_failed" in bad_canary["live"]["degraded"], "the champion answered for it"
     # The fallback answers only until the first version serves.
     assert by_version["0"]["predictions"] < 0.1 * by_version[champion]["predictions"]
