@@ -3,6 +3,9 @@
 Incremental and idempotent, so running it again changes nothing.
 
     dojo:features:materialized    hash: view name -> world time (ISO 8601, UTC) of its last run
+
+The hash stands in the online store, beside the rows. A store that was emptied has lost both, and
+the next run begins anew.
 """
 
 from __future__ import annotations
@@ -87,10 +90,20 @@ def materialize(
     store: FeatureStore,
     offline_dir: Path,
     redis: Redis,
+    online: Redis,
     as_of: datetime,
     progress: Progress | None = None,
 ) -> Materialization:
     """Bring the offline store up to `as_of`, then the online store.
+
+    Args:
+        lake: The events.
+        store: Feast's store.
+        offline_dir: The offline store.
+        redis: Keeps the views' freshness.
+        online: The online store's Redis, which may be the same one.
+        as_of: World time.
+        progress: Called before each step.
 
     Raises:
         EmptyLakeError: The lake has no events before `as_of`.
@@ -104,7 +117,7 @@ def materialize(
     results = []
     for number, view in enumerate(VIEWS.values()):
         report(f"online: {view.name}", 0.7 + 0.3 * number / len(VIEWS))
-        results.append(_bring_online(store, view, offline_dir, redis, as_of))
+        results.append(_bring_online(store, view, offline_dir, redis, online, as_of))
     report("done", 1.0)
     return Materialization(as_of, days, rows, tuple(results), round(time.monotonic() - started, 3))
 
@@ -180,19 +193,27 @@ def recorded_until(lake: Lake) -> datetime | None:
     return None if None in newest else min(moment for moment in newest if moment)
 
 
-def materialized_as_of(redis: Redis, view: str) -> datetime | None:
-    """Return the world time as of which `view` was last materialised. None when never."""
-    text = cast("bytes | None", redis.hget(MATERIALIZED_KEY, view))
+def materialized_as_of(online: Redis, view: str) -> datetime | None:
+    """Return the world time as of which `view` was last materialised.
+
+    None when it never was, or when the online store was emptied since.
+    """
+    text = cast("bytes | None", online.hget(MATERIALIZED_KEY, view))
     return datetime.fromisoformat(text.decode()) if text else None
 
 
 def _bring_online(
-    store: FeatureStore, view: View, offline_dir: Path, redis: Redis, as_of: datetime
+    store: FeatureStore,
+    view: View,
+    offline_dir: Path,
+    redis: Redis,
+    online: Redis,
+    as_of: datetime,
 ) -> ViewResult:
     """Materialise with Feast: per entity the latest row, unless the online one is as new."""
-    before = materialized_as_of(redis, view.name)
+    before = materialized_as_of(online, view.name)
     if before is not None and _streamer_serves(redis, view, as_of):
-        redis.hset(MATERIALIZED_KEY, view.name, as_of.astimezone(UTC).isoformat())
+        online.hset(MATERIALIZED_KEY, view.name, as_of.astimezone(UTC).isoformat())
         return ViewResult(view.name, 0, as_of)
     since = as_of - FIRST_LOOK_BACK[view.kind]
     start = since if before is None else min(before, as_of) - OVERLAP
@@ -202,7 +223,7 @@ def _bring_online(
     ):  # Feast prints its progress
         store.materialize(start, as_of, feature_views=[view.name])
     entities, newest = _offered(offline_dir, view, start, as_of)
-    redis.hset(MATERIALIZED_KEY, view.name, as_of.astimezone(UTC).isoformat())
+    online.hset(MATERIALIZED_KEY, view.name, as_of.astimezone(UTC).isoformat())
     if newest is not None:
         record_freshness(redis, view.name, newest)
     return ViewResult(view.name, entities, as_of)

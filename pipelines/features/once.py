@@ -38,5 +38,11 @@ def materialize_once(
         settings.offline_dir, settings.online_store, settings.home / "feast" / f"{registry}.db"
     )
     return materialize(
-        Lake(settings.lake_dir), store, settings.offline_dir, redis, moment, progress
+        Lake(settings.lake_dir),
+        store,
+        settings.offline_dir,
+        redis,
+        connect_redis(settings.online_store),
+        moment,
+        progress,
     )

@@ -31,18 +31,15 @@ REGISTRY_TIMEOUT_SECONDS = 5
 
 
 def open_materializer(settings: Settings) -> MaterializerService:
-    redis, lake, metrics = (
-        connect_redis(settings.redis),
-        Lake(settings.lake_dir),
-        MaterializerMetrics(),
-    )
+    redis, online = connect_redis(settings.redis), connect_redis(settings.online_store)
+    lake, metrics = Lake(settings.lake_dir), MaterializerMetrics()
     specs = agreed(load_specs(settings.models_dir))
     store = open_store(
         settings.offline_dir, settings.online_store, settings.home / "feast" / "materializer.db"
     )
 
     def bring_online(now: datetime) -> Materialization:
-        return materialize(lake, store, settings.offline_dir, redis, now)
+        return materialize(lake, store, settings.offline_dir, redis, online, now)
 
     registry = ModelRegistry.of(settings, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
     retention = Retention(
@@ -50,7 +47,14 @@ def open_materializer(settings: Settings) -> MaterializerService:
     )
     skew, recorded = SkewWatch(lake, redis, specs, metrics), partial(recorded_until, lake)
     service = MaterializerService(
-        RedisWorldClock(redis), redis, recorded, bring_online, skew.look, retention.daily, metrics
+        RedisWorldClock(redis),
+        redis,
+        online,
+        recorded,
+        bring_online,
+        skew.look,
+        retention.daily,
+        metrics,
     )
     return service.using(SpecsInUse(settings.models_dir, specs))
 

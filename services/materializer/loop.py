@@ -81,6 +81,8 @@ class MaterializerService(Service):
     """Materialises whenever it is due.
 
     Args:
+        redis: Keeps freshness and drift.
+        online: The online store's Redis.
         recorded: Gives the world time up to which the lake holds the world's events. None when it
             lacks them.
         materialize: Brings features online as of a world time.
@@ -97,6 +99,7 @@ class MaterializerService(Service):
         self,
         clock: RedisWorldClock,
         redis: Redis,
+        online: Redis,
         recorded: Callable[[], datetime | None],
         materialize: Callable[[datetime], Materialization],
         measure_skew: Callable[[datetime], None],
@@ -104,7 +107,7 @@ class MaterializerService(Service):
         metrics: MaterializerMetrics,
     ) -> None:
         super().__init__()
-        self._clock, self._redis, self._recorded = clock, redis, recorded
+        self._clock, self._redis, self._online, self._recorded = clock, redis, online, recorded
         self._materialize, self._measure_skew, self._retain = materialize, measure_skew, retain
         self._metrics = metrics
         self._runs = 0
@@ -133,9 +136,10 @@ class MaterializerService(Service):
             return "waiting: the lake has no events yet"
         as_of = publishable(now, until)
         stopped = stopped_since(self._redis, now)
-        if stopped is None and any(
-            is_due(materialized_as_of(self._redis, view), now, as_of) for view in VIEWS
-        ):
+        materialized = [materialized_as_of(self._online, view) for view in VIEWS]
+        if self._last is not None and not any(materialized):
+            self._tell_of_the_loss()
+        if stopped is None and any(is_due(moment, now, as_of) for moment in materialized):
             self._run(as_of)
         self._measure_skew(as_of)
         if self.due(RETENTION):
@@ -152,6 +156,12 @@ class MaterializerService(Service):
         if as_of != now:
             return f"waiting for the lake, which holds the world up to {until:%Y-%m-%d %H:%M}"
         return "waiting for the next midnight to be published"
+
+    def _tell_of_the_loss(self) -> None:
+        """The online store was full after the last run, and is empty now."""
+        self._last = None  # tell once
+        self._metrics.losses.inc()
+        log.error("the online store was emptied: it gets all rows again")
 
     def _run(self, as_of: datetime) -> None:
         self.say("materializing")

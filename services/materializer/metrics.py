@@ -17,6 +17,11 @@ class MaterializerMetrics:
             "Materialisations that failed and were tried again.",
             registry=registry,
         )
+        self.losses = Counter(
+            "dojo_materializer_store_losses_total",
+            "Times that the online store was found empty after it had rows.",
+            registry=registry,
+        )
         self.retention_failures = Counter(
             "dojo_materializer_retention_failures_total",
             "Deletions of what is kept too long that failed and were tried again.",

@@ -270,6 +270,7 @@ WRITERS = Row(
             queries=(
                 Query("sum(dojo_materializer_runs_total)", "ended well"),
                 Query("sum(dojo_materializer_errors_total)", "failed"),
+                Query("sum(dojo_materializer_store_losses_total)", "store found empty"),
                 Query("sum(dojo_streamer_errors_total)", "streamer's rounds that failed"),
                 Query(
                     'sum(dojo_dead_letters_total{job="streamer"})',
@@ -278,7 +279,10 @@ WRITERS = Row(
             ),
             unit="short",
             minimum=0,
-            links=(runbook("MaterializationFailing"),),
+            links=(
+                runbook("MaterializationFailing"),
+                runbook("OnlineStoreEmptied"),
+            ),
         ),
     ),
 )

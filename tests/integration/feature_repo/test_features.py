@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +97,13 @@ def events_of(payments: Sequence[Payment]) -> list[Transaction]:
 
 
 class World:
-    """A test's own lake, Redis with an event log, Feast store and streamer."""
+    """A test's own lake, Redis with an event log, Feast store and streamer.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        online_url: An online store of its own. By default it is in the one Redis.
+    """
+
+    def __init__(self, directory: Path, online_url: str | None = None) -> None:
         self.home = directory / STRANGE_NAME
         self.server = RedisServer(directory)
         self.redis = Redis.from_url(self.server.url)
@@ -111,6 +117,7 @@ class World:
             "DOJO_REDIS_URL": self.server.url,
             "DOJO_STREAMER_PORT": str(self.streamer_port),
             "DOJO_MATERIALIZER_PORT": str(self.materializer_port),
+            **({"DOJO_ONLINE_STORE_URL": online_url} if online_url else {}),
         }
         self.streamer = Server(
             "streamer", [sys.executable, "-m", "services.streamer"], directory, self.env
@@ -151,7 +158,9 @@ class World:
         wait_until(seen, 20, f"the streamer is at {moment}")
 
     def materialize(self, as_of: datetime) -> Any:
-        return materialize(self.lake, self.store, self.home / "features", self.redis, as_of)
+        return materialize(
+            self.lake, self.store, self.home / "features", self.redis, self.redis, as_of
+        )
 
     def streamed(self) -> bool:
         return (
@@ -538,3 +547,36 @@ def test_materialize_on_the_command_line_says_what_it_did(
     shown = CliRunner().invoke(app, ["catalog", "--json"])
     freshness = {entry["view"]: entry["freshness"] for entry in json.loads(shown.stdout)}
     assert freshness["customer_daily"] == "ok"
+
+
+def test_an_emptied_online_store_is_told_and_gets_the_same_rows_again(tmp_path: Path) -> None:
+    store = RedisServer(tmp_path / "online")
+    store.start()
+    online = Redis.from_url(store.url)
+    world = World(tmp_path, store.url)
+    now = START + timedelta(days=11, hours=12)
+    metrics = f"http://127.0.0.1:{world.materializer_port}/metrics"
+
+    def rows() -> dict[bytes, Any]:
+        return {key: online.hgetall(key) for key in online.scan_iter()}
+
+    def told() -> float:
+        text = urllib.request.urlopen(metrics, timeout=5).read().decode()
+        (line,) = re.findall(r"^dojo_materializer_store_losses_total (\S+)$", text, re.MULTILINE)
+        return float(line)
+
+    try:
+        world.write_lake(made_payments(START, now, 300, 5, "h"), "history", now)
+        RedisWorldClock(world.redis).set(now, 0)
+        world.materializer.start()
+        materialized = partial(online.hgetall, "dojo:features:materialized")
+        wait_until(lambda: len(materialized()) == len(VIEWS), 60, "the initial run")
+        before = rows()
+        assert len(before) > len(CUSTOMERS)
+        assert told() == 0
+        online.flushall()
+        wait_until(lambda: rows() == before, 30, "all rows are back")
+        assert told() == 1
+    finally:
+        world.stop()
+        store.stop()
