@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 PROJECT = "dojo"
 
-# With this variable, the metrics library keeps a process's metrics in files. Feast sets it.
-METRICS_IN_FILES = "PROMETHEUS_MULTIPROC_DIR"
+# With these variables, the metrics library keeps a process's metrics in files. Feast sets both.
+METRICS_IN_FILES = ("PROMETHEUS_MULTIPROC_DIR", "PROMETHEUS_MULTIPROCESS_DIR")
 
 
 def import_feast() -> None:
@@ -35,17 +35,17 @@ def import_feast() -> None:
     """
     if "feast" in sys.modules:
         return
-    import prometheus_client  # noqa: F401 - the library reads the variable when it is imported
+    import prometheus_client  # noqa: F401 - the library reads them when it is imported
     import typeguard
 
-    checked, in_files = typeguard.typechecked, os.environ.get(METRICS_IN_FILES)
+    checked, unset = typeguard.typechecked, [n for n in METRICS_IN_FILES if n not in os.environ]
     typeguard.typechecked = _unchecked
     try:
         import feast  # noqa: F401
     finally:
         typeguard.typechecked = checked
-        if in_files is None:
-            os.environ.pop(METRICS_IN_FILES, None)
+        for name in unset:
+            os.environ.pop(name, None)
 
 
 def _unchecked(target: Any = None, **_: Any) -> Any:

@@ -3,9 +3,9 @@
 Incremental and idempotent, so running it again changes nothing.
 
     dojo:features:materialized    hash: view name -> world time (ISO 8601, UTC) of its last run
+    dojo:features:filled          in the online store, beside the rows: world time of the last run
 
-The hash stands in the online store, beside the rows. A store that was emptied has lost both, and
-the next run begins anew.
+An online store that was emptied has lost the second key. Then the next run begins anew.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 import polars as pl
 from redis import Redis
+from redis.exceptions import RedisError
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, midnight, start_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 MATERIALIZED_KEY = "dojo:features:materialized"
+FILLED_KEY = "dojo:features:filled"
 
 # Every run also looks back this far, because late events change rows of earlier days.
 OVERLAP = timedelta(days=1)
@@ -100,24 +102,29 @@ def materialize(
         lake: The events.
         store: Feast's store.
         offline_dir: The offline store.
-        redis: Keeps the views' freshness.
+        redis: Keeps the views' freshness, and what is materialised.
         online: The online store's Redis, which may be the same one.
         as_of: World time.
         progress: Called before each step.
 
     Raises:
         EmptyLakeError: The lake has no events before `as_of`.
-        redis.RedisError: The online store is out of reach. The days built offline stay.
+        redis.RedisError: The online store is away, or was emptied meanwhile. Offline days stay.
     """
     started = time.monotonic()
     report = progress or (lambda _what, _share: None)
+    if was_emptied(redis, online):
+        redis.delete(MATERIALIZED_KEY)
+    online.set(FILLED_KEY, as_of.astimezone(UTC).isoformat())
     days, rows = build_days(
         lake, offline_dir, as_of, lambda what, share: report(f"offline: {what}", 0.7 * share)
     )
     results = []
     for number, view in enumerate(VIEWS.values()):
         report(f"online: {view.name}", 0.7 + 0.3 * number / len(VIEWS))
-        results.append(_bring_online(store, view, offline_dir, redis, online, as_of))
+        results.append(_bring_online(store, view, offline_dir, redis, as_of))
+    if was_emptied(redis, online):
+        raise RedisError("the online store was emptied during the run")
     report("done", 1.0)
     return Materialization(as_of, days, rows, tuple(results), round(time.monotonic() - started, 3))
 
@@ -193,27 +200,24 @@ def recorded_until(lake: Lake) -> datetime | None:
     return None if None in newest else min(moment for moment in newest if moment)
 
 
-def materialized_as_of(online: Redis, view: str) -> datetime | None:
-    """Return the world time as of which `view` was last materialised.
+def was_emptied(redis: Redis, online: Redis) -> bool:
+    """Return whether the online store has lost what was materialised."""
+    return bool(redis.exists(MATERIALIZED_KEY)) and not online.exists(FILLED_KEY)
 
-    None when it never was, or when the online store was emptied since.
-    """
-    text = cast("bytes | None", online.hget(MATERIALIZED_KEY, view))
+
+def materialized_as_of(redis: Redis, view: str) -> datetime | None:
+    """Return the world time as of which `view` was last materialised. None when never."""
+    text = cast("bytes | None", redis.hget(MATERIALIZED_KEY, view))
     return datetime.fromisoformat(text.decode()) if text else None
 
 
 def _bring_online(
-    store: FeatureStore,
-    view: View,
-    offline_dir: Path,
-    redis: Redis,
-    online: Redis,
-    as_of: datetime,
+    store: FeatureStore, view: View, offline_dir: Path, redis: Redis, as_of: datetime
 ) -> ViewResult:
     """Materialise with Feast: per entity the latest row, unless the online one is as new."""
-    before = materialized_as_of(online, view.name)
+    before = materialized_as_of(redis, view.name)
     if before is not None and _streamer_serves(redis, view, as_of):
-        online.hset(MATERIALIZED_KEY, view.name, as_of.astimezone(UTC).isoformat())
+        redis.hset(MATERIALIZED_KEY, view.name, as_of.astimezone(UTC).isoformat())
         return ViewResult(view.name, 0, as_of)
     since = as_of - FIRST_LOOK_BACK[view.kind]
     start = since if before is None else min(before, as_of) - OVERLAP
@@ -223,7 +227,7 @@ def _bring_online(
     ):  # Feast prints its progress
         store.materialize(start, as_of, feature_views=[view.name])
     entities, newest = _offered(offline_dir, view, start, as_of)
-    online.hset(MATERIALIZED_KEY, view.name, as_of.astimezone(UTC).isoformat())
+    redis.hset(MATERIALIZED_KEY, view.name, as_of.astimezone(UTC).isoformat())
     if newest is not None:
         record_freshness(redis, view.name, newest)
     return ViewResult(view.name, entities, as_of)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 import structlog
 from redis import Redis
+from redis.exceptions import RedisError
 
 from dojo.core.lake import midnight
 from dojo.core.service import ANY_ERROR, REDIS, Service
@@ -22,6 +24,7 @@ from pipelines.features.materialize import (
     Materialization,
     latest_midnight,
     materialized_as_of,
+    was_emptied,
 )
 from services.materializer.metrics import MaterializerMetrics
 
@@ -81,7 +84,7 @@ class MaterializerService(Service):
     """Materialises whenever it is due.
 
     Args:
-        redis: Keeps freshness and drift.
+        redis: Keeps freshness, drift, and what is materialised.
         online: The online store's Redis.
         recorded: Gives the world time up to which the lake holds the world's events. None when it
             lacks them.
@@ -136,10 +139,10 @@ class MaterializerService(Service):
             return "waiting: the lake has no events yet"
         as_of = publishable(now, until)
         stopped = stopped_since(self._redis, now)
-        materialized = [materialized_as_of(self._online, view) for view in VIEWS]
-        if self._last is not None and not any(materialized):
-            self._tell_of_the_loss()
-        if stopped is None and any(is_due(moment, now, as_of) for moment in materialized):
+        if stopped is None and (
+            self._finds_the_store_empty()
+            or any(is_due(materialized_as_of(self._redis, view), now, as_of) for view in VIEWS)
+        ):
             self._run(as_of)
         self._measure_skew(as_of)
         if self.due(RETENTION):
@@ -157,11 +160,17 @@ class MaterializerService(Service):
             return f"waiting for the lake, which holds the world up to {until:%Y-%m-%d %H:%M}"
         return "waiting for the next midnight to be published"
 
-    def _tell_of_the_loss(self) -> None:
-        """The online store was full after the last run, and is empty now."""
-        self._last = None  # tell once
-        self._metrics.losses.inc()
-        log.error("the online store was emptied: it gets all rows again")
+    def _finds_the_store_empty(self) -> bool:
+        """Return whether the online store was emptied, and tell of it.
+
+        A store that is away is not empty. A run that is due fails then, and tells.
+        """
+        with suppress(RedisError):
+            if was_emptied(self._redis, self._online):
+                self._metrics.losses.inc()
+                log.error("the online store was emptied: it gets all rows again")
+                return True
+        return False
 
     def _run(self, as_of: datetime) -> None:
         self.say("materializing")

@@ -3,7 +3,7 @@
 It runs on the core to which it is pinned. At a fixed rate, some requests are due before a
 connection is free. Their latency counts from that moment. So a stalling server cannot hide the
 requests that it kept from being sent (coordinated omission). Other requests count from their
-sending, because only the generator's own timer made them late.
+sending, so that the generator's timer is not counted. A latency may be a tick too short.
 """
 
 from __future__ import annotations

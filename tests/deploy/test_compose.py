@@ -208,8 +208,8 @@ def test_a_drift_reaches_the_inbox_of_the_models_owner(stack: Composed) -> None:
         stack.dojo("world", "resume", "--speed", STEADY)
 
 
-# The gateway writes predictions after the answer, several times per second. When it is killed, the
-# last ones are only in its memory.
+# The gateway writes predictions some 10 ms after the answer. When it is killed, the last ones are
+# only in its memory.
 LOST_AT_MOST = {"gateway": 10}
 
 

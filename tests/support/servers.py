@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from redis import Redis
@@ -17,11 +19,28 @@ from redis.exceptions import RedisError
 from dojo.stack.servers import MLFLOW_ENVIRONMENT, mlflow_command, redis_command
 from tests.support.paths import STRANGE_NAME
 
+# Ports that machines do not give to outgoing connections. Linux gives those from 32768 on. A port
+# that the machine chooses is free, but may be some connection's own end when its server starts.
+FIRST_PORT, PORTS = 10_000, 22_000
+# Each worker of pytest-xdist takes ports of its own part, each once.
+PARTS = 16
+
+
+def _ports_of(worker: str) -> Iterator[int]:
+    size = PORTS // PARTS
+    first = FIRST_PORT + int(worker.removeprefix("gw")) % PARTS * size
+    return (first + (os.getpid() + count) % size for count in itertools.count())
+
+
+_ports = _ports_of(os.environ.get("PYTEST_XDIST_WORKER", "gw0"))
+
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("ports never end")
 
 
 def wait_until(

@@ -12,13 +12,13 @@ import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from redis import Redis
+from redis.exceptions import RedisError
 from typer.testing import CliRunner
 
 from dojo.cli.training.features import app
@@ -32,7 +32,7 @@ from feature_repo.catalog import ENTITY_KEYS, SERVICES, VIEWS
 from feature_repo.freshness import read_freshness
 from feature_repo.online_layout import entity_key
 from feature_repo.store import open_store
-from pipelines.features.materialize import materialize
+from pipelines.features.materialize import FILLED_KEY, materialize
 from pipelines.features.offline import build_offline
 from pipelines.features.point_in_time import point_in_time_rows
 from tests.support.feature_reference import (
@@ -555,28 +555,56 @@ def test_an_emptied_online_store_is_told_and_gets_the_same_rows_again(tmp_path: 
     online = Redis.from_url(store.url)
     world = World(tmp_path, store.url)
     now = START + timedelta(days=11, hours=12)
-    metrics = f"http://127.0.0.1:{world.materializer_port}/metrics"
 
     def rows() -> dict[bytes, Any]:
-        return {key: online.hgetall(key) for key in online.scan_iter()}
+        return {
+            key: online.hgetall(key) for key in online.scan_iter() if key != FILLED_KEY.encode()
+        }
 
-    def told() -> float:
-        text = urllib.request.urlopen(metrics, timeout=5).read().decode()
-        (line,) = re.findall(r"^dojo_materializer_store_losses_total (\S+)$", text, re.MULTILINE)
+    def metric(name: str) -> float:
+        address = f"http://127.0.0.1:{world.materializer_port}/metrics"
+        text = urllib.request.urlopen(address, timeout=5).read().decode()
+        (line,) = re.findall(rf"^dojo_materializer_{name}_total (\S+)$", text, re.MULTILINE)
         return float(line)
+
+    def ran(times: int) -> bool:
+        healthz = f"http://127.0.0.1:{world.materializer_port}/healthz"
+        return http_ok(healthz) and metric("runs") == times
 
     try:
         world.write_lake(made_payments(START, now, 300, 5, "h"), "history", now)
         RedisWorldClock(world.redis).set(now, 0)
         world.materializer.start()
-        materialized = partial(online.hgetall, "dojo:features:materialized")
-        wait_until(lambda: len(materialized()) == len(VIEWS), 60, "the initial run")
+        wait_until(lambda: ran(1), 60, "the initial run")
         before = rows()
         assert len(before) > len(CUSTOMERS)
-        assert told() == 0
+        assert metric("store_losses") == 0
         online.flushall()
-        wait_until(lambda: rows() == before, 30, "all rows are back")
-        assert told() == 1
+        wait_until(lambda: ran(2), 30, "a run that nothing else asks for")
+        assert rows() == before
+        assert metric("store_losses") == 1
     finally:
         world.stop()
         store.stop()
+
+
+def test_a_store_that_is_emptied_during_a_run_is_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path)
+    now = START + timedelta(days=11, hours=12)
+    try:
+        world.write_lake(made_payments(START, now, 300, 5, "h"), "history", now)
+        bring_online = world.store.materialize
+
+        def emptied(*arguments: Any, **options: Any) -> None:
+            bring_online(*arguments, **options)
+            world.redis.delete(FILLED_KEY)
+
+        monkeypatch.setattr(world.store, "materialize", emptied)
+        with pytest.raises(RedisError, match="emptied during the run"):
+            world.materialize(now)
+        monkeypatch.undo()
+        assert all(view.entities for view in world.materialize(now).views), "all rows again"
+    finally:
+        world.stop()
