@@ -58,6 +58,7 @@ EXCLUDED = (
     "LICENSE",
     "monitoring/grafana/dashboards/",
     "docs/demo.svg",
+    "docs/demo.txt",
     "docs/growth.svg",
 )
 

@@ -5,7 +5,7 @@ Pure, except for `read`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -26,6 +26,8 @@ TOLD = frozenset({"gate", "rollout", "response", "retraining", "alias", "world"}
 
 # Messages of Alertmanager. Other messages repeat the audit trail in words for the owners.
 ALERTS = "alertmanager"
+
+AS_ABOVE = "as above"
 
 # Verdicts read per page of the event log.
 PAGE = 1_000
@@ -104,14 +106,36 @@ def render(told: list[Moment], title: str) -> RenderableType:
     table = Table(title=title, title_justify="left")
     for heading in ("world time", "who", "what", "why"):
         table.add_column(heading, overflow="fold")
-    for moment in told:
+    for moment, why in zip(told, _reasons(told), strict=True):
         severity = moment.what.rpartition(": ")[2]
         style = appearance_of(severity).style if severity in ORDER else "default"
         what = f"[{style}]{escape(moment.what)}[/]"
-        table.add_row(
-            f"{moment.world_time:%m-%d %H:%M}", escape(moment.who), what, escape(moment.why)
-        )
+        table.add_row(f"{moment.world_time:%m-%d %H:%M}", escape(moment.who), what, escape(why))
     return table
+
+
+def _reasons(told: Iterable[Moment]) -> Iterator[str]:
+    """Each moment's reason. What the same actor gave as its last reason is not repeated.
+
+    One verdict has several actions, and their reasons begin with it.
+    """
+    given: dict[str, str] = {}
+    for moment in told:
+        last = given.get(moment.who)
+        if not last or not moment.why:
+            yield moment.why
+        elif _continues(last, moment.why):
+            yield AS_ABOVE
+        elif _continues(moment.why, last):
+            yield f"{AS_ABOVE}; {moment.why.removeprefix(last).lstrip(':; ')}"
+        else:
+            yield moment.why
+        given[moment.who] = moment.why or given.get(moment.who, "")
+
+
+def _continues(longer: str, shorter: str) -> bool:
+    """Return whether the longer reason begins with the shorter one, at the end of a word."""
+    return longer.startswith(shorter) and not longer[len(shorter) :][:1].isalnum()
 
 
 def _verdicts(redis: Redis) -> Iterable[Verdict]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
@@ -9,7 +10,7 @@ from dojo.core.severity import Severity
 from dojo.core.state.audit import GENESIS, Entry
 from dojo.core.state.inbox import Message
 from dojo.demo.showing.board import render
-from dojo.demo.showing.timeline import ALERTS, changes, moments
+from dojo.demo.showing.timeline import ALERTS, Moment, changes, moments
 from dojo.demo.showing.timeline import render as render_timeline
 
 NOW = datetime(2025, 1, 6, tzinfo=UTC)
@@ -98,6 +99,35 @@ def test_the_story_is_in_order_of_world_time_whoever_wrote_it_down() -> None:
     ]
     console = Console(width=120, record=True, quiet=True)
     console.print(render_timeline(told, "Timeline"))
+
+
+def test_a_reason_is_told_once_by_each_actor() -> None:
+    told = [
+        Moment(NOW, who, "did something", why)
+        for who, why in (
+            ("responder", "catch rate of version 1"),
+            ("rollout", "all checks are ok"),
+            ("responder", "catch rate of version 1"),
+            ("alert", ""),
+            ("responder", "catch rate of version 1; the champion lost"),
+            ("responder", "catch rate of version 1"),
+            ("responder", "catch rate of version 12"),
+            ("rollout", "all checks are ok"),
+        )
+    ]
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(render_timeline(told, "Timeline"))
+    rows = [line.split("│") for line in console.export_text().splitlines() if "did" in line]
+    assert [row[4].strip() for row in rows] == [
+        "catch rate of version 1",
+        "all checks are ok",
+        "as above",
+        "",
+        "as above; the champion lost",
+        "as above",
+        "catch rate of version 12",
+        "as above",
+    ]
 
 
 def test_the_board_shows_the_newest_verdict_of_each_check() -> None:
