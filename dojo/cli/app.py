@@ -150,7 +150,7 @@ COMMANDS = {
     "train": CommandRow(
         "dojo.cli.training.train:train", "Train and register a version without a gate.", "pipelines"
     ),
-    "up": CommandRow("dojo.cli.stack.commands:up", "Start the stack on this machine.", "embedded"),
+    "up": CommandRow("dojo.cli.stack.up:up", "Start the stack on this machine.", "embedded"),
     "world": CommandRow("dojo.cli.world.clock:app", "The world: its clock, and drift on purpose."),
 }
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dojo.core.registry.errors import UnknownVersionError
-from dojo.core.registry.mlflow_api import DELETED
+from dojo.core.registry.mlflow_answers import DELETED
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import CHAMPION, PREVIOUS_CHAMPION, ModelRegistry, Version
 from dojo.core.state.audit import Entry

@@ -16,6 +16,21 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from dojo.core.registry.errors import RegistryUnavailableError
+from dojo.core.registry.mlflow_answers import (
+    ArtifactEntry,
+    ArtifactListing,
+    ExperimentAnswer,
+    LoggedExperiment,
+    LoggedRun,
+    ModelAnswer,
+    ModelPage,
+    ModelVersion,
+    RegisteredModel,
+    RunAnswer,
+    RunPage,
+    VersionAnswer,
+    VersionPage,
+)
 from dojo.core.registry.mlflow_http import MlflowHttp
 
 REGISTRY_API = "/api/2.0/mlflow"
@@ -28,109 +43,6 @@ PROXIED_SCHEME = "mlflow-artifacts"
 PAGE_SIZE = 200
 
 _T = TypeVar("_T")
-
-
-class Pair(msgspec.Struct, frozen=True):
-    """One tag."""
-
-    key: str
-    value: str = ""
-
-
-class ModelVersion(msgspec.Struct, frozen=True):
-    """A version as MLflow describes it. Search results carry no aliases."""
-
-    name: str
-    version: str
-    source: str = ""
-    run_id: str = ""
-    tags: tuple[Pair, ...] = ()
-    aliases: tuple[str, ...] = ()
-
-
-class Alias(msgspec.Struct, frozen=True):
-    """A role and the number of the version that holds it."""
-
-    alias: str
-    version: str
-
-
-class RegisteredModel(msgspec.Struct, frozen=True):
-    """A model and its aliases."""
-
-    name: str
-    aliases: tuple[Alias, ...] = ()
-
-
-class _OneVersion(msgspec.Struct):
-    model_version: ModelVersion
-
-
-class _OneModel(msgspec.Struct):
-    registered_model: RegisteredModel
-
-
-class _Versions(msgspec.Struct):
-    model_versions: tuple[ModelVersion, ...] = ()
-    next_page_token: str = ""
-
-
-class _Models(msgspec.Struct):
-    registered_models: tuple[RegisteredModel, ...] = ()
-    next_page_token: str = ""
-
-
-# MLflow's mark of a run or an experiment that can be restored. `mlflow gc` deletes it for good.
-DELETED = "deleted"
-
-
-class RunInfo(msgspec.Struct, frozen=True):
-    """What a run says of itself."""
-
-    artifact_uri: str
-    run_id: str = ""
-    lifecycle_stage: str = ""
-
-
-class RunData(msgspec.Struct, frozen=True):
-    """What was logged to a run."""
-
-    tags: tuple[Pair, ...] = ()
-
-
-class LoggedRun(msgspec.Struct, frozen=True):
-    """A run as MLflow describes it."""
-
-    info: RunInfo
-    data: RunData = RunData()
-
-
-class LoggedExperiment(msgspec.Struct, frozen=True):
-    """Where a model's runs are."""
-
-    experiment_id: str
-    lifecycle_stage: str = ""
-
-
-class _OneRun(msgspec.Struct):
-    run: LoggedRun
-
-
-class _Runs(msgspec.Struct):
-    runs: tuple[LoggedRun, ...] = ()
-
-
-class _OneExperiment(msgspec.Struct):
-    experiment: LoggedExperiment
-
-
-class _File(msgspec.Struct):
-    path: str
-    is_dir: bool = False
-
-
-class _Files(msgspec.Struct):
-    files: tuple[_File, ...] = ()
 
 
 class MlflowApi:
@@ -151,23 +63,23 @@ class MlflowApi:
     def get_model_version_by_alias(self, model: str, alias: str) -> ModelVersion:
         query = {"name": model, "alias": alias}
         return self._ask(
-            "GET", "registered-models/alias", f"{model}@{alias}", _OneVersion, query
+            "GET", "registered-models/alias", f"{model}@{alias}", VersionAnswer, query
         ).model_version
 
     def get_model_version(self, model: str, version: str) -> ModelVersion:
         query = {"name": model, "version": version}
         return self._ask(
-            "GET", "model-versions/get", f"{model}@{version}", _OneVersion, query
+            "GET", "model-versions/get", f"{model}@{version}", VersionAnswer, query
         ).model_version
 
     def get_registered_model(self, model: str) -> RegisteredModel:
         return self._ask(
-            "GET", "registered-models/get", model, _OneModel, {"name": model}
+            "GET", "registered-models/get", model, ModelAnswer, {"name": model}
         ).registered_model
 
     def get_run(self, run_id: str) -> LoggedRun:
         """A run, deleted or not."""
-        return self._ask("GET", "runs/get", f"run {run_id}", _OneRun, {"run_id": run_id}).run
+        return self._ask("GET", "runs/get", f"run {run_id}", RunAnswer, {"run_id": run_id}).run
 
     def restore_run(self, run_id: str) -> None:
         self._tell("POST", "runs/restore", f"run {run_id}", {"run_id": run_id})
@@ -176,7 +88,7 @@ class MlflowApi:
         """An experiment, deleted or not."""
         query = {"experiment_name": name}
         return self._ask(
-            "GET", "experiments/get-by-name", f"experiment {name}", _OneExperiment, query
+            "GET", "experiments/get-by-name", f"experiment {name}", ExperimentAnswer, query
         ).experiment
 
     def restore_experiment(self, experiment_id: str) -> None:
@@ -197,14 +109,14 @@ class MlflowApi:
             "max_results": 1,
         }
         about = f"newest run of {experiment} with {tag}"
-        runs = _decoded(self._tell("POST", "runs/search", about, body), _Runs, about).runs
+        runs = _decoded(self._tell("POST", "runs/search", about, body), RunPage, about).runs
         return runs[0].info.run_id if runs else None
 
     def search_registered_models(self) -> Iterator[RegisteredModel]:
         token = ""
         while True:
             query = {"max_results": str(PAGE_SIZE), "page_token": token}
-            page = self._ask("GET", "registered-models/search", "all models", _Models, query)
+            page = self._ask("GET", "registered-models/search", "all models", ModelPage, query)
             yield from page.registered_models
             token = page.next_page_token
             if not token:
@@ -219,7 +131,7 @@ class MlflowApi:
                 "max_results": str(PAGE_SIZE),
                 "page_token": token,
             }
-            page = self._ask("GET", "model-versions/search", model, _Versions, query)
+            page = self._ask("GET", "model-versions/search", model, VersionPage, query)
             yield from page.model_versions
             token = page.next_page_token
             if not token:
@@ -240,7 +152,7 @@ class MlflowApi:
         answer = self._tell(
             "POST", "model-versions/create", f"{model}, run {run_id}", body, repeat=False
         )
-        return _decoded(answer, _OneVersion, model).model_version
+        return _decoded(answer, VersionAnswer, model).model_version
 
     def set_registered_model_alias(self, model: str, alias: str, version: str) -> None:
         body = {"name": model, "alias": alias, "version": version}
@@ -290,12 +202,12 @@ class MlflowApi:
                     self._copy(source / name, into / name)
         return copy
 
-    def _list(self, directory: PurePosixPath) -> tuple[_File, ...]:
+    def _list(self, directory: PurePosixPath) -> tuple[ArtifactEntry, ...]:
         """The content of a directory. Empty for a file, and for a missing path."""
         answer = self._http.request(
             "GET", f"{ARTIFACTS_API}?path={quote(str(directory))}", str(directory)
         )
-        return _decoded(answer.data, _Files, str(directory)).files
+        return _decoded(answer.data, ArtifactListing, str(directory)).files
 
     def _copy(self, file: PurePosixPath, target: Path) -> None:
         from urllib3.exceptions import HTTPError

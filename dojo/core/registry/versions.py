@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Self
 
 from dojo.core.registry.errors import UnknownVersionError, UnsealedVersionError
-from dojo.core.registry.mlflow_api import MlflowApi, ModelVersion
+from dojo.core.registry.mlflow_answers import ModelVersion
+from dojo.core.registry.mlflow_api import MlflowApi
 from dojo.core.registry.seals import Seals
 from dojo.core.registry.tags import ROLLED_BACK, VersionTags
 from dojo.core.settings import Settings
