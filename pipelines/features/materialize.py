@@ -3,9 +3,9 @@
 Incremental and idempotent, so running it again changes nothing.
 
     dojo:features:materialized    hash: view name -> world time (ISO 8601, UTC) of its last run
-    dojo:features:filled          in the online store, beside the rows: world time of the last run
+    dojo:features:mark            in the online store, beside the rows
 
-An online store that was emptied has lost the second key. Then the next run begins anew.
+An online store that was emptied has lost the mark. Then the next run begins anew.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 MATERIALIZED_KEY = "dojo:features:materialized"
-FILLED_KEY = "dojo:features:filled"
+MARK_KEY = "dojo:features:mark"
 
 # Every run also looks back this far, because late events change rows of earlier days.
 OVERLAP = timedelta(days=1)
@@ -115,7 +115,7 @@ def materialize(
     report = progress or (lambda _what, _share: None)
     if was_emptied(redis, online):
         redis.delete(MATERIALIZED_KEY)
-    online.set(FILLED_KEY, as_of.astimezone(UTC).isoformat())
+    online.set(MARK_KEY, b"")
     days, rows = build_days(
         lake, offline_dir, as_of, lambda what, share: report(f"offline: {what}", 0.7 * share)
     )
@@ -202,7 +202,7 @@ def recorded_until(lake: Lake) -> datetime | None:
 
 def was_emptied(redis: Redis, online: Redis) -> bool:
     """Return whether the online store has lost what was materialised."""
-    return bool(redis.exists(MATERIALIZED_KEY)) and not online.exists(FILLED_KEY)
+    return bool(redis.exists(MATERIALIZED_KEY)) and not online.exists(MARK_KEY)
 
 
 def materialized_as_of(redis: Redis, view: str) -> datetime | None:

@@ -149,6 +149,7 @@ def train(
     live_from: date = LIVE_FROM,
     training_days: int | None = None,
     spec: ModelSpec | None = None,
+    trees: int | None = None,
 ) -> TrainedWorld:
     """Train a version at midnight of `live_from`, as `dojo train` does.
 
@@ -158,8 +159,14 @@ def train(
         live_from: First live day.
         training_days: Length of the training window. The spec's by default.
         spec: The fraud model's by default.
+        trees: Number of trees. The spec's by default.
     """
     spec = spec or load_spec(SPEC)
+    if trees is not None:
+        parameters = {**spec.training.estimator.parameters, "n_estimators": trees}
+        estimator = spec.training.estimator.model_copy(update={"parameters": parameters})
+        training = spec.training.model_copy(update={"estimator": estimator})
+        spec = spec.model_copy(update={"training": training})
     if training_days is not None:
         training = spec.training.model_copy(
             update={"window": timedelta(days=training_days), "minimum_rows": 1000}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -16,6 +14,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
+from dojo.stack.ports import is_free
 from dojo.stack.servers import MLFLOW_ENVIRONMENT, mlflow_command, redis_command
 from tests.support.paths import STRANGE_NAME
 
@@ -36,11 +35,7 @@ _ports = _ports_of(os.environ.get("PYTEST_XDIST_WORKER", "gw0"))
 
 
 def free_port() -> int:
-    for port in _ports:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("ports never end")
+    return next(port for port in _ports if is_free("127.0.0.1", port))
 
 
 def wait_until(

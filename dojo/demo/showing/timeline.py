@@ -121,16 +121,17 @@ def _reasons(told: Iterable[Moment]) -> Iterator[str]:
     """
     given: dict[str, str] = {}
     for moment in told:
-        last = given.get(moment.who)
-        if not last or not moment.why:
-            yield moment.why
-        elif _continues(last, moment.why):
+        last, why = given.get(moment.who, ""), moment.why
+        if why:
+            given[moment.who] = why
+        if not (last and why):
+            yield why
+        elif _continues(last, why):
             yield AS_ABOVE
-        elif _continues(moment.why, last):
-            yield f"{AS_ABOVE}; {moment.why.removeprefix(last).lstrip(':; ')}"
+        elif _continues(why, last):
+            yield f"{AS_ABOVE}; {why.removeprefix(last).lstrip(':; ')}"
         else:
-            yield moment.why
-        given[moment.who] = moment.why or given.get(moment.who, "")
+            yield why
 
 
 def _continues(longer: str, shorter: str) -> bool:

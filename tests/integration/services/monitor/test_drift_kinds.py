@@ -21,21 +21,13 @@ from dojo.core.connections import connect_redis
 from dojo.core.events.types import Check
 from dojo.core.lake import start_of
 from dojo.core.state.inbox import Message
-from dojo.core.tasks.specs import load_spec
 from dojo.shop.drift_kinds import Kind
 from dojo.shop.world_drift import new_drift
 from services.monitor.judging.verdicts import TROUBLE
 from tests.support.alerting import Alerting
 from tests.support.bulk_monitor import DAY, HOUR, BulkMonitor
 from tests.support.drift_story import Exposed, Story
-from tests.support.drift_world import (
-    LIVE_FROM,
-    SPEC,
-    TrainedWorld,
-    live,
-    quiet_source,
-    train,
-)
+from tests.support.drift_world import LIVE_FROM, TrainedWorld, live, quiet_source, train
 from tests.support.responding import DEGRADED
 from tests.support.servers import RedisServer, free_port, wait_until
 
@@ -71,12 +63,7 @@ INPUTS: frozenset[Check] = frozenset({"input_drift", "data_quality"})
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> TrainedWorld:
     """Train on 45 of the spec's 90 days, with half of its trees. The checks need no more."""
-    spec = load_spec(SPEC)
-    parameters = {**spec.training.estimator.parameters, "n_estimators": 100}
-    estimator = spec.training.estimator.model_copy(update={"parameters": parameters})
-    training = spec.training.model_copy(update={"estimator": estimator})
-    spec = spec.model_copy(update={"training": training})
-    return train(tmp_path_factory.mktemp("world"), quiet_source(), training_days=45, spec=spec)
+    return train(tmp_path_factory.mktemp("world"), quiet_source(), training_days=45, trees=100)
 
 
 @pytest.fixture(scope="module")
