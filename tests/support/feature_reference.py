@@ -61,7 +61,7 @@ def transactions_of(payments: Sequence[Payment]) -> pl.DataFrame:
 
 
 def outcomes_of(payments: Sequence[Payment]) -> pl.DataFrame:
-    """Return the outcomes that came, in lake columns."""
+    """Return the outcomes that came, in lake columns, in the order they became known."""
     return pl.DataFrame(
         [
             ("fraud_detection", p.transaction_id, p.time, label, arrival)
@@ -76,7 +76,7 @@ def outcomes_of(payments: Sequence[Payment]) -> pl.DataFrame:
             "world_time": pl.Datetime("us", "UTC"),
         },
         orient="row",
-    )
+    ).sort("world_time", maintain_order=True)
 
 
 def streams_of(payments: Sequence[Payment]) -> dict[Stream, pl.DataFrame]:

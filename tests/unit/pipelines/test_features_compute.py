@@ -210,6 +210,18 @@ def test_a_corrected_label_counts_from_the_midnight_after_the_correction() -> No
         assert found[name].to_list() == values, name
 
 
+def test_a_day_is_complete_with_its_first_labels_whatever_is_corrected_later() -> None:
+    paid = START + timedelta(hours=12)
+    withdrawn = (0, paid + timedelta(days=10))
+    made = [
+        Payment("t1", "a", "x", paid, 500, 1, paid + timedelta(days=1), (withdrawn,)),
+        Payment("t2", "a", "x", paid, 500, 0, paid + timedelta(days=1)),
+    ]
+    days = [date(2026, 1, day) for day in (9, 11, 12)]
+    found = merchant_daily(transactions_of(made), outcomes_of(made), days).sort("event_timestamp")
+    assert found["merchant_last_risk"].to_list() == [0.5, 0.5, 0.0]
+
+
 def test_a_merchant_is_forgotten_with_one_last_row_of_zeros() -> None:
     made = [Payment("t1", "a", "x", START, 500, 1, START + timedelta(days=1))]
     days = [START.date() + timedelta(days=d) for d in range(MERCHANT_MEMORY_DAYS + 10)]

@@ -108,7 +108,7 @@ def test_a_reason_is_told_once_by_each_actor() -> None:
             ("responder", "catch rate of version 1"),
             ("rollout", "all checks are ok"),
             ("responder", "catch rate of version 1"),
-            ("alert", ""),
+            ("responder", ""),
             ("responder", "catch rate of version 1; the champion lost"),
             ("responder", "catch rate of version 1"),
             ("responder", "catch rate of version 12"),
