@@ -24,6 +24,7 @@ import structlog
 from dojo.core.events.types import Shadow, Stream, encode
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.clock import wall_now
+from dojo.core.tasks.protocol import Task
 from dojo.core.tasks.records import Decision
 from dojo.core.tasks.specs import task_of
 from services.gateway.features.lookup import FeatureSource
@@ -116,18 +117,12 @@ class ShadowMirror:
         for result in results:
             if result.score is None:
                 self._metrics.arm_failed.labels(self._model, shadow.name, result.error).inc()
-        now, flagged = wall_now(), self._flagged(results, shadow.served.bundle.decision)
+        now, flagged = wall_now(), flags_of(self._task, results, shadow.served.bundle.decision)
         events = [
             encode(_event(self._model, shadow.version, flag, mirrored, result, now))
             for mirrored, result, flag in zip(batch, results, flagged, strict=True)
         ]
         await self._write(events)
-
-    def _flagged(self, results: Sequence[Scored], decision: Decision) -> list[bool | None]:
-        """Return each result's flag. None for a row without a score."""
-        scores = [result.score for result in results if result.score is not None]
-        given = iter(self._task.answers(scores, [decision] * len(scores)))
-        return [None if result.score is None else next(given).flagged for result in results]
 
     async def _rows(
         self, shadow: ServedArm, batch: Sequence[Mirrored]
@@ -162,6 +157,13 @@ class ShadowMirror:
 
     def _drop(self, reason: str, count: int) -> None:
         self._metrics.shadow_dropped.labels(self._model, reason).inc(count)
+
+
+def flags_of(task: Task, results: Sequence[Scored], decision: Decision) -> list[bool | None]:
+    """Return each result's flag. None for a row without a score."""
+    scores = [result.score for result in results if result.score is not None]
+    given = iter(task.answers(scores, [decision] * len(scores)))
+    return [None if result.score is None else next(given).flagged for result in results]
 
 
 def _event(

@@ -9,8 +9,10 @@ import polars as pl
 import pytest
 
 from dojo.core.events.types import Stream
+from dojo.core.lake import start_of
 from feature_repo.catalog import VIEWS
 from feature_repo.shop.payments import FRAUD_LABELS
+from feature_repo.views import published_at
 from pipelines.features import inputs, offline
 from pipelines.features.materialize import build_days
 from tests.support.payments import START, fill_lake, outcomes_of, payments, transactions_of
@@ -47,6 +49,45 @@ def test_a_build_that_ends_half_way_keeps_its_blocks_and_goes_on_to_the_same_fea
                 pl.read_parquet(offline.offline_file(root, view, day)) for root in (store, at_once)
             )
             assert found.equals(expected), (view, day)
+
+
+def test_a_days_file_holds_its_midnight_or_its_events_once_and_in_order(tmp_path: Path) -> None:
+    rows = payments(PAID_DAYS, per_day=20)
+    twice = rows.head(20).with_columns(transaction_id=pl.col("transaction_id") + "-again")
+    streams = {
+        Stream.TRANSACTIONS: transactions_of(pl.concat([rows, twice])),
+        Stream.OUTCOMES: outcomes_of(rows),
+    }
+    offline.build_offline(streams, tmp_path / "whole", DAYS[0], DAYS[-1])
+    for name, view in VIEWS.items():
+        for day in DAYS:
+            found = pl.read_parquet(offline.offline_file(tmp_path / "whole", name, day))
+            times = found["event_timestamp"]
+            if view.kind == "batch":
+                assert times.unique().to_list() in ([], [published_at(day)])
+            else:
+                # A row counts from just after its event, which may be the day's last.
+                low, high = start_of(day), start_of(day) + timedelta(days=1)
+                assert times.is_between(low, high, closed="right").all()
+                events = rows.filter(pl.col("time").dt.date() == day)
+                assert len(found) == len(events.unique([view.key, "time"]))
+            assert found.equals(found.sort("event_timestamp", view.key)), (name, day)
+            assert not found.select(view.key, "event_timestamp").is_duplicated().any()
+
+
+def test_days_built_later_equal_those_of_one_build(tmp_path: Path) -> None:
+    rows = payments(PAID_DAYS, per_day=20)
+    streams = {Stream.TRANSACTIONS: transactions_of(rows), Stream.OUTCOMES: outcomes_of(rows)}
+    offline.build_offline(streams, tmp_path / "whole", DAYS[0], DAYS[-1])
+    offline.build_offline(streams, tmp_path / "later", DAYS[50], DAYS[-1])
+    for view in VIEWS:
+        for day in DAYS[50:-1]:
+            whole, later = (
+                pl.read_parquet(offline.offline_file(tmp_path / name, view, day))
+                for name in ("whole", "later")
+            )
+            assert len(whole), (view, day)
+            assert whole.equals(later), (view, day)
 
 
 def test_progress_grows_over_all_blocks_and_ends_at_the_whole(tmp_path: Path) -> None:
