@@ -10,6 +10,9 @@
 PYTHON_ENV := .venv/bin/python
 READY := .venv/.synced
 
+# Containers often set it. Then each process compiles the sources again, for a third of a second.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup env demo up down status test check format bench clean
 

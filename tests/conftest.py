@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support import registries
 from tests.support.registries import SEAL_KEY
 from tests.support.servers import MlflowServer, RedisServer
 
@@ -16,6 +17,12 @@ settings.load_profile("any_machine")
 
 # One platform. The processes that a test starts load its registered models. Each has its own home.
 os.environ["DOJO_SEAL_KEY"] = SEAL_KEY
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _anchors(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep registries' anchors in the session's directory, which pytest deletes."""
+    registries.anchors = tmp_path_factory.mktemp("anchors")
 
 
 @pytest.fixture

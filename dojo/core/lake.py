@@ -84,7 +84,7 @@ class Lake:
         """
         found = []
         for partition in sorted((self.root / stream).glob("date=*")):
-            day = date.fromisoformat(partition.name.removeprefix("date="))
+            day = _day_of(partition)
             if (start is None or day >= start) and (end is None or day <= end):
                 found += sorted(partition.glob("*.parquet"))
         return found
@@ -128,14 +128,12 @@ class Lake:
 
     def days(self, stream: Stream) -> tuple[date, date] | None:
         """First and last day that has a partition, or None."""
-        partitions = sorted((self.root / stream).glob("date=*/*.parquet"))
-        if not partitions:
+        partitions = sorted((self.root / stream).glob("date=*"))
+        first = next((path for path in partitions if _holds_a_file(path)), None)
+        last = next((path for path in reversed(partitions) if _holds_a_file(path)), None)
+        if first is None or last is None:
             return None
-        first, last = (
-            date.fromisoformat(p.parent.name.removeprefix("date="))
-            for p in (partitions[0], partitions[-1])
-        )
-        return first, last
+        return _day_of(first), _day_of(last)
 
     def newest(self, stream: Stream) -> datetime | None:
         """World time (UTC) of the newest row, None without any.
@@ -154,7 +152,7 @@ class Lake:
     def delete(self, stream: Stream, before: date) -> None:
         """Delete the partitions of earlier days. Repeating it finishes what was cut short."""
         for partition in (self.root / stream).glob("date=*"):
-            if date.fromisoformat(partition.name.removeprefix("date=")) < before:
+            if _day_of(partition) < before:
                 shutil.rmtree(partition)
 
     def manifest(self, stream: Stream, start: date, end: date) -> list[LakeFile]:
@@ -163,6 +161,14 @@ class Lake:
             LakeFile(str(path.relative_to(self.root)), file_sha256(path))
             for path in self.files(stream, start, end)
         ]
+
+
+def _day_of(partition: Path) -> date:
+    return date.fromisoformat(partition.name.removeprefix("date="))
+
+
+def _holds_a_file(partition: Path) -> bool:
+    return any(partition.glob("*.parquet"))
 
 
 def write_parquet_atomically(frame: pl.DataFrame, target: Path) -> None:

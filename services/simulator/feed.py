@@ -9,15 +9,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from dojo.core.lake import start_of
 from dojo.shop.drift_kinds import KINDS
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.days import WorldDays
+from services.simulator.town.intensity import MICROSECOND, Times, microseconds, times_of
 
 _DAY = timedelta(days=1)
-_TICK = timedelta(microseconds=1)  # the resolution of world time
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,18 @@ class DueBatch:
 
 
 class Feed:
-    """Slices a world's days into batches that leave nothing out and overlap nowhere."""
+    """Slices a world's days into batches that leave nothing out and overlap nowhere.
+
+    It searches a day's times fifty times a second, so it keeps them as plain numbers.
+    """
 
     def __init__(self, days: WorldDays) -> None:
         self._days = days
         self._day: date | None = None
         self._transactions = pl.DataFrame()
         self._outcomes = pl.DataFrame()
+        self._times: Times = np.empty(0, np.int64)
+        self._arrivals: Times = np.empty(0, np.int64)
 
     def can(self, drift: ActiveDrift) -> bool:
         """Whether this world can have such a drift.
@@ -58,21 +64,25 @@ class Feed:
         """
         day = cursor.date()
         if day != self._day:
-            self._transactions, self._outcomes, self._day = (
+            self._transactions, self._outcomes = (
                 self._days.transactions(day),
                 self._days.outcomes(day),
-                day,
             )
+            self._times = times_of(self._transactions["time"])
+            self._arrivals = times_of(self._outcomes["arrival"])
+            self._day = day
         until = min(now, start_of(day) + _DAY)
-        times = self._transactions["time"]
-        first = times.search_sorted(cursor, "left")
-        last = times.search_sorted(until, "left")
+        first, last = _index(self._times, cursor), _index(self._times, until)
         if last - first > limit:
-            until = times[first + limit]
-            last = times.search_sorted(until, "left")
+            until = self._transactions["time"][first + limit]
+            last = _index(self._times, until)
             if last == first:  # more than `limit` in the same microsecond: they cannot be parted
-                until += _TICK
-                last = times.search_sorted(until, "left")
-        arrivals = self._outcomes["arrival"]
-        known = slice(arrivals.search_sorted(cursor, "left"), arrivals.search_sorted(until, "left"))
+                until += MICROSECOND
+                last = _index(self._times, until)
+        known = slice(_index(self._arrivals, cursor), _index(self._arrivals, until))
         return DueBatch(self._transactions[first:last], self._outcomes[known], until)
+
+
+def _index(times: Times, moment: datetime) -> int:
+    """How many of the sorted times lie before a moment."""
+    return int(np.searchsorted(times, microseconds(moment)))
