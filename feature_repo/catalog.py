@@ -6,8 +6,9 @@ Plain data without imports of Feast and Polars, because the gateway reads it at 
 `definitions.py` builds Feast's objects from it, and `dojo features catalog` prints it. The streamer
 and the offline store compute what it defines.
 
-`feature_repo/shop` defines the shop's features. DOJO_FEATURE_MODULES names further modules with
-`VIEWS` and `SERVICES`. They must not import this module. The setting is read at import, because the
+`feature_repo/shop` defines the features that every catalogue has. `feature_repo/orders` joins it
+where DOJO_MODELS names one of its models. DOJO_FEATURE_MODULES names further modules with `VIEWS`
+and `SERVICES`. They must not import this module. The settings are read at import, because the
 catalogue never changes while a process runs.
 """
 
@@ -22,11 +23,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from dojo.core.settings import SettingsError
+from dojo.core.settings import ALL_MODELS, SettingsError
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.read import SpecError
 from dojo.core.spec.schema import ModelSpec
-from feature_repo import shop
+from feature_repo import orders, shop
 from feature_repo.services import FeatureService, RequestFeatures
 from feature_repo.views import (
     MOMENT_UNIT,
@@ -49,19 +50,28 @@ def _by_name(kind: str, defined: Iterable[_Named]) -> dict[str, _Named]:
     return found
 
 
-def _named_modules() -> list[ModuleType]:
-    names = [
-        name.strip()
-        for name in os.environ.get("DOJO_FEATURE_MODULES", "").split(",")
-        if name.strip()
+def _names(variable: str) -> list[str]:
+    return [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
+
+
+def _modules_of_models(modules: Iterable[ModuleType]) -> list[ModuleType]:
+    """Return the modules with features of a model in DOJO_MODELS."""
+    chosen = _names("DOJO_MODELS")
+    return [
+        module
+        for module in modules
+        if ALL_MODELS in chosen or any(service.model in chosen for service in module.SERVICES)
     ]
+
+
+def _named_modules() -> list[ModuleType]:
     try:
-        return [import_module(name) for name in names]
+        return [import_module(name) for name in _names("DOJO_FEATURE_MODULES")]
     except ImportError as error:
         raise SettingsError(f"DOJO_FEATURE_MODULES: {error}") from error
 
 
-_MODULES: list[ModuleType] = [shop, *_named_modules()]
+_MODULES: list[ModuleType] = [shop, *_modules_of_models([orders]), *_named_modules()]
 
 VIEWS: dict[str, View] = _by_name("view", (view for module in _MODULES for view in module.VIEWS))
 SERVICES: dict[str, FeatureService] = _by_name(
@@ -115,7 +125,11 @@ def stored_of(service: str, features: Sequence[str] | None = None) -> list[tuple
 
 # Counts have no upper limit (a sale brings many), and no unit that could be wrong. A moved count is
 # input drift.
-COUNTS = frozenset(name for name, feature in FEATURES.items() if feature.unit == "transactions")
+COUNTS = frozenset(
+    name
+    for name, feature in FEATURES.items()
+    if feature.unit in {source.stream for view in VIEWS.values() for source in view.sources}
+)
 
 
 def views_of(service: str) -> tuple[View, ...]:
@@ -144,6 +158,12 @@ def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
             raise SpecError(
                 f"{spec.name}: entities: no {', '.join(sorted(unknown))}; there are"
                 f" {', '.join(ENTITY_KEYS)}"
+            )
+        keys = {view.entity for view in views_of(spec.feature_service)}
+        if missing := keys - set(spec.entities):
+            raise SpecError(
+                f"{spec.name}: entities: {spec.feature_service} has features of"
+                f" {', '.join(sorted(missing))}, so callers must send its key"
             )
         recorded = SERVICES[spec.feature_service].request.recorded
         if recorded is not None and spec.label.event != recorded.stream:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 import polars as pl
 
 from feature_repo.views import View
@@ -28,6 +30,35 @@ def keys_of(rows: pl.DataFrame, key: str) -> pl.Enum:
     Sorting and grouping numbers takes a fraction of the time that strings take.
     """
     return pl.Enum(rows[key].unique().sort())
+
+
+def within(midnight: date, days: int, delay: int = 0) -> pl.Expr:
+    """Return the condition for the `days` days that ended `delay` days before `midnight`.
+
+    It is about the column `day`.
+    """
+    return pl.col("day").is_between(
+        midnight - timedelta(days=days + delay), midnight - timedelta(days=delay), closed="left"
+    )
+
+
+def between(by_day: pl.DataFrame, midnight: date, days: int) -> pl.DataFrame:
+    """Return the rows of the `days` days before `midnight`, of a frame sorted by `day`.
+
+    A slice, no copy.
+    """
+    first = by_day["day"].search_sorted(midnight - timedelta(days=days), side="left")
+    last = by_day["day"].search_sorted(midnight, side="left")
+    return by_day.slice(first, last - first)
+
+
+def ratio(numerator: str, denominator: str, scale: int = 1) -> pl.Expr:
+    """Return numerator / denominator / scale, and 0 where the denominator is 0."""
+    return (
+        pl.when(pl.col(denominator) > 0)
+        .then(pl.col(numerator) / pl.col(denominator) / scale)
+        .otherwise(0.0)
+    )
 
 
 def as_view(rows: pl.DataFrame, view: View) -> pl.DataFrame:

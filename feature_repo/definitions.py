@@ -124,7 +124,7 @@ def _on_demand_view(request: RequestFeatures, views: list[FeatureView]) -> OnDem
         ],
         description="What the caller sends with a prediction request.",
     )
-    formulas = f"{request.compute.__module__}.compute"
+    formulas = f"{request.compute.__module__}.{request.compute.__name__}"
     return OnDemandFeatureView(
         name=request.name,
         sources=[*views, sent],

@@ -77,12 +77,14 @@ class FeatureService:
 
     Attributes:
         name: Name of the service.
+        model: The model. Its versions may have different services.
         owner: The owning team.
         features: Names in the vector's order, stored or computed in the request.
         request: The caller's inputs and the features computed from them.
     """
 
     name: str
+    model: str
     owner: str
     features: tuple[str, ...]
     request: RequestFeatures = RequestFeatures()

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import ClassVar, Literal
 
-from dojo.core.events.types import Stream
-
 Kind = Literal["batch", "streaming"]
 Aggregate = Literal["latest_time", "count", "sum", "max"]
 
@@ -59,7 +57,7 @@ class EventSource:
         settled_after: Time after an event from which features take its outcome as final.
     """
 
-    stream: Stream
+    stream: str
     key: str
     columns: tuple[str, ...]
     labels_of: str | None = None

@@ -17,7 +17,7 @@ import msgspec
 import polars as pl
 import structlog
 
-from dojo.core.events.types import Stream
+from dojo.core.events.streams import EVENT_TYPES
 from dojo.core.lake import Lake, utc_date
 from dojo.core.registry.errors import UnknownVersionError
 from dojo.core.registry.versions import CHAMPION, ModelRegistry
@@ -59,7 +59,7 @@ class Expired(msgspec.Struct, frozen=True):
     Attributes:
         before: Partitions of earlier world days go.
         reason: The model with the deciding retention, in words.
-        streams: Stream -> its part that goes. Streams without such a part are left out.
+        streams: str -> its part that goes. Streams without such a part are left out.
         features: Number of files of the offline store that go.
         needed_by: Champion (`model@version`) -> number of its pinned files that go. The champion
             cannot be reproduced afterwards.
@@ -67,7 +67,7 @@ class Expired(msgspec.Struct, frozen=True):
 
     before: date
     reason: str
-    streams: dict[Stream, ExpiredStream]
+    streams: dict[str, ExpiredStream]
     features: int
     needed_by: dict[str, int]
 
@@ -110,7 +110,7 @@ class Retention:
         expired = self.expired(now)
         if expired.streams or expired.features:
             self._record(expired, now)
-        for stream in Stream:
+        for stream in EVENT_TYPES:
             self._lake.delete(stream, expired.before)
         offline.delete_days(self._offline, expired.before)
         return expired
@@ -119,7 +119,7 @@ class Retention:
         """Return what `delete` would delete now."""
         longest = max(self._specs.values(), key=lambda spec: spec.data.retention)
         before = utc_date(now - longest.data.retention)
-        files = {stream: found for stream in Stream if (found := self._files(stream, before))}
+        files = {stream: found for stream in EVENT_TYPES if (found := self._files(stream, before))}
         going = {
             path.relative_to(self._lake.root).as_posix()
             for paths in files.values()
@@ -140,10 +140,10 @@ class Retention:
             {name: count for name, count in pinned.items() if count},
         )
 
-    def _files(self, stream: Stream, before: date) -> list[Path]:
+    def _files(self, stream: str, before: date) -> list[Path]:
         return self._lake.files(stream, None, before - timedelta(days=1))
 
-    def _measure(self, stream: Stream, files: list[Path]) -> ExpiredStream:
+    def _measure(self, stream: str, files: list[Path]) -> ExpiredStream:
         days = sorted(
             {date.fromisoformat(path.parent.name.removeprefix("date=")) for path in files}
         )

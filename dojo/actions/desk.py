@@ -85,8 +85,10 @@ class Desk:
 
     @property
     def models(self) -> list[str]:
-        """The models' names, without reading their specs."""
-        return sorted(path.stem for path in self.settings.models_dir.glob("*.yaml"))
+        """The names of the models that run, without reading their specs."""
+        from dojo.core.spec.names import model_names
+
+        return model_names(self.settings.models_dir, self.settings.models)
 
     def require_model(self, model: str) -> str:
         """Raises UnknownModelError."""

@@ -58,7 +58,7 @@ def apply(desk: Desk, who: str, why: str, model: str = "") -> Changes:
 
 
 def _valid(desk: Desk) -> Mapping[str, ModelSpec]:
-    return catalog.agreed(load_specs(desk.settings.models_dir))
+    return catalog.agreed(load_specs(desk.settings.models_dir, desk.settings.models))
 
 
 def _what_the_world_cannot_follow(

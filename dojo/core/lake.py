@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from dojo.core.events.columns import schema_of
-from dojo.core.events.types import EVENT_TYPES, Stream
+from dojo.core.events.streams import EVENT_TYPES
 
 # Column names and types on disk, per stream.
 SCHEMAS = {stream: schema_of(event_type) for stream, event_type in EVENT_TYPES.items()}
@@ -42,10 +42,10 @@ class Lake:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def partition(self, stream: Stream, day: date) -> Path:
+    def partition(self, stream: str, day: date) -> Path:
         return self.root / stream / f"date={day.isoformat()}"
 
-    def write(self, stream: Stream, frame: pl.DataFrame, name: str) -> list[Path]:
+    def write(self, stream: str, frame: pl.DataFrame, name: str) -> list[Path]:
         """Write rows into their day's partition as `<name>.parquet`.
 
         Each partition is written atomically. The same name replaces an earlier file.
@@ -75,9 +75,7 @@ class Lake:
             written.append(target)
         return written
 
-    def files(
-        self, stream: Stream, start: date | None = None, end: date | None = None
-    ) -> list[Path]:
+    def files(self, stream: str, start: date | None = None, end: date | None = None) -> list[Path]:
         """Files of the partitions from `start` to `end`, both included, by day and name.
 
         None is unbounded.
@@ -91,7 +89,7 @@ class Lake:
 
     def scan(
         self,
-        stream: Stream,
+        stream: str,
         start: datetime | None = None,
         end: datetime | None = None,
         files: Iterable[Path] | None = None,
@@ -126,7 +124,7 @@ class Lake:
             frame = frame.filter(pl.col("world_time") < end)
         return frame
 
-    def days(self, stream: Stream) -> tuple[date, date] | None:
+    def days(self, stream: str) -> tuple[date, date] | None:
         """First and last day that has a partition, or None."""
         partitions = sorted((self.root / stream).glob("date=*"))
         first = next((path for path in partitions if _holds_a_file(path)), None)
@@ -135,7 +133,7 @@ class Lake:
             return None
         return _day_of(first), _day_of(last)
 
-    def newest(self, stream: Stream) -> datetime | None:
+    def newest(self, stream: str) -> datetime | None:
         """World time (UTC) of the newest row, None without any.
 
         As far as events come in order, the lake is whole up to it.
@@ -149,13 +147,13 @@ class Lake:
         )
         return newest.astimezone(UTC)
 
-    def delete(self, stream: Stream, before: date) -> None:
+    def delete(self, stream: str, before: date) -> None:
         """Delete the partitions of earlier days. Repeating it finishes what was cut short."""
         for partition in (self.root / stream).glob("date=*"):
             if _day_of(partition) < before:
                 shutil.rmtree(partition)
 
-    def manifest(self, stream: Stream, start: date, end: date) -> list[LakeFile]:
+    def manifest(self, stream: str, start: date, end: date) -> list[LakeFile]:
         """What the partitions from `start` to `end` hold now, pinned by content."""
         return [
             LakeFile(str(path.relative_to(self.root)), file_sha256(path))

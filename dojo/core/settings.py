@@ -39,6 +39,9 @@ class SettingsError(ValueError):
     """A `DOJO_*` variable is wrong. The message names it, and gives the found and a right value."""
 
 
+ALL_MODELS = "all"  # in DOJO_MODELS
+
+
 class Settings(BaseSettings):
     """One process' view of the environment.
 
@@ -60,6 +63,13 @@ class Settings(BaseSettings):
     )
     models_dir: Path = Field(
         default=Path("models"), description="Directory of the model specs, one YAML per model."
+    )
+    models: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Models that run, separated by commas, or `all`. By default all models run that are not"
+            " `optional`. Every process needs the same value."
+        ),
     )
     feature_modules: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -368,7 +378,7 @@ class Settings(BaseSettings):
             raise ValueError("expected a host with `{name}` in it, as in `{name}` or `dojo-{name}`")
         return value
 
-    @field_validator("without", "feature_modules", "publish_as", mode="before")
+    @field_validator("without", "models", "feature_modules", "publish_as", mode="before")
     @classmethod
     def _separated_by_commas(cls, value: object) -> object:
         return (

@@ -15,6 +15,7 @@ from dojo.core.events.types import Stream
 from dojo.core.settings import Settings
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.freshness import read_freshness
+from dojo.shop.events import TRANSACTIONS
 from dojo.stack.overview import UNKNOWN, read_champions
 
 # The age of the demo's first version when its viewer comes. It learned before the synthetic world's
@@ -48,7 +49,7 @@ def ready(settings: Settings) -> bool:
 
 def registry_answers(settings: Settings) -> bool:
     """Whether MLflow says which champions there are."""
-    return UNKNOWN not in read_champions(settings.models_dir, settings.mlflow).values()
+    return UNKNOWN not in read_champions(settings).values()
 
 
 def serves(settings: Settings, model: str, version: str) -> bool:
@@ -85,7 +86,7 @@ def fraud_euros_per_day(settings: Settings, spec: ModelSpec, now: datetime) -> f
 
     end = midnight(now) - spec.label.delay.maximum
     lake, start = Lake(settings.lake_dir), end - timedelta(days=7)
-    payments = lake.scan(Stream.TRANSACTIONS, start, end).select(
+    payments = lake.scan(TRANSACTIONS, start, end).select(
         request_id="transaction_id", amount="amount"
     )
     known = lake.scan(Stream.OUTCOMES, start).filter(model=spec.name)
@@ -98,7 +99,7 @@ def history_begins(settings: Settings, now: datetime) -> date:
     """The first day of the world's history, or today without a history."""
     from dojo.core.lake import Lake
 
-    first, _ = Lake(settings.lake_dir).days(Stream.TRANSACTIONS) or (now.date(), now.date())
+    first, _ = Lake(settings.lake_dir).days(TRANSACTIONS) or (now.date(), now.date())
     return first
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 import polars as pl
 
 from dojo.core.events.columns import UTC_MICROSECONDS
-from dojo.core.events.types import MAX_EURO
+from dojo.shop.events import MAX_EURO
 
 # ISO 8601 in the spellings of common exports, tried in this order. Any other text is a fault and
 # never a guess (04/01 or 01/04?).

@@ -1,29 +1,58 @@
-"""The possible label of a payment. A spec names one of these (`label.truth`)."""
+"""The possible label of each of the shop's events. A spec names one of these (`label.truth`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import polars as pl
+
+from dojo.shop.events import ORDERS, TRANSACTIONS
 
 # Amounts at which a payment's grade rises, euro. Examples are a coffee, a lunch and a dress.
 GRADE_EDGES = (10.0, 30.0, 100.0)
 
-# Name -> expression of the label, on a payment's columns with its hidden `label`
-# (dojo/shop/datasets.py).
-TRUTHS: Mapping[str, Callable[[], pl.Expr]] = {
-    "fraud": lambda: pl.col("label"),  # 1 for a payment that its holder did not make, else 0
-    "amount": lambda: pl.col("amount"),  # euro
-    "spending_grade": lambda: pl.sum_horizontal(
-        pl.col("amount") >= edge for edge in GRADE_EDGES
-    ),  # 0 to 3
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of each event of a stream.
+
+    Attributes:
+        stream: The stream.
+        of: Makes the expression, on the columns of the world's rows with their hidden ones.
+        known_after: Column of the days until it is known. Without it, the delay is drawn as the
+            spec describes it.
+        best: Column of the best possible prediction, made by someone who knows the whole world
+            but not its chance.
+    """
+
+    stream: str
+    of: Callable[[], pl.Expr]
+    known_after: str | None = None
+    best: str | None = None
+
+
+TRUTHS: Mapping[str, Truth] = {
+    # 1 for a payment that its holder did not make, else 0
+    "fraud": Truth(TRANSACTIONS, lambda: pl.col("label")),
+    # euro
+    "amount": Truth(TRANSACTIONS, lambda: pl.col("amount")),
+    # 0 to 3
+    "spending_grade": Truth(
+        TRANSACTIONS,
+        lambda: pl.sum_horizontal(pl.col("amount") >= edge for edge in GRADE_EDGES),
+    ),
+    # days from the order to the customer's door
+    "delivery_days": Truth(ORDERS, lambda: pl.col("delivery_days"), "delivery_days", "usual_days"),
+    # 1 for an order that the customer sends back, else 0
+    "returned": Truth(ORDERS, lambda: pl.col("returned"), "settled_days", "return_chance"),
 }
 
 
 def truth(name: str) -> pl.Expr:
-    """Return the expression of each payment's label, Float64.
+    """Return the expression of each event's label, Float64.
 
     Raises:
         KeyError: There is no such truth.
     """
-    return TRUTHS[name]().cast(pl.Float64)
+    return TRUTHS[name].of().cast(pl.Float64)

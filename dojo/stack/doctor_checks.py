@@ -253,7 +253,7 @@ def clock() -> Check:
 
 def specs(settings: Settings) -> Check:
     try:
-        found = agreed(load_specs(settings.models_dir))
+        found = agreed(load_specs(settings.models_dir, settings.models))
     except SpecError as error:
         step = "correct the file, start in the checkout, or set DOJO_MODELS_DIR"
         return Check("model specs", DoctorVerdict.MISSING, str(error), step)

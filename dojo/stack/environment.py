@@ -21,6 +21,7 @@ HOME_VARIABLE = "DOJO_HOME"
 WORLD_VARIABLES = (
     "DOJO_WORLD_SOURCE",
     "DOJO_REPLAY_DATASET",
+    "DOJO_MODELS",
     "DOJO_SEED",
     "DOJO_HISTORY_DAYS",
     "DOJO_SYNTHETIC_CUSTOMERS",
@@ -84,8 +85,8 @@ def check_same_world(home: Path, environment: Mapping[str, str]) -> None:
         return
     before = remembered(home)
     for name in WORLD_VARIABLES:
-        default = Settings.model_fields[name.removeprefix(PREFIX).lower()].default
-        built, asked = before.get(name, str(default)), environment.get(name, str(default))
+        default = str(Settings.model_fields[name.removeprefix(PREFIX).lower()].default or "")
+        built, asked = before.get(name) or default, environment.get(name) or default
         if built != asked:
             raise WorldConflictError(
                 f"{home} holds a world built with {name}={built}; it cannot go on with"

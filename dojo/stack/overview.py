@@ -8,7 +8,6 @@ from __future__ import annotations
 import http.client
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -18,6 +17,7 @@ from dojo.core.airflow_access import airflow_access
 from dojo.core.connections import connect_redis
 from dojo.core.registry.versions import CHAMPION
 from dojo.core.settings import Settings
+from dojo.core.spec.names import model_names
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from dojo.core.state.freshness import State, ViewFreshness, read_freshness
 from dojo.core.state.loss import held_back
@@ -98,7 +98,7 @@ class Overview(msgspec.Struct, frozen=True):
 
 def look(stack: StackStatus, settings: Settings) -> Overview:
     world, features, lost = read_state(settings.redis)
-    champions = read_champions(settings.models_dir, settings.mlflow)
+    champions = read_champions(settings)
     serving, faults = read_standing(settings.redis, list(champions))
     return Overview(
         stack=stack,
@@ -193,10 +193,11 @@ def _freshness(view: ViewFreshness, now: datetime) -> Freshness:
     return Freshness(view.as_of, view.age(now).total_seconds(), view.sla_seconds, view.state(now))
 
 
-def read_champions(models_dir: Path, mlflow_url: str) -> dict[str, str | None]:
+def read_champions(settings: Settings) -> dict[str, str | None]:
     """Asks MLflow over plain HTTP. Importing its client takes longer than the rest of a status."""
     return {
-        spec.stem: _champion(spec.stem, mlflow_url) for spec in sorted(models_dir.glob("*.yaml"))
+        model: _champion(model, settings.mlflow)
+        for model in model_names(settings.models_dir, settings.models)
     }
 
 

@@ -19,6 +19,7 @@ VIEWS = (CUSTOMER_DAILY, MERCHANT_DAILY, CUSTOMER_ACTIVITY, MERCHANT_ACTIVITY)
 SERVICES = (
     FeatureService(
         name="fraud_detection_v1",
+        model="fraud_detection",
         owner=OWNER,
         features=(
             *CUSTOMER_DAILY.names,

@@ -7,11 +7,11 @@ year's run.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import date
 
 import polars as pl
 
-from feature_repo.columns import as_view, keys_of, scaled, unscaled
+from feature_repo.columns import as_view, between, keys_of, ratio, scaled, unscaled, within
 from feature_repo.shop.customers import CUSTOMER_DAILY, CUSTOMER_MEMORY_DAYS
 from feature_repo.shop.known_labels import LABEL_DELAY_DAYS
 from feature_repo.shop.payments import CENTS_PER_EURO
@@ -47,15 +47,15 @@ def customer_daily(transactions: pl.DataFrame, days: Iterable[date]) -> pl.DataF
         .sort("day")
         .collect()
     )
-    rows = [_customers_at(_between(by_day, day, CUSTOMER_MEMORY_DAYS + 1), day) for day in days]
+    rows = [_customers_at(between(by_day, day, CUSTOMER_MEMORY_DAYS + 1), day) for day in days]
     return as_view(pl.concat(rows) if rows else pl.DataFrame(), CUSTOMER_DAILY)
 
 
 def _customers_at(by_day: pl.DataFrame, midnight: date) -> pl.DataFrame:
     def last(column: str, days: int) -> pl.Expr:
-        return pl.col(column).filter(_within(midnight, days))
+        return pl.col(column).filter(within(midnight, days))
 
-    settled = pl.col("max").filter(_within(midnight, 30, LABEL_DELAY_DAYS))
+    settled = pl.col("max").filter(within(midnight, 30, LABEL_DELAY_DAYS))
     sums = by_day.group_by("customer_id").agg(
         *(
             last(column, days).sum().alias(f"{column}_{days}")
@@ -73,7 +73,7 @@ def _customers_at(by_day: pl.DataFrame, midnight: date) -> pl.DataFrame:
         pl.lit(published_at(midnight)).alias("event_timestamp"),
         *(pl.col(f"count_{days}").alias(f"customer_tx_count_{days}d") for days in (1, 7, 30)),
         *(
-            _ratio(f"sum_{days}", f"count_{days}", CENTS_PER_EURO).alias(
+            ratio(f"sum_{days}", f"count_{days}", CENTS_PER_EURO).alias(
                 f"customer_amount_mean_{days}d"
             )
             for days in (1, 7, 30)
@@ -81,30 +81,4 @@ def _customers_at(by_day: pl.DataFrame, midnight: date) -> pl.DataFrame:
         unscaled(variance_30.sqrt(), CENTS_PER_EURO).alias("customer_amount_std_30d"),
         unscaled(pl.col("max_7"), CENTS_PER_EURO).alias("customer_amount_max_7d"),
         unscaled(pl.col("max_settled"), CENTS_PER_EURO).alias("customer_amount_max_30d_settled"),
-    )
-
-
-def _within(midnight: date, days: int, delay: int = 0) -> pl.Expr:
-    """Return the condition for the `days` days that ended `delay` days before `midnight`."""
-    return pl.col("day").is_between(
-        midnight - timedelta(days=days + delay), midnight - timedelta(days=delay), closed="left"
-    )
-
-
-def _between(by_day: pl.DataFrame, midnight: date, days: int) -> pl.DataFrame:
-    """Return the rows of the `days` days before `midnight`, of a frame sorted by day.
-
-    A slice, no copy.
-    """
-    first = by_day["day"].search_sorted(midnight - timedelta(days=days), side="left")
-    last = by_day["day"].search_sorted(midnight, side="left")
-    return by_day.slice(first, last - first)
-
-
-def _ratio(numerator: str, denominator: str, scale: int = 1) -> pl.Expr:
-    """Return numerator / denominator / scale, and 0 where the denominator is 0."""
-    return (
-        pl.when(pl.col(denominator) > 0)
-        .then(pl.col(numerator) / pl.col(denominator) / scale)
-        .otherwise(0.0)
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from dojo.core.events.types import Stream
+from dojo.shop.events import TRANSACTIONS
 from feature_repo.views import MOMENT_UNIT, EventSource, Feature, Window
 
 OWNER = "payments-risk"
 
 PAYMENTS = EventSource(
-    stream=Stream.TRANSACTIONS,
+    stream=TRANSACTIONS,
     key="transaction_id",
     columns=("transaction_id", "customer_id", "merchant_id", "world_time", "amount"),
 )

@@ -12,6 +12,7 @@ import polars as pl
 
 from dojo.core.events.types import Stream
 from dojo.core.spec.schema import ModelSpec
+from dojo.shop.events import TRANSACTIONS
 from dojo.stats.scores.classification import entity_precision_at_k, pr_auc, roc_auc
 from feature_repo import catalog
 from pipelines.backtest.protocol import (
@@ -91,7 +92,7 @@ def backtest(
         pl.col("world_time") + timedelta(days=period.delay_days),
     )
     examples = pl.concat([train, test.drop("test_day")]).rename({"time": "event_timestamp"})
-    streams = {Stream.TRANSACTIONS: known.drop("label"), Stream.OUTCOMES: outcomes}
+    streams = {TRANSACTIONS: known.drop("label"), Stream.OUTCOMES: outcomes}
     rows = join_features(
         streams,
         examples.rename({"transaction_id": "request_id"}),

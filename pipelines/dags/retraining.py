@@ -103,5 +103,6 @@ def retraining_dag(spec: ModelSpec) -> DAG:
     return dag
 
 
-for _spec in load_specs(load_settings().models_dir).values():
+_settings = load_settings()
+for _spec in load_specs(_settings.models_dir, _settings.models).values():
     retraining_dag(_spec)

@@ -22,7 +22,6 @@ import polars as pl
 from redis import Redis
 from redis.exceptions import RedisError
 
-from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, midnight, start_of
 from feature_repo.catalog import VIEWS, sources
 from feature_repo.freshness import read_freshness, record_freshness
@@ -173,14 +172,14 @@ def build_days(
     return len(days), rows
 
 
-def event_streams() -> list[Stream]:
+def event_streams() -> list[str]:
     """Return the streams of the entities' own events, without the joined streams."""
     return list(dict.fromkeys(view.sources[0].stream for view in VIEWS.values()))
 
 
-def scan_streams(lake: Lake, start: datetime, end: datetime | None) -> dict[Stream, pl.LazyFrame]:
+def scan_streams(lake: Lake, start: datetime, end: datetime | None) -> dict[str, pl.LazyFrame]:
     """Return rows with start <= world_time < end, of the streams and columns that features need."""
-    columns: dict[Stream, dict[str, None]] = {}
+    columns: dict[str, dict[str, None]] = {}
     for source in sources(VIEWS.values()):
         labels = (
             ["model", "wall_time"] if source.labels_of else []

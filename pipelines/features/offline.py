@@ -16,7 +16,6 @@ from pathlib import Path
 
 import polars as pl
 
-from dojo.core.events.types import Stream
 from dojo.core.labels import in_order_known
 from dojo.core.lake import start_of, write_parquet_atomically
 from feature_repo import windows
@@ -55,7 +54,7 @@ def delete_days(directory: Path, before: date) -> None:
 
 
 def build_offline(
-    streams: Mapping[Stream, pl.DataFrame],
+    streams: Mapping[str, pl.DataFrame],
     directory: Path,
     start: date,
     end: date,
@@ -86,7 +85,7 @@ def build_offline(
 
 
 def source_rows(
-    streams: Mapping[Stream, pl.DataFrame], views: Collection[View]
+    streams: Mapping[str, pl.DataFrame], views: Collection[View]
 ) -> dict[EventSource, pl.DataFrame]:
     """Return each source's part of its stream.
 

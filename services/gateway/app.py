@@ -60,7 +60,7 @@ def build(settings: Settings) -> DirectPaths:
     Raises:
         SpecError: A model's spec is wrong.
     """
-    specs = catalog.agreed(load_specs(settings.models_dir))
+    specs = catalog.agreed(load_specs(settings.models_dir, settings.models))
     directory = settings.home / "gateway"
     metrics = GatewayMetrics(specs)
     in_use = SpecsInUse(settings.models_dir, specs, metrics.registry)

@@ -33,7 +33,7 @@ REGISTRY_TIMEOUT_SECONDS = 5
 def open_materializer(settings: Settings) -> MaterializerService:
     redis, online = connect_redis(settings.redis), connect_redis(settings.online_store)
     lake, metrics = Lake(settings.lake_dir), MaterializerMetrics()
-    specs = agreed(load_specs(settings.models_dir))
+    specs = agreed(load_specs(settings.models_dir, settings.models))
     store = open_store(
         settings.offline_dir, settings.online_store, settings.home / "feast" / "materializer.db"
     )

@@ -47,7 +47,7 @@ def open_monitor(settings: Settings) -> Monitor:
     metrics = MonitorMetrics()
     # The start counts as a look. A value of 0 would mean a monitor stuck since 1970.
     metrics.alive.set_to_current_time()
-    specs = catalog.agreed(load_specs(settings.models_dir))
+    specs = catalog.agreed(load_specs(settings.models_dir, settings.models))
     return build(settings, specs, metrics).using(SpecsInUse(settings.models_dir, specs))
 
 

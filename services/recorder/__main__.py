@@ -8,7 +8,7 @@ from datetime import timedelta
 from dojo.core.connections import connect_redis
 from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
-from dojo.core.events.types import Stream
+from dojo.core.events.streams import EVENT_TYPES
 from dojo.core.lake import Lake
 from dojo.core.service import serve
 from dojo.core.settings import Settings
@@ -35,7 +35,7 @@ def open_recorder(settings: Settings) -> RecorderService:
         log=RedisEventLog(redis, settings.stream_max_length),
         lake=lake,
         ids=PartitionIds(lake),
-        dead_letters=DeadLetters(redis, "recorder", tuple(Stream)),
+        dead_letters=DeadLetters(redis, "recorder", tuple(EVENT_TYPES)),
         metrics=metrics,
     )
     return RecorderService(recorder, LakeOwnership(lake.root), metrics, RedisWorldClock(redis))

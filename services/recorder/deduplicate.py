@@ -13,7 +13,8 @@ from datetime import date
 from operator import attrgetter
 from pathlib import Path
 
-from dojo.core.events.types import EVENT_TYPES, Event, Stream
+from dojo.core.events.streams import EVENT_TYPES
+from dojo.core.events.types import Event
 from dojo.core.lake import Lake
 
 # Identities kept in memory over all partitions, 130 to 320 bytes each, so 65 to 160 MB. Streams
@@ -66,9 +67,9 @@ class PartitionIds:
     def __init__(self, lake: Lake, maximum: int = MAXIMUM_IDS) -> None:
         self._lake = lake
         self._maximum = maximum
-        self._partitions: OrderedDict[tuple[Stream, date], _Partition] = OrderedDict()
+        self._partitions: OrderedDict[tuple[str, date], _Partition] = OrderedDict()
 
-    def of(self, stream: Stream, day: date) -> Collection[Hashable]:
+    def of(self, stream: str, day: date) -> Collection[Hashable]:
         """The identities in a partition now.
 
         Raises OSError or polars' errors when a file cannot be read.
@@ -90,14 +91,14 @@ class PartitionIds:
         self._keep(stream, day, partition)
         return partition.ids
 
-    def wrote(self, stream: Stream, day: date, file: Path, identities: Sequence[Hashable]) -> None:
+    def wrote(self, stream: str, day: date, file: Path, identities: Sequence[Hashable]) -> None:
         """Note our own file, so that its identities need not be read back."""
         partition = self._partitions[stream, day]
         partition.ids.update(identities)
         partition.files |= {_state(file)}
         self._keep(stream, day, partition)
 
-    def _keep(self, stream: Stream, day: date, partition: _Partition) -> None:
+    def _keep(self, stream: str, day: date, partition: _Partition) -> None:
         self._partitions[stream, day] = partition
         self._partitions.move_to_end((stream, day))
         while (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from dojo.core.events.types import Stream
+from dojo.core.events.streams import EVENT_TYPES
 
 # Why a round can fail (loop.py).
 CAUSES = ("redis", "lake", "unforeseen")
@@ -61,7 +61,7 @@ class RecorderMetrics:
         )
         # They exist before the first failure. A counter that appears with it hides it from
         # increase().
-        for stream in Stream:
+        for stream in EVENT_TYPES:
             self.events.labels(stream)
         for cause in CAUSES:
             self.failures.labels(cause)

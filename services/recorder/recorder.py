@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from dojo.core.events.columns import frame_of
 from dojo.core.events.dead_letters import DeadLetters, sift
 from dojo.core.events.log import Delivery, EventLog
-from dojo.core.events.types import EVENT_TYPES, Stream
+from dojo.core.events.streams import EVENT_TYPES
 from dojo.core.lake import Lake, utc_date
 from services.recorder.deduplicate import PartitionIds, Received, identity_of, new_events
 from services.recorder.metrics import RecorderMetrics
@@ -46,11 +46,11 @@ class Recorder:
         self._ids = ids
         self._dead_letters = dead_letters
         self._metrics = metrics
-        self._newest: dict[Stream, float] = defaultdict(float)  # world time, unix seconds
+        self._newest: dict[str, float] = defaultdict(float)  # world time, unix seconds
 
     def recover(self, stopping: Callable[[], bool]) -> None:
         """Finish messages that an earlier recorder had read and not acknowledged."""
-        for stream in Stream:
+        for stream in EVENT_TYPES:
             while not stopping() and (
                 found := self._log.reclaim(stream, GROUP, CONSUMER, BATCH_ROWS, timedelta(0))
             ):
@@ -58,7 +58,7 @@ class Recorder:
 
     def drain(self, stopping: Callable[[], bool]) -> None:
         """Record everything that is in the log now."""
-        for stream in Stream:
+        for stream in EVENT_TYPES:
             while not stopping():
                 found = self._log.read(stream, GROUP, CONSUMER, BATCH_ROWS, _NO_WAIT)
                 self.record(stream, found)
@@ -68,10 +68,10 @@ class Recorder:
 
     def show_lag(self) -> None:
         """Export how many messages of each stream are not in the lake."""
-        for stream in Stream:
+        for stream in EVENT_TYPES:
             self._metrics.lag.labels(stream).set(self._log.lag(stream, GROUP))
 
-    def record(self, stream: Stream, deliveries: Sequence[Delivery]) -> None:
+    def record(self, stream: str, deliveries: Sequence[Delivery]) -> None:
         """Deduplicate, write, acknowledge, in this order.
 
         Raises:
@@ -93,7 +93,7 @@ class Recorder:
         self._dead_letters.keep(stream, rejected)
         self._log.acknowledge(stream, GROUP, [delivery.message_id for delivery in deliveries])
 
-    def _write(self, stream: Stream, day: date, new: Sequence[Received]) -> None:
+    def _write(self, stream: str, day: date, new: Sequence[Received]) -> None:
         name = self._free_name(stream, day, new[0].message_id)
         started = time.perf_counter()
         (file,) = self._lake.write(stream, frame_of(stream, [one.event for one in new]), name)
@@ -105,7 +105,7 @@ class Recorder:
             self._newest[stream] = newest
             self._metrics.newest.labels(stream).set(newest)
 
-    def _free_name(self, stream: Stream, day: date, message_id: str) -> str:
+    def _free_name(self, stream: str, day: date, message_id: str) -> str:
         """Return `part-<first message>`.
 
         That message is new, so no file of this log starts with it. A file of an earlier log whose

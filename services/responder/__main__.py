@@ -40,7 +40,7 @@ REGISTRY_TIMEOUT_SECONDS = 5
 
 
 def open_responder(settings: Settings, dry_run: bool) -> ResponderService:
-    specs, redis = load_specs(settings.models_dir), connect_redis(settings.redis)
+    specs, redis = load_specs(settings.models_dir, settings.models), connect_redis(settings.redis)
     audit, orders, rollouts, routes = (
         AuditTrail(redis),
         WorkOrders(redis),

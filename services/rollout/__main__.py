@@ -32,7 +32,7 @@ REGISTRY_TIMEOUT_SECONDS = 5
 
 def open_rollout(settings: Settings) -> RolloutService:
     specs, redis, metrics = (
-        load_specs(settings.models_dir),
+        load_specs(settings.models_dir, settings.models),
         connect_redis(settings.redis),
         RolloutMetrics(),
     )

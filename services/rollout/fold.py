@@ -59,7 +59,7 @@ ENTITIES_KEPT = 4_000
 # 5,000. With 500 ms it would take 4,100 at 100.
 BURST = timedelta(milliseconds=200)
 
-STREAMS: dict[Stage, tuple[Stream, ...]] = {
+STREAMS: dict[Stage, tuple[str, ...]] = {
     Stage.SHADOW: (Stream.SHADOWS,),
     Stage.CANARY: (Stream.PREDICTIONS,),
     Stage.WATCH: (Stream.PREDICTIONS, Stream.OUTCOMES),

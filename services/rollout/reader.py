@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dojo.core.events.log import PAGE, RedisEventLog
-from dojo.core.events.types import MalformedEventError, Stream, decode
+from dojo.core.events.streams import MalformedEventError, decode
 from dojo.core.judging.rollout.evidence import Evidence
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.rollouts import Rollout
@@ -22,7 +22,7 @@ class EventReader:
     def __init__(self, log: RedisEventLog) -> None:
         self._log = log
 
-    def newest(self, streams: Iterable[Stream]) -> dict[str, str]:
+    def newest(self, streams: Iterable[str]) -> dict[str, str]:
         """Return cursors behind all present messages."""
         return {stream: self._log.last_id(stream) for stream in streams}
 
@@ -40,7 +40,7 @@ class EventReader:
         return total, caught_up
 
     def _read_stream(
-        self, stream: Stream, evidence: Evidence, rollout: Rollout, spec: ModelSpec
+        self, stream: str, evidence: Evidence, rollout: Rollout, spec: ModelSpec
     ) -> tuple[int, bool]:
         total = 0
         for _ in range(PAGES):

@@ -1,4 +1,4 @@
-"""A world's days: the transactions that happen on a day and the outcomes that become known on it.
+"""A world's days: what happens on a day, and the outcomes that become known on it.
 
 Pure, and cached.
 """
@@ -6,14 +6,15 @@ Pure, and cached.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 
 import polars as pl
 
 from dojo.core.lake import start_of
 from dojo.core.spec.schema import Label
-from dojo.shop.truths import truth
+from dojo.shop.events import SHOP_EVENTS, TRANSACTIONS
+from dojo.shop.truths import TRUTHS, truth
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.drift.drifted_days import FraudsterSource, drifted_day
 from services.simulator.drift.label_drift import arrivals, look_back
@@ -26,6 +27,8 @@ _DAY = timedelta(days=1)
 
 class WorldDays:
     """Days of a source, and when each model learns the truth about them.
+
+    Payments always happen. Other streams happen where a model's labels are about them.
 
     Args:
         labels: Model -> what its labels say, and how late they arrive.
@@ -46,8 +49,12 @@ class WorldDays:
         self._seed = seed
         self._first = first
         self._drifts = tuple(drifts)
-        self._cache: OrderedDict[date, pl.DataFrame] = OrderedDict()
-        self._kept = 2  # days; what outcomes() of one day needs, and the next day
+        self.streams = tuple(dict.fromkeys([TRANSACTIONS, *(one.event for one in labels.values())]))
+        self._cache: dict[str, OrderedDict[date, pl.DataFrame]] = {
+            stream: OrderedDict() for stream in self.streams
+        }
+        # Stream -> days: what outcomes() of one day needs, and the next day.
+        self._kept = dict.fromkeys(self.streams, 2)
 
     @property
     def steerable(self) -> bool:
@@ -62,57 +69,75 @@ class WorldDays:
         if (drifts := tuple(drifts)) == self._drifts:
             return False
         self._drifts = drifts
-        self._cache.clear()
+        for cache in self._cache.values():
+            cache.clear()
         return True
 
-    def transactions(self, day: date) -> pl.DataFrame:
-        """The day's transactions in order of time.
+    def events(self, stream: str, day: date) -> pl.DataFrame:
+        """The day's events of one of `streams`, in order of time.
 
-        For each model, `arrival_column` says when their labels become known.
+        For each model with labels about them, `arrival_column` says when these become known.
         """
-        if day not in self._cache:
-            self._cache[day] = self._load(day)
-            if len(self._cache) > self._kept:
-                self._cache.popitem(last=False)
-        return self._cache[day]
+        cache = self._cache[stream]
+        if day not in cache:
+            cache[day] = self._with_arrivals(stream, day)
+            if len(cache) > self._kept[stream]:
+                cache.popitem(last=False)
+        return cache[day]
 
     def outcomes(self, day: date) -> pl.DataFrame:
         """Labels that become known on `day`, in order of arrival.
 
-        Columns: model, transaction_id, time (of the transaction), label, arrival.
+        Columns: model, request_id (the event's key), time (of the event), label, arrival.
         """
-        start = start_of(day)
-        reach = look_back(
-            start, max(label.delay.maximum for label in self._labels.values()), self._drifts
-        )
-        self._kept = reach + 2
-        earlier = [self.transactions(day - _DAY * back) for back in range(reach, -1, -1)]
-        due = [
-            frame.select(
-                pl.lit(model).alias("model"),
-                "transaction_id",
-                "time",
-                truth(label.truth).alias("label"),
-                arrival=arrival_column(model),
-            ).filter(pl.col("arrival") >= start, pl.col("arrival") < start + _DAY)
-            for frame in earlier
-            for model, label in self._labels.items()
-        ]
-        return pl.concat(due).sort("arrival", "transaction_id", "model")
+        due = [rows for stream in self.streams for rows in self._due(stream, day)]
+        return pl.concat(due).sort("arrival", "request_id", "model")
 
-    def _load(self, day: date) -> pl.DataFrame:
+    def _due(self, stream: str, day: date) -> Iterator[pl.DataFrame]:
+        """A stream's labels that become known on `day`, by day of the event and model."""
+        start, labels = start_of(day), self._labels_of(stream)
+        if not labels:
+            return
+        reach = look_back(
+            start, max(label.delay.maximum for label in labels.values()), self._drifts
+        )
+        self._kept[stream] = reach + 2
+        for rows in [self.events(stream, day - _DAY * back) for back in range(reach, -1, -1)]:
+            for model, label in labels.items():
+                yield rows.select(
+                    pl.lit(model).alias("model"),
+                    pl.col(SHOP_EVENTS[stream].key).alias("request_id"),
+                    "time",
+                    truth(label.truth).alias("label"),
+                    arrival=arrival_column(model),
+                ).filter(pl.col("arrival") >= start, pl.col("arrival") < start + _DAY)
+
+    def _delays(self, rows: pl.DataFrame, ids: pl.Series, label: Label) -> pl.Series:
+        """How long after its event each label is known, at most the spec's maximum."""
+        column = TRUTHS[label.truth].known_after
+        if column is None:
+            return label_delays(ids, label.delay, self._seed)
+        known = (rows[column] * 86_400e6).cast(pl.Int64).cast(pl.Duration("us"))
+        return known.clip(upper_bound=label.delay.maximum)
+
+    def _labels_of(self, stream: str) -> dict[str, Label]:
+        return {model: label for model, label in self._labels.items() if label.event == stream}
+
+    def _happening(self, stream: str, day: date) -> pl.DataFrame:
+        if stream != TRANSACTIONS:
+            return self._source.scenes[stream].day(day, self._source.day(day))
+        return drifted_day(self._source, day, self._drifts, self._seed)
+
+    def _with_arrivals(self, stream: str, day: date) -> pl.DataFrame:
+        labels = self._labels_of(stream)
+        rows = self._happening(stream, max(day, self._first))
         if day < self._first:
-            return (
-                self._source.day(day)
-                .clear()
-                .with_columns(pl.col("time").alias(arrival_column(m)) for m in self._labels)
+            return rows.clear().with_columns(
+                pl.col("time").alias(arrival_column(model)) for model in labels
             )
-        rows = drifted_day(self._source, day, self._drifts, self._seed)
         times = times_of(rows["time"])
-        work = {
-            m: label_delays(rows["transaction_id"], label.delay, self._seed).to_physical()
-            for m, label in self._labels.items()
-        }
+        ids = rows[SHOP_EVENTS[stream].key]
+        work = {m: self._delays(rows, ids, label).to_physical() for m, label in labels.items()}
         return rows.with_columns(
             pl.Series(arrival_column(m), arrivals(times, took.to_numpy(), self._drifts)).cast(
                 rows.schema["time"]
@@ -122,5 +147,5 @@ class WorldDays:
 
 
 def arrival_column(model: str) -> str:
-    """The column of `WorldDays.transactions` that says when a model's labels become known."""
+    """The column of `WorldDays.events` that says when a model's labels become known."""
     return f"arrival_{model}"

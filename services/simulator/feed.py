@@ -5,7 +5,7 @@ Pure: no clock, no network.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -16,18 +16,21 @@ from dojo.core.lake import start_of
 from dojo.shop.drift_kinds import KINDS
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.days import WorldDays
-from services.simulator.town.intensity import MICROSECOND, Times, microseconds, times_of
+from services.simulator.town.intensity import MICROSECOND, Times, microseconds, moment, times_of
 
 _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class DueBatch:
-    """Everything that happens from the cursor to before `until`."""
+    """Everything that happens from the cursor to before `until`. `events`: stream -> its rows."""
 
-    transactions: pl.DataFrame
+    events: Mapping[str, pl.DataFrame]
     outcomes: pl.DataFrame
     until: datetime
+
+    def __bool__(self) -> bool:
+        return any(rows.height for rows in (*self.events.values(), self.outcomes))
 
 
 class Feed:
@@ -39,10 +42,14 @@ class Feed:
     def __init__(self, days: WorldDays) -> None:
         self._days = days
         self._day: date | None = None
-        self._transactions = pl.DataFrame()
+        self._events: dict[str, pl.DataFrame] = {}
         self._outcomes = pl.DataFrame()
-        self._times: Times = np.empty(0, np.int64)
+        self._times: dict[str, Times] = {}
         self._arrivals: Times = np.empty(0, np.int64)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        return self._days.streams
 
     def can(self, drift: ActiveDrift) -> bool:
         """Whether this world can have such a drift.
@@ -59,30 +66,39 @@ class Feed:
     def due(self, cursor: datetime, now: datetime, limit: int) -> DueBatch:
         """The next batch from `cursor` on, within one day and before `now`.
 
-        It has at most `limit` transactions. It has more only when more happen in one microsecond.
-        `until` lies after `cursor` whenever `now` does.
+        It has at most `limit` events. It has more only when more happen in one microsecond. `until`
+        lies after `cursor` whenever `now` does.
         """
-        day = cursor.date()
-        if day != self._day:
-            self._transactions, self._outcomes = (
-                self._days.transactions(day),
-                self._days.outcomes(day),
+        self._open(cursor.date())
+        until = min(now, start_of(cursor.date()) + _DAY)
+        first = {stream: _index(times, cursor) for stream, times in self._times.items()}
+        # The times of enough events of each stream to know the batch's first event too many.
+        near = np.sort(
+            np.concatenate(
+                [times[first[stream] :][: limit + 1] for stream, times in self._times.items()]
             )
-            self._times = times_of(self._transactions["time"])
-            self._arrivals = times_of(self._outcomes["arrival"])
-            self._day = day
-        until = min(now, start_of(day) + _DAY)
-        first, last = _index(self._times, cursor), _index(self._times, until)
-        if last - first > limit:
-            until = self._transactions["time"][first + limit]
-            last = _index(self._times, until)
-            if last == first:  # more than `limit` in the same microsecond: they cannot be parted
+        )
+        if len(near) > limit and near[limit] < microseconds(until):
+            until = moment(near[limit])
+            if until == moment(near[0]):  # events of the same microsecond cannot be parted
                 until += MICROSECOND
-                last = _index(self._times, until)
+        events = {
+            stream: rows[first[stream] : _index(self._times[stream], until)]
+            for stream, rows in self._events.items()
+        }
         known = slice(_index(self._arrivals, cursor), _index(self._arrivals, until))
-        return DueBatch(self._transactions[first:last], self._outcomes[known], until)
+        return DueBatch(events, self._outcomes[known], until)
+
+    def _open(self, day: date) -> None:
+        if day == self._day:
+            return
+        self._events = {stream: self._days.events(stream, day) for stream in self._days.streams}
+        self._outcomes = self._days.outcomes(day)
+        self._times = {stream: times_of(rows["time"]) for stream, rows in self._events.items()}
+        self._arrivals = times_of(self._outcomes["arrival"])
+        self._day = day
 
 
-def _index(times: Times, moment: datetime) -> int:
+def _index(times: Times, at: datetime) -> int:
     """How many of the sorted times lie before a moment."""
-    return int(np.searchsorted(times, microseconds(moment)))
+    return int(np.searchsorted(times, microseconds(at)))

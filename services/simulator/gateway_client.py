@@ -1,4 +1,4 @@
-"""Asks the gateway about payments, as a shop's checkout would: impatiently and never twice."""
+"""Asks the gateway about events, as a shop's checkout would: impatiently and never twice."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ BATCH_PATIENCE_SECONDS = 1.0
 # for every batch of a hanging gateway would slow it to 20 payments a second.
 PAUSE_AFTER_HANGING_SECONDS = 2.0
 
+# A model's question about an event, field of the request -> column.
+Question = Mapping[str, str]
+
 # How a question ended, the values of the metric's label `outcome`.
 Answer = Literal[
     "scored", "degraded", "refused", "failed", "unreachable", "timeout", "malformed", "skipped"
@@ -49,15 +52,17 @@ class GatewayClient:
     """One connection pool to the gateway. Use it as `async with`.
 
     Args:
-        questions: Model -> its question about each payment, field of the request -> column. Every
-            model is asked.
-        time_key: Lets payments have their own time, which is long ago while the world catches up.
+        questions: Stream -> model -> its question about each event. Every model is asked.
+        time_key: Lets events have their own time, which is long ago while the world catches up.
     """
 
-    def __init__(self, url: str, questions: Mapping[str, Mapping[str, str]], time_key: str) -> None:
+    def __init__(
+        self, url: str, questions: Mapping[str, Mapping[str, Question]], time_key: str
+    ) -> None:
         self._headers = {"Content-Type": "application/json", "Authorization": f"Bearer {time_key}"}
         self._questions = {
-            url + PREDICT_PATH.format(model=model): fields for model, fields in questions.items()
+            stream: {url + PREDICT_PATH.format(model=model): asked for model, asked in of.items()}
+            for stream, of in questions.items()
         }
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(_Answer)
@@ -82,18 +87,24 @@ class GatewayClient:
         if self._session is not None:
             await self._session.close()
 
-    async def ask_all(self, rows: pl.DataFrame) -> list[tuple[Answer, float]]:
-        """Ask every model about every payment, in order, CONCURRENCY at a time.
+    async def ask_all(self, events: Mapping[str, pl.DataFrame]) -> list[tuple[Answer, float]]:
+        """Ask about every event of a batch, CONCURRENCY at a time.
 
         After the gateway hung, ask nothing for a while.
 
+        Args:
+            events: Stream -> rows.
+
         Returns:
-            How each question ended and after how many seconds of wall time, a payment's questions
-            together. Never raises, because a payment does not depend on the answer.
+            How each question ended and after how many seconds of wall time, an event's questions
+            together. Never raises, because an event does not depend on the answer.
         """
         clock = asyncio.get_running_loop().time
+        asked = [
+            (rows, self._questions[of]) for of, rows in events.items() if of in self._questions
+        ]
         if clock() < self._ask_again_at:
-            return [("skipped", 0.0)] * (rows.height * len(self._questions))
+            return [("skipped", 0.0)] * sum(rows.height * len(models) for rows, models in asked)
         questions = [
             (
                 address,
@@ -101,8 +112,9 @@ class GatewayClient:
                     {"instances": [{field: row[column] for field, column in fields.items()}]}
                 ),
             )
+            for rows, models in asked
             for row in rows.iter_rows(named=True)
-            for address, fields in self._questions.items()
+            for address, fields in models.items()
         ]
         answers: list[tuple[Answer, float]] = [("timeout", BATCH_PATIENCE_SECONDS)] * len(questions)
         waiting = iter(enumerate(questions))

@@ -1,6 +1,6 @@
 """A world's past: written to the lake in bulk, then the clock is set to its end.
 
-    world.json -> lake (every day of history) -> the last 24 h onto the transactions stream
+    world.json -> lake (every day of history) -> the last 24 h onto the streams
                -> cursor -> clock
 
 The clock comes last, and each step can be repeated without harm. So a build that was killed is
@@ -16,7 +16,7 @@ simply run again. A world that is half lost is mended from the source, which kno
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,8 +26,9 @@ from dojo.core.events.log import EventLog
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, midnight, start_of
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock, wall_now
+from dojo.shop.events import TRANSACTIONS
 from services.simulator.days import WorldDays
-from services.simulator.events import outcome_history, transaction_events, transaction_history
+from services.simulator.events import event_history, events_of, outcome_history
 from services.simulator.world import RedisCursor, World
 
 # The file name of history in each partition of the lake (dojo/core/lake.py).
@@ -45,12 +46,11 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class HistorySummary:
-    """The content of the lake's history."""
+    """The content of the lake's history. `events`: stream -> number of its events."""
 
     start: datetime
     end: datetime
-    transactions: int
-    frauds: int
+    events: Mapping[str, int]
     outcomes: int
 
 
@@ -73,21 +73,22 @@ def build_history(
 ) -> HistorySummary:
     """Write every day of history to the lake.
 
-    A day has its transactions, and the outcomes that became known on it.
+    A day has its events, and the outcomes that became known on it.
     """
     tell = progress or (lambda step, share: None)
-    transactions = frauds = outcomes = 0
+    events, outcomes = dict.fromkeys(days.streams, 0), 0
     for done, day in enumerate(world.span.days):
         tell(f"history {day}", done / len(world.span.days))
-        rows, known = days.transactions(day), days.outcomes(day)
-        lake.write(Stream.TRANSACTIONS, transaction_history(rows), HISTORY_FILE)
+        for stream in days.streams:
+            rows = days.events(stream, day)
+            lake.write(stream, event_history(stream, rows), HISTORY_FILE)
+            events[stream] += rows.height
+        known = days.outcomes(day)
         lake.write(Stream.OUTCOMES, outcome_history(known), HISTORY_FILE)
-        transactions += rows.height
-        frauds += int(rows["label"].sum())
         outcomes += known.height
     tell("history", 1.0)
     return HistorySummary(
-        start_of(world.history_start), start_of(world.history_end), transactions, frauds, outcomes
+        start_of(world.history_start), start_of(world.history_end), events, outcomes
     )
 
 
@@ -116,7 +117,7 @@ def ensure_world(
     built = None
     notes = []
     if position is None or not any(
-        (lake.root / Stream.TRANSACTIONS).glob(f"date=*/{HISTORY_FILE}.parquet")
+        (lake.root / TRANSACTIONS).glob(f"date=*/{HISTORY_FILE}.parquet")
     ):
         if position is not None:
             notes.append(
@@ -125,7 +126,7 @@ def ensure_world(
             )
         built = build_history(world, days, lake, progress)
     if position is None:
-        position = max(end, _lake_end(lake) or end)
+        position = max(end, _lake_end(lake, (*days.streams, Stream.OUTCOMES)) or end)
         if position > end:
             notes.append(
                 "Redis had lost the world: it goes on where the lake's records end, at"
@@ -155,26 +156,27 @@ def _known(clock: RedisWorldClock) -> tuple[datetime, float] | None:
         return None
 
 
-def _lake_end(lake: Lake) -> datetime | None:
-    """Up to where the lake's record of both streams is whole.
+def _lake_end(lake: Lake, streams: Iterable[str]) -> datetime | None:
+    """Up to where the lake's record of the streams is whole.
 
-    It is the earlier of their latest events.
+    It is the earliest of their latest events.
     """
-    transactions, outcomes = lake.newest(Stream.TRANSACTIONS), lake.newest(Stream.OUTCOMES)
-    return min(transactions, outcomes) if transactions and outcomes else None
+    newest = [lake.newest(stream) for stream in streams]
+    return None if None in newest else min(moment for moment in newest if moment)
 
 
 def _append_last_hours(days: WorldDays, position: datetime, event_log: EventLog) -> None:
-    """Append the transactions of STREAM_LOOKBACK before `position`.
+    """Append the events of STREAM_LOOKBACK before `position`.
 
-    So the streaming features fill the normal way. The recorder knows the transactions by their ids
-    and drops them.
+    So the streaming features fill the normal way. The recorder knows the events by their ids and
+    drops them.
     """
     start = position - STREAM_LOOKBACK
-    both = {midnight(start).date(), midnight(position).date()}
-    rows = pl.concat([days.transactions(day) for day in sorted(both)])
-    events = transaction_events(
-        rows.filter(pl.col("time") >= start, pl.col("time") < position), wall_now()
-    )
-    for first in range(0, len(events), APPEND_BATCH):
-        event_log.append(events[first : first + APPEND_BATCH])
+    both = sorted({midnight(start).date(), midnight(position).date()})
+    for stream in days.streams:
+        rows = pl.concat([days.events(stream, day) for day in both])
+        events = events_of(
+            stream, rows.filter(pl.col("time") >= start, pl.col("time") < position), wall_now()
+        )
+        for first in range(0, len(events), APPEND_BATCH):
+            event_log.append(events[first : first + APPEND_BATCH])

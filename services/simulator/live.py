@@ -1,11 +1,11 @@
-"""The present: as world time passes, payments are made, asked about and logged, and labels arrive.
+"""The present: as world time passes, things happen, are asked about and logged. Labels arrive.
 
 These steps repeat for every batch between the cursor and now:
 
 1. take the drifts that people cause
 2. promise the batch
-3. ask the gateway about each payment once, without waiting for a gateway that is away
-4. append the transactions, then the outcomes
+3. ask the gateway about each event once, without waiting for a gateway that is away
+4. append the events, then the outcomes
 5. move the cursor and renew the clock
 
 A crash before the cursor moved repeats the batch with the same event ids. So nothing is lost, and
@@ -31,7 +31,7 @@ from dojo.shop.drift_kinds import KINDS
 from dojo.shop.world_drift import ActiveDrift, DriftError, DriftTable
 from services.simulator import metrics
 from services.simulator.clock_keeper import ClockKeeper
-from services.simulator.events import outcome_events, transaction_events
+from services.simulator.events import events_of, outcome_events
 from services.simulator.feed import DueBatch, Feed
 from services.simulator.gateway_client import GatewayClient
 from services.simulator.world import RedisCursor
@@ -45,7 +45,7 @@ TICK_SECONDS = 0.02
 # Between looks at a paused world's clock, wall seconds.
 PAUSED_TICK_SECONDS = 0.2
 
-# Payments per batch. With TICK_SECONDS it bounds catching up after an outage to 1,000 a second.
+# Events per batch. With TICK_SECONDS it bounds catching up after an outage to 1,000 a second.
 # That is 2.5 times the need of the fastest demo. It is about half the capacity of one gateway core,
 # so that catching up does not look like an attack.
 BATCH_LIMIT = 20
@@ -112,6 +112,8 @@ class LiveWorld:
         self._drifts: tuple[ActiveDrift, ...] = ()
         for kind in KINDS:
             metrics.DRIFT.labels(kind).set(0)
+        for stream in feed.streams:
+            metrics.EVENTS.labels(stream)  # shows 0 before the first event
         metrics.STANDING_STILL.set_function(lambda: float(keeper.stands_still()))
 
     async def run(self, position: datetime, stop: threading.Event) -> None:
@@ -170,18 +172,18 @@ class LiveWorld:
 
         Then the next process repeats the batch.
         """
-        happens = batch.transactions.height + batch.outcomes.height > 0
-        if happens and not await self._written(lambda: self._cursor.promise(batch.until), stop):
+        if batch and not await self._written(lambda: self._cursor.promise(batch.until), stop):
             return False
-        for answer, seconds in await self._gateway.ask_all(batch.transactions):
+        for answer, seconds in await self._gateway.ask_all(batch.events):
             metrics.GATEWAY_ANSWERS.labels(answer).inc()
             if answer != "skipped":
                 metrics.GATEWAY_SECONDS.observe(seconds)
         wall = wall_now()
         events = [
-            *transaction_events(batch.transactions, wall),
-            *outcome_events(batch.outcomes, wall),
-        ]
+            event
+            for stream, rows in batch.events.items()
+            for event in events_of(stream, rows, wall)
+        ] + outcome_events(batch.outcomes, wall)
 
         def append() -> None:
             if events:
@@ -190,7 +192,8 @@ class LiveWorld:
 
         if not await self._written(append, stop):
             return False
-        metrics.TRANSACTIONS.inc(batch.transactions.height)
+        for stream, rows in batch.events.items():
+            metrics.EVENTS.labels(stream).inc(rows.height)
         metrics.OUTCOMES.inc(batch.outcomes.height)
         return True
 

@@ -1,8 +1,8 @@
 """Metrics of the world.
 
-    dojo_world_transactions_total               payments appended to the event log
+    dojo_world_events_total{stream}             events appended to the event log, without labels
     dojo_world_outcomes_total                   labels appended to the event log
-    dojo_world_gateway_answers_total{outcome}   how the question about each payment ended:
+    dojo_world_gateway_answers_total{outcome}   how the question about each event ended:
                                                 scored       answered, nothing missing
                                                 degraded     answered, with the missing parts named
                                                 refused      4xx: the question is not accepted
@@ -27,10 +27,10 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-TRANSACTIONS = Counter("dojo_world_transactions_total", "Payments appended to the event log.")
+EVENTS = Counter("dojo_world_events_total", "Events appended to the event log.", ["stream"])
 OUTCOMES = Counter("dojo_world_outcomes_total", "Labels appended to the event log.")
 GATEWAY_ANSWERS = Counter(
-    "dojo_world_gateway_answers_total", "How the question about each payment ended.", ["outcome"]
+    "dojo_world_gateway_answers_total", "How the question about each event ended.", ["outcome"]
 )
 GATEWAY_SECONDS = Histogram(
     "dojo_world_gateway_seconds",

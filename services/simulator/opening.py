@@ -12,7 +12,6 @@ from pathlib import Path
 
 from dojo.core.connections import connect_redis
 from dojo.core.events.log import RedisEventLog
-from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.settings import Settings
 from dojo.core.spec.read import SpecError
@@ -20,13 +19,14 @@ from dojo.core.spec.schema import Label, ModelSpec
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Notifier
 from dojo.core.tasks.specs import load_specs
-from dojo.shop.datasets import TRANSACTION_SCHEMA
+from dojo.shop.events import SHOP_EVENTS, TRANSACTIONS
 from dojo.shop.truths import TRUTHS
 from dojo.shop.world_drift import DriftTable
 from feature_repo.catalog import SERVICES, agreed
 from feature_repo.views import join_key
 from services.simulator.clock_keeper import ClockKeeper
 from services.simulator.days import WorldDays
+from services.simulator.gateway_client import Question
 from services.simulator.history import Progress, Readiness, ensure_world
 from services.simulator.sources.replay import ReplaySource
 from services.simulator.sources.source import Source
@@ -41,9 +41,6 @@ from services.simulator.world import (
     save_world,
 )
 
-# What happens here. A spec's `label.event` names it when its labels are about these events.
-EVENT = Stream.TRANSACTIONS
-
 # How long a paused world may run on here. Other processes follow this one, so it looks at the clock
 # more often than they do. At 3,000 world seconds a second the usual refresh would overshoot a pause
 # by 50 world minutes.
@@ -56,11 +53,11 @@ class OpenWorld:
 
     Attributes:
         specs: The models that are asked about what happens here.
-        questions: The question to each of them, field of the request -> column.
+        questions: Stream -> model -> its question about each event.
     """
 
     specs: Mapping[str, ModelSpec]
-    questions: Mapping[str, Mapping[str, str]]
+    questions: Mapping[str, Mapping[str, Question]]
     source: Source
     world: World
     days: WorldDays
@@ -89,16 +86,18 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         SpecError, DatasetError: A spec or the file to replay is missing or wrong.
         OtherWorldError, TooShortError: As in `agree_on_world`.
     """
-    specs = asked_models(agreed(load_specs(settings.models_dir)), settings.models_dir)
-    labels = {name: spec.label for name, spec in specs.items()}
     source = open_source(settings)
+    specs = asked_models(
+        agreed(load_specs(settings.models_dir, settings.models)), settings.models_dir, source
+    )
+    labels = {name: spec.label for name, spec in specs.items()}
     lake = Lake(settings.lake_dir)
     world = agree_on_world(settings, lake, source, labels, history_days)
     redis = connect_redis(settings.redis)
     clock = RedisWorldClock(redis, CLOCK_REFRESH)
     return OpenWorld(
         specs=specs,
-        questions={name: question_of(spec) for name, spec in specs.items()},
+        questions=questions_to(specs),
         source=source,
         world=world,
         days=WorldDays(source, labels, settings.seed, world.history_start),
@@ -114,38 +113,52 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
     )
 
 
-def asked_models(specs: Mapping[str, ModelSpec], directory: Path) -> dict[str, ModelSpec]:
+def asked_models(
+    specs: Mapping[str, ModelSpec], directory: Path, source: Source
+) -> dict[str, ModelSpec]:
     """The models whose labels are about this world's events.
 
     Raises SpecError when there is none, or this world knows no such label.
     """
-    asked = {name: spec for name, spec in specs.items() if spec.label.event == EVENT}
+    happening = (TRANSACTIONS, *source.scenes)
+    asked = {name: spec for name, spec in specs.items() if spec.label.event in happening}
     if not asked:
         raise SpecError(
-            f"{directory}: no model has `label.event: {EVENT}`, so this world would ask nothing"
+            f"{directory}: no model has `label.event: {' or '.join(happening)}`, so this world"
+            " would ask nothing"
         )
     for name, spec in asked.items():
-        if spec.label.truth not in TRUTHS:
+        known = [truth for truth, of in TRUTHS.items() if of.stream == spec.label.event]
+        if spec.label.truth not in known:
             raise SpecError(
-                f"{name}: label.truth: {spec.label.truth} is not one of {', '.join(TRUTHS)}"
+                f"{name}: label.truth: {spec.label.truth} is not one of {', '.join(known)}"
             )
     return asked
 
 
-def question_of(spec: ModelSpec) -> dict[str, str]:
-    """A model's question about a payment, field of the request -> column.
+def questions_to(specs: Mapping[str, ModelSpec]) -> dict[str, dict[str, Question]]:
+    """Stream -> model -> its question. Raises SpecError as `question_of`."""
+    found: dict[str, dict[str, Question]] = {}
+    for name, spec in specs.items():
+        found.setdefault(spec.label.event, {})[name] = question_of(spec)
+    return found
 
-    Raises SpecError when a payment has no such field.
+
+def question_of(spec: ModelSpec) -> dict[str, str]:
+    """A model's question about an event.
+
+    Raises SpecError when the event has no such field.
     """
     request = SERVICES[spec.feature_service].request
+    event = SHOP_EVENTS[spec.label.event]
     fields = (*(join_key(entity) for entity in spec.entities), *request.numbers)
-    if unknown := [field for field in fields if field not in TRANSACTION_SCHEMA]:
+    if unknown := [field for field in fields if field not in event.__struct_fields__]:
         raise SpecError(
-            f"{spec.name}: requests of {spec.feature_service} need {', '.join(unknown)}, which no"
-            " payment has"
+            f"{spec.name}: requests of {spec.feature_service} need {', '.join(unknown)}, which none"
+            f" of the {spec.label.event} has"
         )
     return {
-        "request_id": "transaction_id",
+        "request_id": event.key,
         **{field: field for field in fields},
         request.time_input: "time",
     }

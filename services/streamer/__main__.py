@@ -11,7 +11,6 @@ from datetime import datetime
 from dojo.core.connections import connect_redis
 from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
-from dojo.core.events.types import Stream
 from dojo.core.service import serve
 from dojo.core.settings import Settings
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
@@ -35,7 +34,7 @@ def open_streamer(settings: Settings) -> StreamerService:
         except ClockNotSetError:
             return None
 
-    views: dict[Stream, list[StreamingView]] = {}
+    views: dict[str, list[StreamingView]] = {}
     for view in streaming_views():
         views.setdefault(view.sources[0].stream, []).append(view)
     dead_letters, windows = DeadLetters(redis, "streamer", list(views)), RedisWindows(redis)

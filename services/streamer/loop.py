@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from redis import Redis
 
 from dojo.core.events.log import EventLog
-from dojo.core.events.types import Stream
 from dojo.core.service import ANY_ERROR, REDIS, Service
 from feature_repo.freshness import record_freshness
 from services.streamer.metrics import StreamerMetrics
@@ -44,7 +43,7 @@ class StreamerService(Service):
         self._streamers, self._log, self._redis = streamers, event_log, redis
         self._world_now, self._metrics = world_now, metrics
         self._events = 0
-        self._as_of: dict[Stream, datetime] = {}
+        self._as_of: dict[str, datetime] = {}
         self._reclaim_idle, self._housekeeping_at = timedelta(0), 0.0
 
     def round(self, stop: threading.Event) -> float:

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 
 from dojo.core.events.dead_letters import DeadLetters, sift
 from dojo.core.events.log import Delivery, EventLog
-from dojo.core.events.types import EVENT_TYPES, Event, Stream
+from dojo.core.events.streams import EVENT_TYPES
+from dojo.core.events.types import Event
 from feature_repo.online_rows import OnlineRow
 from feature_repo.views import StreamingView
 from feature_repo.windows import online_row
@@ -54,7 +55,7 @@ class Streamer:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: str,
         views: Sequence[StreamingView],
         event_log: EventLog,
         dead_letters: DeadLetters,

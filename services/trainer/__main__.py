@@ -28,7 +28,10 @@ from services.trainer.order_executor import Executor
 
 
 def open_trainer(settings: Settings) -> TrainerService:
-    specs, redis = agreed(load_specs(settings.models_dir)), connect_redis(settings.redis)
+    specs, redis = (
+        agreed(load_specs(settings.models_dir, settings.models)),
+        connect_redis(settings.redis),
+    )
     # Scrapes run on another thread, so they need their own client and clock.
     scraped = connect_redis(settings.redis)
     TrainerMetrics(specs, RedisWorldClock(scraped), ScheduleStore(scraped), DagFailures(scraped))

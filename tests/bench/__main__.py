@@ -9,7 +9,18 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import data, detection, drift, gate, gateway, growth, monitor, retraining, rollout
+from tests.bench import (
+    data,
+    detection,
+    drift,
+    gate,
+    gateway,
+    growth,
+    models,
+    monitor,
+    retraining,
+    rollout,
+)
 
 BENCHES = {
     "data": data.main,
@@ -18,6 +29,7 @@ BENCHES = {
     "gate": gate.main,
     "gateway": gateway.main,
     "growth": growth.main,
+    "models": models.main,
     "monitor": monitor.main,
     "rollout": rollout.main,
 }

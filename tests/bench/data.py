@@ -24,12 +24,13 @@ import polars as pl
 from dojo.core.events.types import Stream
 from dojo.core.settings import load_settings
 from dojo.core.tasks.specs import load_spec
+from dojo.shop.events import TRANSACTIONS
 from feature_repo.catalog import SERVICES
 from feature_repo.store import open_store
 from pipelines.features.offline import build_offline
 from pipelines.features.point_in_time import point_in_time_rows
 from services.simulator.days import WorldDays
-from services.simulator.events import outcome_history, transaction_history
+from services.simulator.events import event_history, outcome_history
 from services.simulator.sources.synthetic import SyntheticSource
 
 T = TypeVar("T")
@@ -110,10 +111,10 @@ def world(customers: int, merchants: int) -> tuple[pl.DataFrame, pl.DataFrame, M
     frames, known, rows, seconds = [], [], 0, 0.0
     for offset in range(DAYS):
         day = first + timedelta(days=offset)
-        took, frame = timed(lambda day=day: days.transactions(day))  # type: ignore[misc]
+        took, frame = timed(lambda day=day: days.events(TRANSACTIONS, day))  # type: ignore[misc]
         if rows < HISTORY_ROWS:
             rows, seconds = rows + frame.height, seconds + took
-        frames.append(transaction_history(frame))
+        frames.append(event_history(TRANSACTIONS, frame))
         known.append(outcome_history(days.outcomes(day)))
     transactions, outcomes = pl.concat(frames), pl.concat(known)
     baseline, _ = timed(lambda: transactions.head(rows).to_pandas())
@@ -128,7 +129,7 @@ def world(customers: int, merchants: int) -> tuple[pl.DataFrame, pl.DataFrame, M
 
 def _features(transactions: pl.DataFrame, outcomes: pl.DataFrame, directory: Path) -> Measured:
     first = END - timedelta(days=DAYS)
-    streams = {Stream.TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
+    streams = {TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
     seconds, _ = timed(lambda: build_offline(streams, directory / "features", first, END))
     # The baseline is one rolling window of one view, as most feature code starts. We compute 17
     # windows in 4 views and write them.

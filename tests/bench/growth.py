@@ -28,6 +28,7 @@ import polars as pl
 from dojo.core.events.types import Stream
 from dojo.core.settings import load_settings
 from dojo.core.tasks.specs import load_spec
+from dojo.shop.events import TRANSACTIONS
 from feature_repo.catalog import SERVICES
 from feature_repo.store import open_store
 from pipelines.features.offline import build_offline
@@ -95,7 +96,7 @@ def measure(millions: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         transactions, outcomes, _ = data.world(customers, MERCHANTS_PER_CUSTOMER * customers)
-        streams = {Stream.TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
+        streams = {TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
         first = data.END - timedelta(days=data.DAYS)
         features, _ = data.timed(
             lambda: build_offline(streams, directory / "features", first, data.END)

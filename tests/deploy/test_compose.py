@@ -68,8 +68,8 @@ def known_customers(stack: Composed) -> list[dict[str, Any]]:
     """Return requests of customers with a past."""
     code = (
         "import json; from pathlib import Path; from dojo.core.lake import Lake; from"
-        " dojo.core.events.types import Stream\nrows ="
-        " Lake(Path('/data/lake')).scan(Stream.TRANSACTIONS).tail(200).collect()\n"
+        " dojo.shop.events import TRANSACTIONS\nrows ="
+        " Lake(Path('/data/lake')).scan(TRANSACTIONS).tail(200).collect()\n"
         "print(json.dumps(rows.select('customer_id', 'merchant_id', 'amount').to_dicts()[:50]))"
     )
     found: list[dict[str, Any]] = json.loads(stack.python(code).splitlines()[-1])

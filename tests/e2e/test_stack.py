@@ -14,6 +14,7 @@ import pytest
 
 from dojo.core.events.types import Stream
 from dojo.core.settings import Settings
+from dojo.shop.events import TRANSACTIONS
 from dojo.stack.observability.installed import alerting_runs
 from dojo.stack.paths import lock_file, status_file
 from dojo.stack.supervisor.identity import ProcessId
@@ -101,7 +102,7 @@ def test_the_first_version_is_champion_and_answers_a_known_customer_in_full(
     stack: Stack, trained: dict[str, Any]
 ) -> None:
     assert stack.status()["champions"] == {MODEL: trained["version"]}
-    known = stack.lake.scan(Stream.TRANSACTIONS).last().collect().row(0, named=True)
+    known = stack.lake.scan(TRANSACTIONS).last().collect().row(0, named=True)
     answer = stack.predict(
         {"customer_id": known["customer_id"], "merchant_id": known["merchant_id"], "amount": 42.5}
     )
@@ -147,7 +148,7 @@ def test_payments_become_predictions_in_the_lake_and_outcomes_become_performance
 
     def unanswered() -> int:
         """Return live payments in the lake without a prediction of the trained version."""
-        live = stack.lake.scan(Stream.TRANSACTIONS, history_end).select("transaction_id")
+        live = stack.lake.scan(TRANSACTIONS, history_end).select("transaction_id")
         answered = stack.lake.scan(Stream.PREDICTIONS, history_end).filter(
             pl.col("version") == trained["version"]
         )
@@ -160,7 +161,7 @@ def test_payments_become_predictions_in_the_lake_and_outcomes_become_performance
     wait_until(
         lambda: unanswered() == 0, 30, "every payment in the lake has its prediction", every=0.5
     )
-    for stream in (Stream.TRANSACTIONS, Stream.PREDICTIONS, Stream.OUTCOMES):
+    for stream in (TRANSACTIONS, Stream.PREDICTIONS, Stream.OUTCOMES):
         ids = stack.lake.scan(stream).select("event_id").collect()["event_id"]
         assert ids.n_unique() == len(ids), f"{stream} has events twice"
 

@@ -19,7 +19,8 @@ from prometheus_client import CollectorRegistry
 
 from dojo.core.connections import connect_redis
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
-from dojo.core.events.types import Outcome, Prediction, Stream, Verdict, decode
+from dojo.core.events.streams import decode
+from dojo.core.events.types import Outcome, Prediction, Stream, Verdict
 from dojo.core.lake import Lake, start_of
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.state.audit import AuditTrail

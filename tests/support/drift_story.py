@@ -15,7 +15,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Metric, start_http_server
 
 from dojo.core.events.log import PAYLOAD_FIELD, RedisEventLog, stream_key
-from dojo.core.events.types import Check, Stream, Verdict, decode
+from dojo.core.events.streams import decode
+from dojo.core.events.types import Check, Stream, Verdict
 from dojo.core.lake import Lake, start_of
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.settings import load_settings

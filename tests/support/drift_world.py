@@ -21,6 +21,7 @@ from dojo.core.registry.bundle import MODEL_FILE, PROFILE_FILE, OnnxScorer
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.records import Decision
 from dojo.core.tasks.specs import load_spec, task_of
+from dojo.shop.events import TRANSACTIONS
 from dojo.shop.world_drift import ActiveDrift
 from feature_repo import catalog
 from feature_repo.views import PUBLISH_DELAY
@@ -29,7 +30,7 @@ from pipelines.training import steps
 from pipelines.training.dataset.build import join_features
 from pipelines.training.steps import Run
 from services.simulator.days import WorldDays, arrival_column, start_of
-from services.simulator.events import outcome_history, transaction_history
+from services.simulator.events import event_history, outcome_history
 from services.simulator.sources.source import Source
 from services.simulator.sources.synthetic import SyntheticSource
 
@@ -177,7 +178,7 @@ def train(
     days = WorldDays(source, {spec.name: spec.label}, SEED, first)
     transactions, outcomes = _history(days, first, live_from)
     lake = Lake(directory / "lake")
-    lake.write(Stream.TRANSACTIONS, transactions, "history")
+    lake.write(TRANSACTIONS, transactions, "history")
     lake.write(Stream.OUTCOMES, outcomes, "history")
     run = Run(lake, spec, directory)
     steps.collect_step(run, start_of(live_from))
@@ -222,10 +223,12 @@ def live(
     span = [first + timedelta(days=offset) for offset in range(days)]
     made, labels = [], []
     for day in span:
-        made.append(lived.transactions(day))
+        made.append(lived.events(TRANSACTIONS, day))
         labels.append(lived.outcomes(day))
     known = pl.concat(labels)
-    transactions = pl.concat([world.transactions, *(transaction_history(rows) for rows in made)])
+    transactions = pl.concat(
+        [world.transactions, *(event_history(TRANSACTIONS, rows) for rows in made)]
+    )
     outcomes = pl.concat([world.outcomes, outcome_history(known)])
     truth = pl.concat(made).select("transaction_id", "label", arrival=arrival_column(spec.name))
     examples = (
@@ -243,7 +246,7 @@ def live(
         )
         .sort("event_timestamp", "transaction_id")
     )
-    streams = {Stream.TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
+    streams = {TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
     joined = join_features(
         streams, examples.rename({"transaction_id": "request_id"}), spec.feature_service, directory
     )
@@ -328,6 +331,6 @@ def _history(days: WorldDays, first: date, end: date) -> tuple[pl.DataFrame, pl.
     span = [first + timedelta(days=offset) for offset in range((end - first).days)]
     transactions, outcomes = [], []
     for day in span:
-        transactions.append(transaction_history(days.transactions(day)))
+        transactions.append(event_history(TRANSACTIONS, days.events(TRANSACTIONS, day)))
         outcomes.append(outcome_history(days.outcomes(day)))
     return pl.concat(transactions), pl.concat(outcomes)

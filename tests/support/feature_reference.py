@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import polars as pl
 
 from dojo.core.events.types import Stream
+from dojo.shop.events import TRANSACTIONS
 
 DAY = timedelta(days=1)
 LABEL_DELAY = timedelta(days=7)
@@ -79,8 +80,8 @@ def outcomes_of(payments: Sequence[Payment]) -> pl.DataFrame:
     ).sort("world_time", maintain_order=True)
 
 
-def streams_of(payments: Sequence[Payment]) -> dict[Stream, pl.DataFrame]:
-    return {Stream.TRANSACTIONS: transactions_of(payments), Stream.OUTCOMES: outcomes_of(payments)}
+def streams_of(payments: Sequence[Payment]) -> dict[str, pl.DataFrame]:
+    return {TRANSACTIONS: transactions_of(payments), Stream.OUTCOMES: outcomes_of(payments)}
 
 
 def customer_at(payments: Sequence[Payment], customer: str, day: date) -> dict[str, float]:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from dojo.core.events.types import Stream
+from dojo.shop.events import TRANSACTIONS
 from feature_repo.services import Choose, FeatureService, RequestFeatures, choose_scalar
 from feature_repo.shop import CUSTOMER_DAILY
 from feature_repo.shop.payments import PAYMENTS
@@ -53,6 +53,7 @@ ITEMS = Feature("items", "items", "Items in the basket.")
 
 RETURNS_V1 = FeatureService(
     name="returns_v1",
+    model="returns",
     owner="checkout",
     features=("items", "items_per_visit", "pulse_sum_2h"),
     request=RequestFeatures(
@@ -60,7 +61,7 @@ RETURNS_V1 = FeatureService(
         inputs=(ITEMS,),
         time_input="checkout_time",
         recorded=EventSource(
-            Stream.TRANSACTIONS, "transaction_id", ("transaction_id", "world_time", "items")
+            TRANSACTIONS, "transaction_id", ("transaction_id", "world_time", "items")
         ),
         stored=("pulse_count_10m",),
         features=(
@@ -72,7 +73,9 @@ RETURNS_V1 = FeatureService(
 )
 
 # No feature is computed in the request. Callers send the key, and perhaps a time.
-HABITS_V1 = FeatureService(name="habits_v1", owner="checkout", features=CUSTOMER_DAILY.names[:4])
+HABITS_V1 = FeatureService(
+    name="habits_v1", model="habits", owner="checkout", features=CUSTOMER_DAILY.names[:4]
+)
 
 VIEWS = (PULSE,)
 SERVICES = (RETURNS_V1, HABITS_V1)

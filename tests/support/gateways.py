@@ -16,7 +16,8 @@ from typing import Any
 from redis import Redis
 
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
-from dojo.core.events.types import Event, Prediction, Shadow, Stream, decode
+from dojo.core.events.streams import decode
+from dojo.core.events.types import Event, Prediction, Shadow, Stream
 from dojo.core.state.routes import (
     CHALLENGER_ARM,
     CHAMPION_ARM,
@@ -234,7 +235,7 @@ def logged_shadows(redis_url: str) -> list[Shadow]:
     return [event for event in _logged(redis_url, Stream.SHADOWS) if isinstance(event, Shadow)]
 
 
-def _logged(redis_url: str, stream: Stream) -> list[Event]:
+def _logged(redis_url: str, stream: str) -> list[Event]:
     redis = Redis.from_url(redis_url, socket_timeout=5)
     messages: Any = redis.xrange(stream_key(stream))
     return [decode(stream, fields[PAYLOAD_FIELD]) for _, fields in messages]

@@ -13,6 +13,7 @@ from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.specs import load_spec
+from dojo.shop.events import TRANSACTIONS
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 LABEL_DELAY = timedelta(days=7)
@@ -90,7 +91,7 @@ def fill_lake(
     """
     lake = Lake(root)
     known = rows.filter(pl.col("time") < as_of)
-    lake.write(Stream.TRANSACTIONS, _as_events(transactions_of(known), "transaction_id"), "history")
+    lake.write(TRANSACTIONS, _as_events(transactions_of(known), "transaction_id"), "history")
     for model in (MODEL, *models):
         label(lake, known, as_of, model, delay)
     return lake

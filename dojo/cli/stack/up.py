@@ -41,6 +41,15 @@ def up(
             )
         ),
     ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help=(
+                "Models that run, separated by commas, or `all`; default: those that are not"
+                " optional. Remembered with the world."
+            )
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Start the stack: servers, services, and Prometheus with Alertmanager where installed.
@@ -51,7 +60,7 @@ def up(
     Does nothing when it already runs. The DOJO_* variables of its start are remembered until
     `dojo down --purge`.
 
-    Example: [bold]DOJO_GATEWAY_PORT=9000 dojo up[/]
+    Examples: [bold]DOJO_GATEWAY_PORT=9000 dojo up[/], [bold]dojo up --models all[/]
     """
     from dojo.cli.stack.view import print_started
     from dojo.stack.control import StackError, running, stop
@@ -60,6 +69,8 @@ def up(
     if without:
         # As a variable, so that every later step, also another command, knows the stack as it is.
         os.environ["DOJO_WITHOUT"] = ",".join(without)
+    if models is not None:
+        os.environ["DOJO_MODELS"] = models
     settings = settings_here()
     if settings.peer_hosts:
         _join_containers(settings, transactions, as_json)
@@ -119,6 +130,9 @@ def _join_containers(settings: Settings, transactions: Path | None, as_json: boo
 def _check_joining(settings: Settings, transactions: Path | None, without: list[str]) -> None:
     """Refuse options that differ from the running stack."""
     from dojo.stack.control import running
+    from dojo.stack.environment import check_same_world
+
+    check_same_world(settings.home, os.environ)
 
     stack = running(settings.home)
     for name in without:

@@ -189,8 +189,9 @@ def history(
     else:
         built = ready.built
         out.print(
-            f"history from {built.start:%Y-%m-%d} to {built.end:%Y-%m-%d}: {built.transactions:,}"
-            f" transactions ({built.frauds:,} positives), {built.outcomes:,} outcomes have arrived"
+            f"history from {built.start:%Y-%m-%d} to {built.end:%Y-%m-%d}:"
+            f" {', '.join(f'{count:,} {stream}' for stream, count in built.events.items())},"
+            f" {built.outcomes:,} outcomes have arrived"
         )
         out.print(
             "[bold]next[/]  dojo train MODEL, then let the world run: dojo world resume",
@@ -212,7 +213,7 @@ def retention(as_json: JsonFlag = False) -> None:
     from pipelines.retention import Retention, champions_of
 
     with CommandContext() as here:
-        specs = load_specs(here.settings.models_dir)
+        specs = load_specs(here.settings.models_dir, here.settings.models)
         found = Retention(
             Lake(here.settings.lake_dir),
             here.settings.offline_dir,

@@ -15,7 +15,6 @@ from dojo.core.tasks.specs import load_specs
 from dojo.shop.truths import truth
 from feature_repo.catalog import agreed
 from pipelines.training.dataset.forecast import refusals
-from services.simulator.opening import EVENT
 from services.simulator.sources.replay import ReplaySource
 from services.simulator.sources.span import Span, TooShortError, history_span
 
@@ -42,14 +41,14 @@ def training_refusals(
         as_of: When they are trained, in a world with this past.
     """
     try:
-        specs = agreed(load_specs(settings.models_dir))
+        specs = agreed(load_specs(settings.models_dir, settings.models))
         span = history_span(ReplaySource(dataset), settings.history_days)
     except (SpecError, TooShortError) as error:
         return [str(error)]
     rows = pl.read_parquet(dataset, glob=False).filter(pl.col("time") >= start_of(span.start))
     found = []
     for name, spec in specs.items():
-        if spec.label.event == EVENT and model in ("", name):
+        if spec.label.event == ReplaySource.stream and model in ("", name):
             events = rows.with_columns(label=truth(spec.label.truth)).rename({"time": "world_time"})
             file = settings.models_dir / f"{name}.yaml"
             found += [with_lines(reason, file) for reason in refusals(events, spec, as_of(span))]

@@ -23,7 +23,8 @@ import msgspec
 import polars as pl
 from msgspec import inspect
 
-from dojo.core.events.types import EVENT_TYPES, Event, Stream
+from dojo.core.events.streams import EVENT_TYPES
+from dojo.core.events.types import Event
 
 UTC_MICROSECONDS = pl.Datetime("us", "UTC")
 
@@ -39,7 +40,7 @@ _PLAIN: dict[type[inspect.Type], pl.DataType] = {
 }
 
 
-def frame_of(stream: Stream, events: Sequence[Event]) -> pl.DataFrame:
+def frame_of(stream: str, events: Sequence[Event]) -> pl.DataFrame:
     """Return one row per event."""
     columns = _columns(EVENT_TYPES[stream])
     return pl.DataFrame(

@@ -18,7 +18,8 @@ from prometheus_client import Counter
 from redis import Redis
 
 from dojo.core.events.log import PAGE, Delivery
-from dojo.core.events.types import Event, MalformedEventError, decode
+from dojo.core.events.streams import MalformedEventError, decode
+from dojo.core.events.types import Event
 
 KEY = "dojo:dead-letters:{service}"
 

@@ -16,7 +16,8 @@ import structlog
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from dojo.core.events.types import Event, Stream, encode
+from dojo.core.events.streams import encode
+from dojo.core.events.types import Event
 
 PAYLOAD_FIELD = b"event"
 
@@ -36,7 +37,7 @@ _T = TypeVar("_T")
 _log = structlog.get_logger()
 
 
-def stream_key(stream: Stream) -> str:
+def stream_key(stream: str) -> str:
     """Return the Redis key of a stream."""
     return f"dojo:stream:{stream}"
 
@@ -64,7 +65,7 @@ class EventLog(Protocol):
         """
 
     def read(
-        self, stream: Stream, group: str, consumer: str, limit: int, block: timedelta
+        self, stream: str, group: str, consumer: str, limit: int, block: timedelta
     ) -> Sequence[Delivery]:
         """Return up to `limit` messages new to the group.
 
@@ -72,13 +73,13 @@ class EventLog(Protocol):
         """
 
     def reclaim(
-        self, stream: Stream, group: str, consumer: str, limit: int, idle: timedelta
+        self, stream: str, group: str, consumer: str, limit: int, idle: timedelta
     ) -> Sequence[Delivery]:
         """Take over up to `limit` messages held unacknowledged for longer than `idle`."""
 
-    def acknowledge(self, stream: Stream, group: str, message_ids: Sequence[str]) -> None: ...
+    def acknowledge(self, stream: str, group: str, message_ids: Sequence[str]) -> None: ...
 
-    def lag(self, stream: Stream, group: str) -> int:
+    def lag(self, stream: str, group: str) -> int:
         """Return the number of messages that the group has yet to acknowledge.
 
         It adds pending messages and undelivered ones. The latter are counted up to the log's
@@ -99,7 +100,7 @@ class RedisEventLog:
     def __init__(self, redis: Redis, max_length: int) -> None:
         self._redis = redis
         self._max_length = max_length
-        self._groups: set[tuple[Stream, str]] = set()
+        self._groups: set[tuple[str, str]] = set()
 
     def append(self, events: Iterable[Event]) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
@@ -113,7 +114,7 @@ class RedisEventLog:
             pipe.execute()
 
     def read(
-        self, stream: Stream, group: str, consumer: str, limit: int, block: timedelta
+        self, stream: str, group: str, consumer: str, limit: int, block: timedelta
     ) -> Sequence[Delivery]:
         wait: int | None = max(1, int(block.total_seconds() * 1000))
         found: list[Delivery] = []
@@ -126,7 +127,7 @@ class RedisEventLog:
         return found
 
     def _read_page(
-        self, stream: Stream, group: str, consumer: str, limit: int, wait: int | None
+        self, stream: str, group: str, consumer: str, limit: int, wait: int | None
     ) -> list[Delivery]:
         answer = self._in_group(
             stream,
@@ -139,7 +140,7 @@ class RedisEventLog:
         return _deliveries(rows[0][1]) if rows else []
 
     def reclaim(
-        self, stream: Stream, group: str, consumer: str, limit: int, idle: timedelta
+        self, stream: str, group: str, consumer: str, limit: int, idle: timedelta
     ) -> Sequence[Delivery]:
         def claim() -> list[tuple[bytes | None, dict[bytes, bytes] | None]]:
             claimed: list[tuple[bytes | None, dict[bytes, bytes] | None]] = []
@@ -164,11 +165,11 @@ class RedisEventLog:
             rows = claim()
         return _deliveries(rows)
 
-    def acknowledge(self, stream: Stream, group: str, message_ids: Sequence[str]) -> None:
+    def acknowledge(self, stream: str, group: str, message_ids: Sequence[str]) -> None:
         for first in range(0, len(message_ids), PAGE):
             self._redis.xack(stream_key(stream), group, *message_ids[first : first + PAGE])
 
-    def tail(self, stream: Stream, after: str, limit: int) -> Sequence[Delivery]:
+    def tail(self, stream: str, after: str, limit: int) -> Sequence[Delivery]:
         """Return up to `limit` messages behind the id `after`, oldest first.
 
         For readers outside any consumer group.
@@ -177,7 +178,7 @@ class RedisEventLog:
             cast("Any", self._redis.xrange(stream_key(stream), min=f"({after}", count=limit))
         )
 
-    def holds(self, stream: Stream, message_id: str) -> bool:
+    def holds(self, stream: str, message_id: str) -> bool:
         """Return whether an earlier message is still in the stream. "0-0" always is.
 
         Without it, the messages behind it may have been trimmed unread.
@@ -186,7 +187,7 @@ class RedisEventLog:
             self._redis.xrange(stream_key(stream), min=message_id, max=message_id, count=1)
         )
 
-    def last_id(self, stream: Stream) -> str:
+    def last_id(self, stream: str) -> str:
         """Return the id of the newest message, "0-0" when there is none.
 
         `tail` continues from it.
@@ -194,7 +195,7 @@ class RedisEventLog:
         rows = cast("Any", self._redis.xrevrange(stream_key(stream), count=1))
         return str(rows[0][0].decode()) if rows else "0-0"
 
-    def lag(self, stream: Stream, group: str) -> int:
+    def lag(self, stream: str, group: str) -> int:
         self._create_group(stream, group)
         key = stream_key(stream)
         row = next(
@@ -212,7 +213,7 @@ class RedisEventLog:
                 break
         return behind + int(row["pending"])
 
-    def _in_group(self, stream: Stream, group: str, command: Callable[[], _T]) -> _T:
+    def _in_group(self, stream: str, group: str, command: Callable[[], _T]) -> _T:
         """Run a command that needs the group.
 
         Makes the group when it is missing or Redis came back empty.
@@ -228,7 +229,7 @@ class RedisEventLog:
             self._create_group(stream, group)
             return command()
 
-    def _create_group(self, stream: Stream, group: str) -> None:
+    def _create_group(self, stream: str, group: str) -> None:
         try:
             # From "0", so that a group made after the first events still sees them all.
             self._redis.xgroup_create(stream_key(stream), group, id="0", mkstream=True)
@@ -237,7 +238,7 @@ class RedisEventLog:
                 raise
         self._groups.add((stream, group))
 
-    def _forget_trimmed(self, stream: Stream, group: str) -> None:
+    def _forget_trimmed(self, stream: str, group: str) -> None:
         """Acknowledge pending messages that the stream no longer has. They are lost and logged."""
         key, start = stream_key(stream), "-"
         while page := cast(

@@ -1,4 +1,4 @@
-"""The events of the platform: immutable, versioned, self-describing.
+"""The platform's own events. Like all events they are immutable, versioned, self-describing.
 
 `world_time` is when it happened in the world, `wall_time` when a process wrote it down. Writing the
 same fact twice gives the same `event_id`. Every consumer may therefore drop events it has seen.
@@ -18,8 +18,6 @@ from dojo.core.severity import Severity
 # Checked when decoding, so that one wrong producer cannot put an unusable row into the lake.
 AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 Identifier = Annotated[str, msgspec.Meta(min_length=1)]
-MAX_EURO = 1e12  # no payment is larger, and sums of whole cents must fit 64 bits
-Euro = Annotated[float, msgspec.Meta(ge=0, le=MAX_EURO)]
 
 # World times outside these bounds are a producer's fault. A zero timestamp (1970) would make
 # features of half a century due. A clock centuries ahead would make all real events look old.
@@ -27,9 +25,8 @@ EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo
 
 
 class Stream(StrEnum):
-    """The streams of the event log."""
+    """The platform's own streams of the event log. `streams.py` adds the domain's."""
 
-    TRANSACTIONS = "transactions"
     PREDICTIONS = "predictions"
     OUTCOMES = "outcomes"
     SHADOWS = "shadows"
@@ -46,7 +43,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         identity: The fields by which a repetition of the event is known.
     """
 
-    stream: ClassVar[Stream]
+    stream: ClassVar[str]
     identity: ClassVar[tuple[str, ...]] = ("event_id",)
 
     event_id: Identifier
@@ -60,21 +57,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
                 f"world_time {self.world_time} lies outside {EARLIEST:%Y-%m-%d} to"
                 f" {LATEST:%Y-%m-%d}"
             )
-
-
-class Transaction(Event, frozen=True, kw_only=True):
-    """A card payment was made. `amount` is in euros, the shop's currency unit, >= 0."""
-
-    stream: ClassVar[Stream] = Stream.TRANSACTIONS
-
-    transaction_id: str
-    customer_id: str
-    merchant_id: str
-    amount: Euro
-
-    @staticmethod
-    def id_for(transaction_id: str) -> str:
-        return f"tx-{transaction_id}"
 
 
 class Outcome(Event, frozen=True, kw_only=True):
@@ -112,7 +94,7 @@ class Prediction(Event, frozen=True, kw_only=True):
 
     Attributes:
         prediction_id: Id of this answer.
-        request_id: The caller's id for the request (the transaction's id). It joins outcomes.
+        request_id: The caller's id for the request, such as an event's. It joins outcomes.
         model: The model.
         version: The version that answered. When the arm failed it is another version's, and
             `degraded` has "arm_failed". It is "0" when no version could answer and the spec's
@@ -203,7 +185,7 @@ Check = Literal[
     "input_drift",  # features, one by one, against the version's reference profile (PSI)
     "prediction_drift",  # scores against the profile's
     "data_quality",  # values missing or out of range
-    "flagged_rate",  # share of flagged payments, which stands in until labels arrive
+    "flagged_rate",  # share of flagged answers, which stands in until labels arrive
     "estimated_performance",  # PR-AUC expected from the scores alone, another stand-in
     "performance",  # catch rate, false positives and PR-AUC of labelled predictions
     "segments",  # performance by group of customers
@@ -247,39 +229,3 @@ class Verdict(Event, frozen=True, kw_only=True):
     @staticmethod
     def id_for(model_version_check_window: str) -> str:
         return f"verdict-{model_version_check_window}"
-
-
-EVENT_TYPES: dict[Stream, type[Event]] = {
-    Stream.TRANSACTIONS: Transaction,
-    Stream.OUTCOMES: Outcome,
-    Stream.PREDICTIONS: Prediction,
-    Stream.SHADOWS: Shadow,
-    Stream.VERDICTS: Verdict,
-}
-
-_encoder = msgspec.json.Encoder()
-_decoders = {stream: msgspec.json.Decoder(event_type) for stream, event_type in EVENT_TYPES.items()}
-
-
-class MalformedEventError(ValueError):
-    """Bytes on a stream are not an event of that stream's type."""
-
-
-def encode(event: Event) -> bytes:
-    """Return the event as UTF-8 JSON, readable with `redis-cli xrange`.
-
-    Encoding costs a third of pydantic's.
-    """
-    return _encoder.encode(event)
-
-
-def decode(stream: Stream, payload: bytes) -> Event:
-    """Return the event that `encode` wrote.
-
-    Raises:
-        MalformedEventError: The message names the field with its expected and its found value.
-    """
-    try:
-        return _decoders[stream].decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise MalformedEventError(f"{stream}: {error}") from error

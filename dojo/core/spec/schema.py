@@ -38,7 +38,7 @@ class Label(Section):
     """The prediction target.
 
     Attributes:
-        event: Stream of the labelled events. Each event is one example, and its id joins it to its
+        event: str of the labelled events. Each event is one example, and its id joins it to its
             label.
         truth: The label's statement about the event, as a name from dojo/shop/truths.py.
         delay: Time from the event to its label.
@@ -252,11 +252,15 @@ class ModelSpec(Section):
     """One model. See models/fraud_detection.yaml for a commented example.
 
     `task` decides the subclass (dojo/core/tasks).
+
+    Attributes:
+        optional: True for a model that runs only where DOJO_MODELS names it.
     """
 
     name: Name
     description: Text
     owner: Text
+    optional: bool = False
     task: str
     entities: Annotated[tuple[Name, ...], Field(min_length=1)]
     feature_service: Name

@@ -5,10 +5,11 @@ The key `task:` selects the allowed fields.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from dojo.core.settings import ALL_MODELS
 from dojo.core.spec.read import SpecError, read_spec
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.binary.spec import BinarySpec
@@ -36,18 +37,36 @@ def load_spec(path: Path) -> ModelSpec:
     return read_spec(path, {name: kind for name, (kind, _) in TASKS.items()})
 
 
-def load_specs(directory: Path) -> dict[str, ModelSpec]:
-    """Return every spec in a directory, by model name.
+def load_specs(directory: Path, chosen: Collection[str] = ()) -> dict[str, ModelSpec]:
+    """Return the specs of the models that run, by name.
+
+    Args:
+        directory: Where the files are.
+        chosen: Names, or ALL_MODELS. Without names, every model runs that is not optional.
 
     Raises:
-        SpecError: A spec is wrong, or there is none.
+        SpecError: A spec is wrong, there is none, or a name has none.
     """
     specs = {path.stem: load_spec(path) for path in sorted(directory.glob("*.yaml"))}
     if not specs:
         raise SpecError(
             f"{directory}: no model specs (*.yaml) here; DOJO_MODELS_DIR names their directory"
         )
-    return specs
+    if unknown := set(chosen) - {*specs, ALL_MODELS}:
+        raise SpecError(
+            f"DOJO_MODELS: no {', '.join(sorted(unknown))} in {directory}; there are"
+            f" {', '.join(specs)}"
+        )
+    if ALL_MODELS in chosen:
+        return specs
+    running = {
+        name: spec
+        for name, spec in specs.items()
+        if (name in chosen if chosen else not spec.optional)
+    }
+    if not running:
+        raise SpecError(f"{directory}: every model is optional, so DOJO_MODELS must name one")
+    return running
 
 
 def task_of(spec: ModelSpec) -> Task:

@@ -13,7 +13,8 @@ from rich.panel import Panel
 from rich.table import Table
 
 from dojo.core.events.log import RedisEventLog
-from dojo.core.events.types import MalformedEventError, Stream, Verdict, decode
+from dojo.core.events.streams import MalformedEventError, decode
+from dojo.core.events.types import Stream, Verdict
 from dojo.core.severity import marked
 
 PAGE = 1_000  # verdicts per read

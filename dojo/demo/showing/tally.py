@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dojo.core.events.types import Outcome, Prediction, Transaction
+from dojo.core.events.types import Outcome, Prediction
 from dojo.core.outcome_join import OutcomeJoin
+from dojo.shop.events import Transaction
 from dojo.stats.scores.classification import MINIMUM_POSITIVES, pr_auc
 
 # Latencies cover the latest predictions only, so that the view shows the present without the

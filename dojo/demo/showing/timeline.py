@@ -16,7 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from dojo.core.events.log import RedisEventLog
-from dojo.core.events.types import MalformedEventError, Stream, Verdict, decode
+from dojo.core.events.streams import MalformedEventError, decode
+from dojo.core.events.types import Stream, Verdict
 from dojo.core.severity import ORDER, appearance_of
 from dojo.core.state.audit import AuditTrail, Entry
 from dojo.core.state.inbox import KEPT, Inbox, Message, is_from

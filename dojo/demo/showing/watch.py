@@ -15,25 +15,20 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from dojo.core.events.log import RedisEventLog
-from dojo.core.events.types import (
-    MalformedEventError,
-    Outcome,
-    Prediction,
-    Stream,
-    Transaction,
-    decode,
-)
+from dojo.core.events.streams import MalformedEventError, decode
+from dojo.core.events.types import Outcome, Prediction, Stream
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.freshness import ViewFreshness, read_freshness
 from dojo.demo.showing.tally import Tally
 from dojo.demo.showing.view import Frame
+from dojo.shop.events import TRANSACTIONS, Transaction
 
 # Messages read from a stream per view. It is three seconds of the demo's traffic, so reading never
 # blocks the view for long.
 BATCH = 2_000
 
 # In the order in which a payment passes them.
-STREAMS = (Stream.TRANSACTIONS, Stream.PREDICTIONS, Stream.OUTCOMES)
+STREAMS = (TRANSACTIONS, Stream.PREDICTIONS, Stream.OUTCOMES)
 
 # Wall seconds over which traffic per second is averaged. Long enough to be steady, short enough to
 # be "now".
@@ -86,7 +81,7 @@ class Watcher:
         """Set the end of the coming phase, world time, for progress bars."""
         self.start, self.end = self._clock.now(), end
 
-    def _follow(self, stream: Stream) -> None:
+    def _follow(self, stream: str) -> None:
         while deliveries := self._log.tail(stream, self._after[stream], BATCH):
             self._after[stream] = deliveries[-1].message_id
             for delivery in deliveries:
@@ -94,11 +89,11 @@ class Watcher:
                     event = decode(stream, delivery.payload)
                 except MalformedEventError:
                     continue  # the recorder sets it aside and counts it
-                if stream is Stream.TRANSACTIONS:
+                if stream == TRANSACTIONS:
                     self.tally.add_transaction(cast("Transaction", event))
                 elif cast("Prediction | Outcome", event).model != self._model:
                     continue
-                elif stream is Stream.PREDICTIONS:
+                elif stream == Stream.PREDICTIONS:
                     self.tally.add_prediction(cast("Prediction", event))
                 else:
                     self.tally.add_outcome(cast("Outcome", event))

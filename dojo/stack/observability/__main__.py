@@ -50,7 +50,7 @@ class NotInstalledError(RuntimeError):
 
 def _prometheus_files(settings: Settings) -> Path:
     targets = {spec.name: spec.port for spec in processes(settings) if spec.metrics}
-    return prepare_prometheus(settings, targets, load_specs(settings.models_dir))
+    return prepare_prometheus(settings, targets, load_specs(settings.models_dir, settings.models))
 
 
 def _prometheus(settings: Settings) -> list[str]:

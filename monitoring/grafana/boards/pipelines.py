@@ -129,10 +129,10 @@ EVENTS = Row(
             links=(runbook("SpoolFilling"),),
         ),
         time_series(
-            title="Payments and labels of the world",
+            title="Events and labels of the world",
             description="Events appended per second, and attempts that failed and were repeated.",
             queries=(
-                Query(f"rate(dojo_world_transactions_total{RATE})", "payments"),
+                Query(f"rate(dojo_world_events_total{RATE})", "{{stream}}"),
                 Query(f"rate(dojo_world_outcomes_total{RATE})", "labels"),
                 Query(f"rate(dojo_world_append_failures_total{RATE})", "failed attempts"),
             ),

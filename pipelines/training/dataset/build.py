@@ -12,7 +12,6 @@ from pathlib import Path
 
 import polars as pl
 
-from dojo.core.events.types import Stream
 from dojo.core.lake import content_hash
 from feature_repo import catalog
 from feature_repo.store import open_store
@@ -66,7 +65,7 @@ def label_examples(
 
 
 def join_features(
-    streams: Mapping[Stream, pl.DataFrame],
+    streams: Mapping[str, pl.DataFrame],
     examples: pl.DataFrame,
     service: str,
     workspace: Path,

@@ -43,7 +43,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         start: UTC time of the first example.
         end: UTC time after the last example.
         as_of: UTC time at which labels were known.
-        streams: Stream -> the lake's files, with their hashes.
+        streams: str -> the lake's files, with their hashes.
     """
 
     model: str
@@ -51,7 +51,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     start: datetime
     end: datetime
     as_of: datetime
-    streams: dict[Stream, tuple[LakeFile, ...]]
+    streams: dict[str, tuple[LakeFile, ...]]
 
     @property
     def files(self) -> tuple[LakeFile, ...]:
@@ -99,7 +99,7 @@ def collect(lake: Lake, spec: ModelSpec, as_of: datetime) -> Manifest:
         streams={
             stream: tuple(
                 lake.manifest(
-                    stream, warm_up.date(), (as_of if stream is Stream.OUTCOMES else end).date()
+                    stream, warm_up.date(), (as_of if stream == Stream.OUTCOMES else end).date()
                 )
             )
             for stream in _columns_of(spec.feature_service)
@@ -118,7 +118,7 @@ def examples_span(spec: ModelSpec, first_day: date, as_of: datetime) -> tuple[da
 
 
 def row_fault(
-    spec: ModelSpec, stream: Stream, rows: int, as_of: datetime, start: datetime, end: datetime
+    spec: ModelSpec, stream: str, rows: int, as_of: datetime, start: datetime, end: datetime
 ) -> str:
     """Why so many examples are too few; "" when they are enough."""
     if rows >= spec.training.minimum_rows:
@@ -131,7 +131,7 @@ def row_fault(
     )
 
 
-def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[Stream, pl.DataFrame]:
+def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[str, pl.DataFrame]:
     """Return the pinned rows of every stream that a service learns from.
 
     All outcomes of one request are there, because features know at each moment the label of that
@@ -140,7 +140,7 @@ def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[Stream, p
     """
     found = {}
     for stream, columns in _columns_of(service).items():
-        outcomes = stream is Stream.OUTCOMES
+        outcomes = stream == Stream.OUTCOMES
         since, until = (None, manifest.as_of) if outcomes else (manifest.warm_up, manifest.end)
         rows = lake.scan(
             stream, since, until, [lake.root / file.path for file in manifest.streams[stream]]
@@ -156,9 +156,9 @@ def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[Stream, p
     return found
 
 
-def _columns_of(service: str) -> dict[Stream, list[str]]:
+def _columns_of(service: str) -> dict[str, list[str]]:
     """The streams that a service learns from, with their columns. The column of ids is first."""
-    columns = {
+    columns: dict[str, list[str]] = {
         Stream.OUTCOMES: ["request_id", "model", "request_time", "label", "world_time", "wall_time"]
     }
     for source in (catalog.recorded_requests(service), *catalog.sources(catalog.views_of(service))):
@@ -184,7 +184,7 @@ def verify(lake: Lake, manifest: Manifest) -> None:
         )
 
 
-def _require_fresh(lake: Lake, stream: Stream, as_of: datetime, staleness: timedelta) -> None:
+def _require_fresh(lake: Lake, stream: str, as_of: datetime, staleness: timedelta) -> None:
     days = lake.days(stream)
     recent = (
         lake.scan(stream, as_of - staleness, as_of)

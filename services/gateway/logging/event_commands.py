@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
-from dojo.core.events.types import Stream
 from services.gateway.features.redis_client import command
 
 
-def appends(stream: Stream, max_length: int) -> Callable[[Sequence[bytes]], bytes]:
+def appends(stream: str, max_length: int) -> Callable[[Sequence[bytes]], bytes]:
     """Return a function from encoded events to the commands that append them to `stream`.
 
     Each command gives one reply. The stream keeps about `max_length` events.

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from dojo.core.events.types import Prediction, Stream, encode
+from dojo.core.events.streams import encode
+from dojo.core.events.types import Prediction, Stream
 from services.gateway.features.redis_client import RedisClient, RedisUnavailableError
 from services.gateway.logging.event_commands import appends
 from services.gateway.logging.spool import Spool

@@ -21,7 +21,8 @@ import msgspec
 import numpy as np
 import structlog
 
-from dojo.core.events.types import Shadow, Stream, encode
+from dojo.core.events.streams import encode
+from dojo.core.events.types import Shadow, Stream
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.clock import wall_now
 from dojo.core.tasks.protocol import Task

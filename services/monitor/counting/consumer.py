@@ -106,7 +106,7 @@ class Consumer:
     def count(
         self,
         known: MonitorMemory,
-        stream: Stream,
+        stream: str,
         deliveries: Sequence[Delivery],
         now: datetime | None,
     ) -> None:
@@ -117,7 +117,7 @@ class Consumer:
             NotOwnerError: Another monitor writes. Nothing was acknowledged.
         """
         latest = None if now is None else now + FUTURE
-        if stream is Stream.PREDICTIONS:
+        if stream == Stream.PREDICTIONS:
             answers, rejected = sift(
                 Prediction, deliveries, lambda event: prediction_fault(event, self._models, latest)
             )
@@ -132,7 +132,7 @@ class Consumer:
         self._dead_letters.keep(stream, rejected)
 
         def save(pipe) -> None:  # type: ignore[no-untyped-def]
-            if stream is Stream.PREDICTIONS:
+            if stream == Stream.PREDICTIONS:
                 save_predictions(pipe, known, folded.predictions, folded.new)
             else:
                 save_labels(pipe, known, folded.labels, folded.new)
@@ -149,7 +149,7 @@ class Consumer:
                 self._store.remember_profile(key, profile)
                 known.learn(key, profile)
 
-    def _show(self, stream: Stream, folded: Folded) -> None:
+    def _show(self, stream: str, folded: Folded) -> None:
         self._metrics.events.labels(stream).inc(folded.counted)
         self._metrics.duplicates.labels(stream).inc(folded.duplicates)
         self._metrics.too_late.labels(stream).inc(folded.too_late)

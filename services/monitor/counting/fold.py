@@ -86,7 +86,7 @@ def fold_outcomes(known: MonitorMemory, events: Sequence[Outcome]) -> Folded:
 
 
 def _fresh(
-    known: MonitorMemory, stream: Stream, events: Sequence[E], folded: Folded
+    known: MonitorMemory, stream: str, events: Sequence[E], folded: Folded
 ) -> dict[datetime, list[E]]:
     """Return the new events by hour, and note them as counted. Closed windows get none.
 
@@ -116,7 +116,7 @@ def _fresh(
     for hour, group in sorted(by_hour.items()):
         hashes = np.fromiter(group, dtype=np.uint64, count=len(group))
         seen = known.seen.get((stream, hour), _NOTHING)
-        earlier = known.seen_of(stream) if stream is Stream.OUTCOMES else [seen]
+        earlier = known.seen_of(stream) if stream == Stream.OUTCOMES else [seen]
         is_new = ~np.logical_or.reduce(
             [_contains(hashes_seen, hashes) for hashes_seen in (_NOTHING, *earlier)]
         )

@@ -91,16 +91,16 @@ class MonitorMemory:
         self.days: dict[Key, dict[datetime, CountedWindow]] = {}
         self.label_hours: dict[str, dict[datetime, LabelWindow]] = {}
         self.label_days: dict[str, dict[datetime, LabelWindow]] = {}
-        self.seen: dict[tuple[Stream, datetime], npt.NDArray[np.uint64]] = {}
+        self.seen: dict[tuple[str, datetime], npt.NDArray[np.uint64]] = {}
         self.open_from: datetime | None = None
 
     def learn(self, key: Key, profile: ReferenceProfile) -> None:
         self.profiles[key] = profile
         self.plans[key] = plan_of(profile)
 
-    def seen_of(self, stream: Stream) -> list[npt.NDArray[np.uint64]]:
+    def seen_of(self, stream: str) -> list[npt.NDArray[np.uint64]]:
         """A stream's counted events, by hour, of the hours that are kept."""
-        return [hashes for (of, _), hashes in self.seen.items() if of is stream]
+        return [hashes for (of, _), hashes in self.seen.items() if of == stream]
 
     def window(self, key: Key, kind: Kind, start: datetime) -> CountedWindow | None:
         """Return the version's answers of an hour or day, None without any."""
@@ -267,7 +267,7 @@ def save_labels(
     _save_seen(pipe, Stream.OUTCOMES, new)
 
 
-def acknowledge(pipe: Pipeline, stream: Stream, message_ids: Sequence[str]) -> None:
+def acknowledge(pipe: Pipeline, stream: str, message_ids: Sequence[str]) -> None:
     for first in range(0, len(message_ids), PAGE):
         pipe.xack(stream_key(stream), GROUP, *message_ids[first : first + PAGE])
 
@@ -292,12 +292,12 @@ def labels_key(model: str) -> str:
     return f"{PREFIX}:labels:{model}"
 
 
-def _save_seen(pipe: Pipeline, stream: Stream, new: dict[datetime, npt.NDArray[np.uint64]]) -> None:
+def _save_seen(pipe: Pipeline, stream: str, new: dict[datetime, npt.NDArray[np.uint64]]) -> None:
     for hour, hashes in new.items():
         pipe.append(seen_key(stream, hour), hashes.astype("<u8").tobytes())
 
 
-def seen_key(stream: Stream, hour: datetime) -> str:
+def seen_key(stream: str, hour: datetime) -> str:
     return f"{PREFIX}:seen:{stream}:{field_of(hour, 'hour')}"
 
 

@@ -24,7 +24,8 @@ from redis import Redis
 from redis.client import Pipeline
 
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
-from dojo.core.events.types import Check, Stream, Verdict, encode
+from dojo.core.events.streams import encode
+from dojo.core.events.types import Check, Stream, Verdict
 from dojo.core.judging.drift import Measurements
 from dojo.core.severity import Severity
 from dojo.core.state.verdict_marks import troubles_key

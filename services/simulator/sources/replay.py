@@ -10,6 +10,8 @@ import polars as pl
 
 from dojo.core.lake import file_sha256
 from dojo.shop.datasets import TRANSACTION_SCHEMA, DatasetError
+from dojo.shop.events import TRANSACTIONS
+from services.simulator.sources.source import Scene
 
 
 class ReplaySource:
@@ -23,7 +25,10 @@ class ReplaySource:
         DatasetError: The file is missing, empty or has other columns.
     """
 
+    stream = TRANSACTIONS  # what a file records
+
     def __init__(self, path: Path) -> None:
+        self.scenes: Mapping[str, Scene] = {}  # a file has payments alone
         self._path = path
         self._rows = pl.scan_parquet(path, glob=False)
         try:

@@ -14,8 +14,29 @@ from typing import Protocol
 import polars as pl
 
 
+class Scene(Protocol):
+    """What else happens on a day, such as the orders behind payments. Pure, like a source."""
+
+    def day(self, day: date, payments: pl.DataFrame) -> pl.DataFrame:
+        """The day's events (UTC), sorted by time.
+
+        Args:
+            payments: `Source.day` of the same day.
+
+        Returns:
+            The columns of the stream's event (dojo/shop/events.py), with `time` in place of
+            `world_time`. Then the hidden columns of its truths (dojo/shop/truths.py).
+        """
+
+
 class Source(Protocol):
-    """Transactions by day."""
+    """Transactions by day.
+
+    Attributes:
+        scenes: Stream -> what else happens in this world.
+    """
+
+    scenes: Mapping[str, Scene]
 
     def day(self, day: date) -> pl.DataFrame:
         """The day's transactions (UTC), sorted by time, empty outside `days()`.

@@ -22,9 +22,14 @@ MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
-def microseconds(moment: datetime) -> int:
+def microseconds(at: datetime) -> int:
     """A timezone-aware moment as an exact number of `Times`."""
-    return (moment - _EPOCH) // MICROSECOND
+    return (at - _EPOCH) // MICROSECOND
+
+
+def moment(time: int) -> datetime:
+    """One of `Times` as a moment, UTC."""
+    return _EPOCH + int(time) * MICROSECOND
 
 
 def times_of(column: pl.Series) -> Times:

@@ -24,9 +24,11 @@ from typer.testing import CliRunner
 from dojo.cli.training.features import app
 from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import PAYLOAD_FIELD, RedisEventLog, stream_key
-from dojo.core.events.types import Stream, Transaction, encode
+from dojo.core.events.streams import encode
+from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, content_hash
 from dojo.core.state.clock import RedisWorldClock, wall_now
+from dojo.shop.events import TRANSACTIONS, Transaction
 from dojo.shop.world_drift import DriftTable
 from feature_repo.catalog import ENTITY_KEYS, SERVICES, VIEWS
 from feature_repo.freshness import read_freshness
@@ -129,11 +131,11 @@ class World:
 
     def write_lake(self, payments: Sequence[Payment], name: str, until: datetime) -> None:
         for stream, rows in (
-            (Stream.TRANSACTIONS, transactions_of(payments)),
+            (TRANSACTIONS, transactions_of(payments)),
             (Stream.OUTCOMES, outcomes_of(payments)),
         ):
             rows = rows.filter(pl.col("world_time") < until)
-            key = "transaction_id" if stream is Stream.TRANSACTIONS else "request_id"
+            key = "transaction_id" if stream == TRANSACTIONS else "request_id"
             self.lake.write(
                 stream,
                 rows.with_columns(
@@ -166,8 +168,8 @@ class World:
 
     def streamed(self) -> bool:
         return (
-            bool(self.redis.exists(stream_key(Stream.TRANSACTIONS)))
-            and self.log.lag(Stream.TRANSACTIONS, "streamer") == 0
+            bool(self.redis.exists(stream_key(TRANSACTIONS)))
+            and self.log.lag(TRANSACTIONS, "streamer") == 0
         )
 
     def online(self, rows: Sequence[dict[str, Any]], features: Any = STORED) -> pl.DataFrame:
@@ -346,8 +348,8 @@ def test_a_poison_message_is_counted_and_kept_and_stops_nothing(world: World) ->
         *map(encode, events_of([in_a_year])),
     ]
     for payload in poison:
-        world.redis.xadd(stream_key(Stream.TRANSACTIONS), {PAYLOAD_FIELD: payload})
-    world.redis.xadd(stream_key(Stream.TRANSACTIONS), {b"other": b"field"})
+        world.redis.xadd(stream_key(TRANSACTIONS), {PAYLOAD_FIELD: payload})
+    world.redis.xadd(stream_key(TRANSACTIONS), {b"other": b"field"})
     after = Payment(
         "after-poison", "poison-customer", "poison-merchant", NOW + timedelta(days=6), 4200, 0, None
     )

@@ -16,6 +16,7 @@ from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.state.skew import SkewMeasurement, latest_skew
 from dojo.core.tasks.specs import load_spec
+from dojo.shop.events import TRANSACTIONS
 from feature_repo.catalog import REQUESTS, SERVICES, VIEWS
 from feature_repo.store import open_store
 from pipelines.features.offline import build_offline
@@ -45,7 +46,7 @@ class Shop:
         self.home = home
         fill_lake(home / "lake", rows, START + timedelta(days=46))
         transactions = transactions_of(rows)
-        streams = {Stream.TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes_of(rows)}
+        streams = {TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes_of(rows)}
         build_offline(streams, home / "features", (START + timedelta(days=10)).date(), DAY.date())
         today = pl.col("world_time").is_between(DAY, DAY + timedelta(days=1), closed="left")
         examples = transactions.filter(today).rename({"world_time": "event_timestamp"})
@@ -75,7 +76,7 @@ class Shop:
         """Make a lake with the day's predictions, `change`d."""
         root = self.home / name
         root.mkdir()
-        for stream in (Stream.TRANSACTIONS, Stream.OUTCOMES):
+        for stream in (TRANSACTIONS, Stream.OUTCOMES):
             (root / stream).symlink_to(self.home / "lake" / stream)
         lake = Lake(root)
         lake.write(Stream.PREDICTIONS, predictions(change(self.served), features), "part-1")

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import Version
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import AuditTrail
+from dojo.shop.events import TRANSACTIONS
 from pipelines.features.offline import offline_file
 from pipelines.retention import Retention, champions_of
 from pipelines.training.dataset.collect import Manifest
@@ -57,12 +57,12 @@ class Shop:
 
     @property
     def first_day(self) -> date:
-        span = self.lake.days(Stream.TRANSACTIONS)
+        span = self.lake.days(TRANSACTIONS)
         assert span is not None
         return span[0]
 
     def rows(self) -> int:
-        return self.lake.scan(Stream.TRANSACTIONS).collect().height
+        return self.lake.scan(TRANSACTIONS).collect().height
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def shop(tmp_path: Path, redis_server: RedisServer) -> Shop:
 
 
 def test_days_beyond_the_retention_go_and_the_trail_says_what_went(shop: Shop) -> None:
-    rows, partition = shop.rows(), shop.lake.partition(Stream.TRANSACTIONS, START.date())
+    rows, partition = shop.rows(), shop.lake.partition(TRANSACTIONS, START.date())
     size = sum(file.stat().st_size for file in partition.glob("*.parquet"))
     shop.retention(keeping(DAYS - 1)).daily(NOW)
     assert shop.first_day == START.date() + timedelta(days=1)
@@ -125,7 +125,7 @@ def test_a_deletion_that_was_cut_short_is_finished_and_recorded_once(
 
 
 def test_a_champion_that_loses_pinned_files_is_named_in_the_entry(shop: Shop) -> None:
-    files = tuple(shop.lake.manifest(Stream.TRANSACTIONS, START.date(), NOW.date()))
+    files = tuple(shop.lake.manifest(TRANSACTIONS, START.date(), NOW.date()))
     moment = datetime(2020, 1, 1, tzinfo=UTC)
     manifest = Manifest(
         model="short",
@@ -133,14 +133,14 @@ def test_a_champion_that_loses_pinned_files_is_named_in_the_entry(shop: Shop) ->
         start=moment,
         end=moment,
         as_of=moment,
-        streams={Stream.TRANSACTIONS: files},
+        streams={TRANSACTIONS: files},
     )
     shop.champions = {
         "short@3": manifest,
         "other@1": Manifest(
             **{
                 **{f: getattr(manifest, f) for f in manifest.__struct_fields__},
-                "streams": {Stream.TRANSACTIONS: files[-1:]},
+                "streams": {TRANSACTIONS: files[-1:]},
             }
         ),
     }

@@ -18,7 +18,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.registry.bundle import (
     MODEL_FILE,
@@ -34,6 +33,7 @@ from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry, Ver
 from dojo.core.settings import Settings
 from dojo.core.spec.compare import spec_hash
 from dojo.core.spec.schema import ModelSpec
+from dojo.shop.events import TRANSACTIONS
 from pipelines.release.artefacts import dump_spec
 from pipelines.release.tracking import tracking_client
 from pipelines.reproduce import reproduce, reproduced
@@ -179,9 +179,9 @@ def test_a_version_says_which_spec_it_had_and_which_lake_files_its_champion_need
     assert first.version.tags.spec_sha256 == spec_hash(spec)
     ((champion, manifest),) = champions_of(registry, {spec.name: spec}).items()
     assert champion == f"{spec.name}@{first.version.version}"
-    assert manifest.streams[Stream.TRANSACTIONS]
-    assert {lake.root / file.path for file in manifest.streams[Stream.TRANSACTIONS]} <= set(
-        lake.files(Stream.TRANSACTIONS)
+    assert manifest.streams[TRANSACTIONS]
+    assert {lake.root / file.path for file in manifest.streams[TRANSACTIONS]} <= set(
+        lake.files(TRANSACTIONS)
     )
 
 
@@ -309,7 +309,7 @@ def test_a_changed_lake_file_is_named_and_nothing_is_rebuilt(
 ) -> None:
     changed = Lake(tmp_path / "lake")
     shutil.copytree(lake.root, changed.root)
-    file = changed.files(Stream.TRANSACTIONS)[20]
+    file = changed.files(TRANSACTIONS)[20]
     frame = pl.read_parquet(file)
     frame.with_columns(pl.col("amount") + 0.01).write_parquet(file)
     with pytest.raises(LakeChangedError, match=str(file.relative_to(changed.root))):
@@ -335,7 +335,7 @@ def test_corrupt_data_is_refused_and_nothing_is_registered(
 ) -> None:
     corrupt = Lake(tmp_path / "lake")
     shutil.copytree(lake.root, corrupt.root)
-    file = corrupt.files(Stream.TRANSACTIONS)[20]
+    file = corrupt.files(TRANSACTIONS)[20]
     pl.read_parquet(file).with_columns(pl.lit(-1.0).alias("amount")).write_parquet(file)
     spec = small_spec("retraining_corrupt")
     with pytest.raises(

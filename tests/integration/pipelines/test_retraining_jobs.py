@@ -21,7 +21,6 @@ from typer.testing import CliRunner, Result
 
 from dojo.cli.app import build
 from dojo.cli.training import train as cli
-from dojo.core.events.types import Stream
 from dojo.core.judging.gate.decision import ParameterChange
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.lake import Lake
@@ -32,6 +31,7 @@ from dojo.core.state.audit import AuditTrail, Entry
 from dojo.core.state.inbox import Inbox, Message
 from dojo.core.state.rollouts import Rollout, Rollouts
 from dojo.core.state.routes import RouteTable
+from dojo.shop.events import TRANSACTIONS
 from feature_repo import catalog
 from pipelines import retraining as pipeline
 from pipelines import tasks
@@ -469,7 +469,7 @@ def test_a_lake_that_cannot_be_read_is_tried_again(
     monkeypatch.setattr(pipeline, "FIRST_WAIT_SECONDS", 0.01)
     model = "retraining_unreadable"
     write_spec(settings.models_dir, model)
-    file = Lake(settings.lake_dir).files(Stream.TRANSACTIONS)[-5]
+    file = Lake(settings.lake_dir).files(TRANSACTIONS)[-5]
     content = file.read_bytes()
     tried: list[str] = []
     file.write_bytes(b"half a file")

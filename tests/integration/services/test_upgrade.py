@@ -14,13 +14,15 @@ from prometheus_client import CollectorRegistry
 
 from dojo.core.events.dead_letters import KEY, DeadLetters, sift
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
-from dojo.core.events.types import EVENT_TYPES, Event, Stream
+from dojo.core.events.streams import EVENT_TYPES
+from dojo.core.events.types import Event, Stream
 from dojo.core.judging.rollout.evidence import Evidence
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.documents import Document
 from dojo.core.state.routes import Arm, Route, decode_route
 from dojo.core.state.work_orders import Work, WorkOrder, WorkOrders
+from dojo.shop.events import TRANSACTIONS
 from feature_repo import catalog
 from services.rollout.reader import EventReader
 from services.streamer.metrics import StreamerMetrics
@@ -62,7 +64,7 @@ def test_every_reader_takes_events_with_fields_that_it_does_not_know(
     recording: Recording, redis_server: RedisServer
 ) -> None:
     """First one writer is upgraded: its events come among those of the others."""
-    events = list(islice(synthetic_events(random.Random(1)), 20 * len(Stream)))
+    events = list(islice(synthetic_events(random.Random(1)), 20 * len(EVENT_TYPES)))
     monitoring = Monitoring(redis_server, recording.directory)
     monitoring.knows(profile())
     for number, event in enumerate(events):
@@ -80,8 +82,8 @@ def test_every_reader_takes_events_with_fields_that_it_does_not_know(
     finally:
         recorder.stop()
         monitor.stop()
-    for stream in Stream:
-        ids = sorted(event.event_id for event in events if event.stream is stream)
+    for stream in EVENT_TYPES:
+        ids = sorted(event.event_id for event in events if event.stream == stream)
         assert sorted(recording.lake.scan(stream).collect()["event_id"]) == ids
     assert (
         sum(window.rows for window in monitoring.counted().hours["fraud_detection", "1"].values())
@@ -90,7 +92,7 @@ def test_every_reader_takes_events_with_fields_that_it_does_not_know(
 
     written: list[str] = []
     streamer = Streamer(
-        Stream.TRANSACTIONS,
+        TRANSACTIONS,
         catalog.streaming_views(),
         recording.log,
         DeadLetters(recording.client, "streamer"),

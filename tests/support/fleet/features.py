@@ -30,6 +30,7 @@ CHECKOUT = RequestFeatures(
 
 EXPECTED_AMOUNT_V1 = FeatureService(
     name="expected_amount_v1",
+    model="expected_amount",
     owner="checkout",
     features=(*CUSTOMER_DAILY.names, *MERCHANT_DAILY.names, *CLOCK),
     request=CHECKOUT,
@@ -38,6 +39,7 @@ EXPECTED_AMOUNT_V1 = FeatureService(
 # An order of one hour's payments. The clock is the same for all of them.
 SPENDING_ORDER_V1 = FeatureService(
     name="spending_order_v1",
+    model="spending_order",
     owner="concierge",
     features=(*CUSTOMER_DAILY.names, *MERCHANT_DAILY.names),
     request=RequestFeatures(name="order", time_input="transaction_time", recorded=PAYMENTS),

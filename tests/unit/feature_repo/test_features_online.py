@@ -12,6 +12,7 @@ import pytest
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.tasks.specs import load_specs
+from dojo.shop.events import TRANSACTIONS
 from feature_repo.catalog import REQUESTS, VIEWS
 from feature_repo.freshness import judge_freshness
 from feature_repo.shop import CUSTOMER_ACTIVITY
@@ -94,7 +95,7 @@ def test_only_days_whose_lake_files_changed_are_outdated(tmp_path: Path) -> None
     ]
     lake, store = Lake(tmp_path / "lake"), tmp_path / "features"
     transactions, outcomes = _lake_rows(made)
-    lake.write(Stream.TRANSACTIONS, transactions, "history")
+    lake.write(TRANSACTIONS, transactions, "history")
     lake.write(Stream.OUTCOMES, outcomes, "history")
     first, last = date(2026, 1, 1), date(2026, 1, 10)
 
@@ -105,7 +106,7 @@ def test_only_days_whose_lake_files_changed_are_outdated(tmp_path: Path) -> None
     assert inputs.outdated(store, inputs.fingerprints(lake, first, last), first) == []
 
     late, _ = _lake_rows([Payment("late", "a", "x", start + timedelta(days=6), 500, 0, None)])
-    lake.write(Stream.TRANSACTIONS, late, "part-1")
+    lake.write(TRANSACTIONS, late, "part-1")
     wanted = inputs.fingerprints(lake, first, last)
     assert inputs.outdated(store, wanted, first) == [
         date(2026, 1, day) for day in (7, 8, 9, 10)
@@ -124,7 +125,7 @@ def test_days_whose_history_was_deleted_stay_as_they_were_built(tmp_path: Path) 
     ]
     lake, store = Lake(tmp_path / "lake"), tmp_path / "features"
     transactions, outcomes = _lake_rows(made)
-    lake.write(Stream.TRANSACTIONS, transactions, "history")
+    lake.write(TRANSACTIONS, transactions, "history")
     lake.write(Stream.OUTCOMES, outcomes, "history")
     first, last = start.date(), start.date() + timedelta(days=days - 1)
     wanted = inputs.fingerprints(lake, first, last)
@@ -135,12 +136,12 @@ def test_days_whose_history_was_deleted_stay_as_they_were_built(tmp_path: Path) 
     inputs.record_built(store, wanted, first)
 
     begins = first + timedelta(days=1)
-    lake.delete(Stream.TRANSACTIONS, begins)
+    lake.delete(TRANSACTIONS, begins)
     assert inputs.outdated(store, inputs.fingerprints(lake, begins, last), begins) == []
     late, _ = _lake_rows(
         [Payment("late", "a", "x", start + timedelta(days=days - 2), 500, 0, None)]
     )
-    lake.write(Stream.TRANSACTIONS, late, "part-1")
+    lake.write(TRANSACTIONS, late, "part-1")
     changed = inputs.outdated(store, inputs.fingerprints(lake, begins, last), begins)
     assert changed == [last - timedelta(days=1), last], "late events still count"
 
@@ -162,7 +163,7 @@ def test_building_again_or_from_doubled_rows_writes_the_same_bytes(tmp_path: Pat
     transactions, outcomes = transactions_of(made), outcomes_of(made)
     shuffled = pl.concat([transactions, transactions]).sample(fraction=1.0, shuffle=True, seed=3)
     for name, rows in (("once", transactions), ("again", transactions), ("doubled", shuffled)):
-        streams = {Stream.TRANSACTIONS: rows, Stream.OUTCOMES: outcomes}
+        streams = {TRANSACTIONS: rows, Stream.OUTCOMES: outcomes}
         offline.build_offline(streams, tmp_path / name, date(2026, 1, 2), date(2026, 1, 6))
     files = sorted(
         path.relative_to(tmp_path / "once") for path in (tmp_path / "once").rglob("*.parquet")
@@ -235,7 +236,7 @@ def test_a_lake_file_that_is_written_again_makes_its_days_outdated(tmp_path: Pat
     made = [Payment("t", "a", "x", datetime(2026, 1, 1, 9, tzinfo=UTC), 500, 0, None)]
     lake = Lake(tmp_path)
     transactions, _ = _lake_rows(made)
-    (file,) = lake.write(Stream.TRANSACTIONS, transactions, "history")
+    (file,) = lake.write(TRANSACTIONS, transactions, "history")
     before = inputs.fingerprints(lake, date(2026, 1, 1), date(2026, 1, 2))
     os.utime(file, ns=(1, 1))
     after = inputs.fingerprints(lake, date(2026, 1, 1), date(2026, 1, 2))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,28 @@ from feature_repo import catalog
 
 
 def test_the_specs_of_this_repository_agree_with_the_feature_catalogue() -> None:
-    assert set(catalog.agreed(load_specs(Path("models")))) == {
-        path.stem for path in Path("models").glob("*.yaml")
-    }
+    assert set(catalog.agreed(load_specs(Path("models")))) == {"fraud_detection"}
+
+
+def test_all_specs_of_this_repository_agree_with_the_catalogue_of_all_models() -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from dojo.core.tasks.specs import load_specs\n"
+        "from feature_repo.catalog import agreed\n"
+        "print(*agreed(load_specs(Path('models'), ('all',))))\n"
+    )
+    environment = {**os.environ, "DOJO_MODELS": "all"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == sorted(path.stem for path in Path("models").glob("*.yaml"))
+
+
+def test_entities_must_name_everyone_whom_features_are_about() -> None:
+    spec = load_spec(Path("models", "fraud_detection.yaml"))
+    lonely = spec.model_copy(update={"entities": ("customer",)})
+    with pytest.raises(SpecError, match="fraud_detection_v1 has features of merchant, so callers"):
+        catalog.agreed({lonely.name: lonely})
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from dojo.core.lake import SCHEMAS, Lake
 from dojo.core.state.audit import Entry
 from dojo.core.state.routes import Arm, Route, pick, position
 from dojo.core.tasks.specs import load_spec
+from dojo.shop.events import TRANSACTIONS
 from pipelines.experiments.assignment import Experiment, last_experiment, requests
 from pipelines.experiments.report import MINIMUM_ENTITIES, report
 
@@ -157,9 +158,7 @@ def lake_of(
         }
         for n, amount in amounts.items()
     ]
-    lake.write(
-        Stream.TRANSACTIONS, pl.DataFrame(payments, schema=SCHEMAS[Stream.TRANSACTIONS]), "part-1"
-    )
+    lake.write(TRANSACTIONS, pl.DataFrame(payments, schema=SCHEMAS[TRANSACTIONS]), "part-1")
     return lake
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import start_of
+from dojo.shop.events import TRANSACTIONS
 from feature_repo.catalog import VIEWS
 from feature_repo.shop.payments import FRAUD_LABELS
 from feature_repo.views import published_at
@@ -28,7 +29,7 @@ def test_a_build_that_ends_half_way_keeps_its_blocks_and_goes_on_to_the_same_fea
 ) -> None:
     rows = payments(PAID_DAYS, per_day=30)
     lake, store = fill_lake(tmp_path / "lake", rows, AS_OF), tmp_path / "features"
-    latest = lake.files(Stream.TRANSACTIONS)[-1]
+    latest = lake.files(TRANSACTIONS)[-1]
     whole = latest.read_bytes()
     latest.write_bytes(b"torn")  # only the last block may read it
     with pytest.raises(pl.exceptions.PolarsError):
@@ -41,7 +42,7 @@ def test_a_build_that_ends_half_way_keeps_its_blocks_and_goes_on_to_the_same_fea
     assert build_days(lake, store, AS_OF) == (0, 0)
 
     at_once = tmp_path / "at_once"
-    streams = {Stream.TRANSACTIONS: transactions_of(rows), Stream.OUTCOMES: outcomes_of(rows)}
+    streams = {TRANSACTIONS: transactions_of(rows), Stream.OUTCOMES: outcomes_of(rows)}
     offline.build_offline(streams, at_once, DAYS[0], DAYS[-1])
     for view in VIEWS:
         for day in DAYS:
@@ -55,7 +56,7 @@ def test_a_days_file_holds_its_midnight_or_its_events_once_and_in_order(tmp_path
     rows = payments(PAID_DAYS, per_day=20)
     twice = rows.head(20).with_columns(transaction_id=pl.col("transaction_id") + "-again")
     streams = {
-        Stream.TRANSACTIONS: transactions_of(pl.concat([rows, twice])),
+        TRANSACTIONS: transactions_of(pl.concat([rows, twice])),
         Stream.OUTCOMES: outcomes_of(rows),
     }
     offline.build_offline(streams, tmp_path / "whole", DAYS[0], DAYS[-1])
@@ -77,7 +78,7 @@ def test_a_days_file_holds_its_midnight_or_its_events_once_and_in_order(tmp_path
 
 def test_days_built_later_equal_those_of_one_build(tmp_path: Path) -> None:
     rows = payments(PAID_DAYS, per_day=20)
-    streams = {Stream.TRANSACTIONS: transactions_of(rows), Stream.OUTCOMES: outcomes_of(rows)}
+    streams = {TRANSACTIONS: transactions_of(rows), Stream.OUTCOMES: outcomes_of(rows)}
     offline.build_offline(streams, tmp_path / "whole", DAYS[0], DAYS[-1])
     offline.build_offline(streams, tmp_path / "later", DAYS[50], DAYS[-1])
     for view in VIEWS:
@@ -100,7 +101,7 @@ def test_progress_grows_over_all_blocks_and_ends_at_the_whole(tmp_path: Path) ->
 
 def test_one_models_outcomes_never_count_as_anothers() -> None:
     rows = payments(20, per_day=20)
-    alone = {Stream.TRANSACTIONS: transactions_of(rows), Stream.OUTCOMES: outcomes_of(rows)}
+    alone = {TRANSACTIONS: transactions_of(rows), Stream.OUTCOMES: outcomes_of(rows)}
     fraud = alone[Stream.OUTCOMES].with_columns(model=pl.lit("fraud_detection"))
     other = fraud.with_columns(model=pl.lit("returns"), label=1 - pl.col("label"))
     mixed = {**alone, Stream.OUTCOMES: pl.concat([other, fraud])}

@@ -11,6 +11,7 @@ import pytest
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
+from dojo.shop.events import TRANSACTIONS
 from pipelines.training import steps
 from pipelines.training.dataset.build import DATASET_FILE
 from pipelines.training.dataset.collect import Manifest, collect, read_streams, verify
@@ -55,7 +56,7 @@ def manifest() -> Manifest:
 def streams_of(lake: Lake, pinned: Manifest) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the pinned transactions and outcomes."""
     read = read_streams(lake, pinned, SPEC.feature_service)
-    return read[Stream.TRANSACTIONS], read[Stream.OUTCOMES]
+    return read[TRANSACTIONS], read[Stream.OUTCOMES]
 
 
 def known() -> pl.DataFrame:
@@ -290,14 +291,14 @@ def test_a_changed_or_missing_lake_file_is_named(tmp_path: Path) -> None:
     pinned = collect(lake, SPEC, AS_OF)
     verify(lake, pinned)
     changed, missing = (
-        lake.root / pinned.streams[Stream.TRANSACTIONS][3].path,
+        lake.root / pinned.streams[TRANSACTIONS][3].path,
         lake.root / pinned.streams[Stream.OUTCOMES][5].path,
     )
     changed.write_bytes(changed.read_bytes() + b"x")
     missing.unlink()
     with pytest.raises(LakeChangedError) as caught:
         verify(lake, pinned)
-    assert f"{pinned.streams[Stream.TRANSACTIONS][3].path}: changed" in str(caught.value)
+    assert f"{pinned.streams[TRANSACTIONS][3].path}: changed" in str(caught.value)
     assert f"{pinned.streams[Stream.OUTCOMES][5].path}: missing" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 3
 
@@ -307,11 +308,11 @@ def test_a_file_that_comes_later_does_not_change_a_pinned_set(tmp_path: Path) ->
     pinned = collect(lake, SPEC, AS_OF)
     before, _ = streams_of(lake, pinned)
     late = (
-        lake.scan(Stream.TRANSACTIONS)
+        lake.scan(TRANSACTIONS)
         .head(10)
         .with_columns(pl.col("transaction_id") + "late", pl.col("event_id") + "late")
     )
-    lake.write(Stream.TRANSACTIONS, late.collect(), "part-late")
+    lake.write(TRANSACTIONS, late.collect(), "part-late")
     assert streams_of(lake, pinned)[0].equals(before)
 
 

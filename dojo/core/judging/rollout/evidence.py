@@ -43,7 +43,7 @@ class Evidence(msgspec.Struct, kw_only=True):
 
     Attributes:
         stage: The stage.
-        cursors: Stream -> id of the last message read.
+        cursors: str -> id of the last message read.
         generation: Generation of the stage's route. 0 until the route is made.
         since: World time of the first event that followed the route.
         latest: World time of the newest event that followed the route.

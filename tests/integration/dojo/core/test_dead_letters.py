@@ -11,12 +11,13 @@ from redis import Redis
 from dojo.core.connections import connect_redis
 from dojo.core.events.dead_letters import DEAD_LETTERS, KEPT, LONGEST_PAYLOAD, DeadLetters, sift
 from dojo.core.events.log import PAYLOAD_FIELD, Delivery, RedisEventLog, stream_key
-from dojo.core.events.types import Stream, Transaction, encode
+from dojo.core.events.streams import encode
+from dojo.shop.events import TRANSACTIONS, Transaction
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.integration
 
-TX = Stream.TRANSACTIONS
+TX = TRANSACTIONS
 NOON = datetime(2018, 6, 10, 12, tzinfo=UTC)
 NO_TIME, MOMENT = timedelta(0), timedelta(milliseconds=1)
 GOOD = encode(

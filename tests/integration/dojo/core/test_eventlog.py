@@ -10,14 +10,16 @@ from redis.exceptions import RedisError
 
 from dojo.core.connections import connect_redis
 from dojo.core.events.log import PAGE, PAYLOAD_FIELD, RedisEventLog, stream_key
-from dojo.core.events.types import Event, Stream, Transaction, decode
+from dojo.core.events.streams import decode
+from dojo.core.events.types import Event, Stream
 from dojo.core.settings import Settings
 from dojo.core.state.clock import wall_now
+from dojo.shop.events import TRANSACTIONS, Transaction
 from tests.support.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.integration
 
-TX = Stream.TRANSACTIONS
+TX = TRANSACTIONS
 NO_WAIT = timedelta(milliseconds=1)
 NOW = timedelta(0)
 

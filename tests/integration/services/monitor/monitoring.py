@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from dojo.core.connections import connect_redis
 from dojo.core.events.log import PAYLOAD_FIELD, RedisEventLog, stream_key
-from dojo.core.events.types import Event, Prediction, Stream, Verdict, decode
+from dojo.core.events.streams import decode
+from dojo.core.events.types import Event, Prediction, Stream, Verdict
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.settings import load_settings
 from dojo.core.state.clock import RedisWorldClock

@@ -14,17 +14,11 @@ from pathlib import Path
 
 from dojo.core.connections import connect_redis
 from dojo.core.events.log import RedisEventLog, stream_key
-from dojo.core.events.types import (
-    Event,
-    Outcome,
-    Prediction,
-    Shadow,
-    Stream,
-    Transaction,
-    Verdict,
-)
+from dojo.core.events.streams import EVENT_TYPES
+from dojo.core.events.types import Event, Outcome, Prediction, Shadow, Verdict
 from dojo.core.judging.drift import Finding
 from dojo.core.lake import Lake
+from dojo.shop.events import Order, Transaction
 from services.recorder.__main__ import main
 from tests.integration.fork_server import CONTEXT
 from tests.support.servers import RedisServer, Server, free_port, wait_until
@@ -47,6 +41,18 @@ def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[
             customer_id=f"c{number % 50}",
             merchant_id=f"m{number % 70}",
             amount=float(number),
+        )
+        yield Order(
+            event_id=Order.id_for(key),
+            world_time=world,
+            wall_time=world,
+            order_id=key,
+            customer_id=f"c{number % 50}",
+            merchant_id=f"m{number % 70}",
+            product_id=f"p{number % 30}",
+            price=float(number),
+            express=float(number % 2),
+            distance_km=float(number % 300),
         )
         yield Prediction(
             event_id=Prediction.id_for(key),
@@ -142,13 +148,13 @@ class Recording:
         )
 
     def lag(self) -> int:
-        return sum(self.log.lag(stream, "recorder") for stream in Stream)
+        return sum(self.log.lag(stream, "recorder") for stream in EVENT_TYPES)
 
     def pending(self) -> int:
         """Return the number of messages that were read and not acknowledged."""
         groups = [
             g
-            for s in Stream
+            for s in EVENT_TYPES
             if self.client.exists(stream_key(s))
             for g in self.client.xinfo_groups(stream_key(s))
         ]
@@ -157,7 +163,7 @@ class Recording:
     def wait_until_recorded(self, within: float = 30) -> None:
         wait_until(lambda: self.lag() == 0, within, "everything is recorded", every=0.05)
 
-    def event_ids(self, stream: Stream) -> list[str]:
+    def event_ids(self, stream: str) -> list[str]:
         """Return the event ids as a reader of the lake finds them: in order, with duplicates."""
         return self.lake.scan(stream).collect()["event_id"].sort().to_list()
 

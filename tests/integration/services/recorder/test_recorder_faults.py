@@ -23,7 +23,9 @@ from redis.exceptions import ResponseError
 from dojo.core.events.columns import frame_of
 from dojo.core.events.dead_letters import KEY, DeadLetters
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
-from dojo.core.events.types import Event, Stream, encode
+from dojo.core.events.streams import EVENT_TYPES, encode
+from dojo.core.events.types import Event, Stream
+from dojo.shop.events import TRANSACTIONS
 from services.recorder.deduplicate import PartitionIds
 from services.recorder.metrics import RecorderMetrics
 from services.recorder.recorder import Recorder
@@ -56,16 +58,18 @@ def recorder(recording: Recording) -> Iterator[ForkedRecorder]:
 
 @pytest.fixture
 def events() -> list[Event]:
-    return list(islice(synthetic_events(random.Random(1), seconds_apart=400), 300 * len(Stream)))
+    return list(
+        islice(synthetic_events(random.Random(1), seconds_apart=400), 300 * len(EVENT_TYPES))
+    )
 
 
-def ids_of(events: list[Event], stream: Stream) -> list[str]:
-    return sorted(event.event_id for event in events if event.stream is stream)
+def ids_of(events: list[Event], stream: str) -> list[str]:
+    return sorted(event.event_id for event in events if event.stream == stream)
 
 
 def assert_recorded(recording: Recording, events: list[Event]) -> None:
     recording.wait_until_recorded()
-    for stream in Stream:
+    for stream in EVENT_TYPES:
         assert recording.event_ids(stream) == ids_of(events, stream)
 
 
@@ -74,8 +78,8 @@ def test_what_is_recorded_is_what_was_appended(
 ) -> None:
     recording.log.append(events)
     assert_recorded(recording, events)
-    for stream in Stream:
-        expected = frame_of(stream, [event for event in events if event.stream is stream])
+    for stream in EVENT_TYPES:
+        expected = frame_of(stream, [event for event in events if event.stream == stream])
         assert (
             recording.lake.scan(stream).collect().sort("event_id").equals(expected.sort("event_id"))
         )
@@ -83,7 +87,7 @@ def test_what_is_recorded_is_what_was_appended(
     assert recorder.metric("dojo_recorder_lag_messages", stream=Stream.PREDICTIONS) == 0
     newest = max(event.world_time for event in events).timestamp()
     assert (
-        recorder.metric("dojo_recorder_newest_world_timestamp_seconds", stream=Stream.TRANSACTIONS)
+        recorder.metric("dojo_recorder_newest_world_timestamp_seconds", stream=TRANSACTIONS)
         == newest
     )
 
@@ -92,14 +96,14 @@ def test_events_that_history_already_holds_are_not_recorded_again(
     recording: Recording, recorder: ForkedRecorder, events: list[Event]
 ) -> None:
     """The world writes history in bulk and then replays its last day through the log."""
-    history = [event for event in events if event.stream is Stream.TRANSACTIONS][:200]
+    history = [event for event in events if event.stream == TRANSACTIONS][:200]
     recording.log.append(events[:3])
     # The recorder must read a partition before others write to it.
     recording.wait_until_recorded()
-    recording.lake.write(Stream.TRANSACTIONS, frame_of(Stream.TRANSACTIONS, history[1:]), "history")
+    recording.lake.write(TRANSACTIONS, frame_of(TRANSACTIONS, history[1:]), "history")
     recording.log.append(events)
     assert_recorded(recording, events)
-    assert recorder.metric("dojo_recorder_duplicates_total", stream=Stream.TRANSACTIONS) == 200
+    assert recorder.metric("dojo_recorder_duplicates_total", stream=TRANSACTIONS) == 200
 
 
 def test_a_full_disk_is_reported_and_nothing_is_lost(
@@ -179,7 +183,7 @@ def test_an_emptied_redis_records_on(
 def test_messages_that_are_no_events_are_set_aside_and_stop_nothing(
     recording: Recording, recorder: ForkedRecorder, events: list[Event]
 ) -> None:
-    good = encode(next(event for event in events if event.stream is Stream.TRANSACTIONS))
+    good = encode(next(event for event in events if event.stream == TRANSACTIONS))
     poison = [
         b"not JSON",
         b"\xff\xfe",
@@ -193,12 +197,12 @@ def test_messages_that_are_no_events_are_set_aside_and_stop_nothing(
     for number, event in enumerate(events):
         recording.log.append([event])
         if number < len(poison):
-            recording.client.xadd(stream_key(Stream.TRANSACTIONS), {PAYLOAD_FIELD: poison[number]})
+            recording.client.xadd(stream_key(TRANSACTIONS), {PAYLOAD_FIELD: poison[number]})
     recording.client.xadd(stream_key(Stream.OUTCOMES), {"unknown": "field"})
     assert_recorded(recording, events)
     letters = DeadLetters(recording.client, "recorder").newest(100)
     rejected = sorted(
-        (one for one in letters if one.stream == Stream.TRANSACTIONS),
+        (one for one in letters if one.stream == TRANSACTIONS),
         key=lambda one: one.message_id,
     )
     assert [one.payload.encode() for one in rejected if one.payload.isascii()] == [
@@ -209,9 +213,7 @@ def test_messages_that_are_no_events_are_set_aside_and_stop_nothing(
     assert "world_time 9018-06-10 20:00:00+00:00 lies outside" in rejected[6].reason
     assert len(letters) == len(poison) + 1, "and the message without our field"
     wait_until(
-        lambda: (
-            recorder.metric("dojo_dead_letters_total", stream=Stream.TRANSACTIONS) == len(poison)
-        ),
+        lambda: recorder.metric("dojo_dead_letters_total", stream=TRANSACTIONS) == len(poison),
         5,
         "all rejections count",
     )
@@ -265,7 +267,9 @@ def test_behind_a_stray_recorder_that_hangs_the_waiting_one_says_so_and_shows_th
     recording: Recording, recorder: ForkedRecorder, events: list[Event]
 ) -> None:
     def lag() -> float:
-        return sum(waiting.metric("dojo_recorder_lag_messages", stream=stream) for stream in Stream)
+        return sum(
+            waiting.metric("dojo_recorder_lag_messages", stream=stream) for stream in EVENT_TYPES
+        )
 
     with ExitStack() as cleanup:
         waiting = recording.recorder()
@@ -315,16 +319,16 @@ def test_dead_for_longer_than_the_log_keeps_it_records_what_is_left(
 
     They must not hold up the rest.
     """
-    transactions = [event for event in events if event.stream is Stream.TRANSACTIONS]
+    transactions = [event for event in events if event.stream == TRANSACTIONS]
     recording.log.append(transactions)
-    recording.log.read(Stream.TRANSACTIONS, "recorder", "recorder", 250, timedelta(milliseconds=1))
-    recording.client.xtrim(stream_key(Stream.TRANSACTIONS), maxlen=100, approximate=False)
+    recording.log.read(TRANSACTIONS, "recorder", "recorder", 250, timedelta(milliseconds=1))
+    recording.client.xtrim(stream_key(TRANSACTIONS), maxlen=100, approximate=False)
     process = recording.recorder()
     try:
         recording.wait_until_recorded()
     finally:
         process.stop()
-    assert recording.event_ids(Stream.TRANSACTIONS) == sorted(
+    assert recording.event_ids(TRANSACTIONS) == sorted(
         event.event_id for event in transactions[200:]
     )
     assert "trimmed before they were processed" in process.log.read_text()

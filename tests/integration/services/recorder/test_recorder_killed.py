@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dojo.core.events.types import Event, Stream
+from dojo.core.events.streams import EVENT_TYPES
+from dojo.core.events.types import Event
 from services.recorder.ownership import LOCK_FILE
 from tests.integration.services.recorder.recording import (
     ForkedRecorder,
@@ -36,7 +37,7 @@ class Producer(threading.Thread):
 
     def __init__(self, recording: Recording, rng: random.Random) -> None:
         super().__init__(name="producer", daemon=True)
-        self.expected: dict[Stream, set[str]] = defaultdict(set)
+        self.expected: dict[str, set[str]] = defaultdict(set)
         self.duplicates = 0
         self._recording = recording
         self._rng = rng
@@ -107,7 +108,7 @@ def test_killed_50_times_under_load_every_event_is_recorded_exactly_once(
         for recorder in pool:
             recorder.stop()
 
-    for stream in Stream:
+    for stream in EVENT_TYPES:
         assert recording.event_ids(stream) == sorted(producer.expected[stream]), (
             f"{stream}: lost or doubled"
         )

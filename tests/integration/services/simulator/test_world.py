@@ -21,13 +21,15 @@ from typer.testing import CliRunner
 
 from dojo.cli.world.data import app
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
-from dojo.core.events.types import Event, Outcome, Stream, Transaction, decode
+from dojo.core.events.streams import decode
+from dojo.core.events.types import Event, Outcome, Stream
 from dojo.core.lake import Lake
 from dojo.core.settings import Settings, load_settings
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Inbox
 from dojo.core.tasks.specs import load_spec
 from dojo.shop.datasets import TRANSACTION_SCHEMA
+from dojo.shop.events import TRANSACTIONS, Transaction
 from dojo.shop.world_drift import DRIFT_KEY
 from services.simulator.days import start_of
 from services.simulator.gateway_client import GatewayClient
@@ -54,7 +56,7 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def events(server: RedisServer, stream: Stream) -> list[Event]:
+def events(server: RedisServer, stream: str) -> list[Event]:
     rows = Redis.from_url(server.url).xrange(stream_key(stream))
     return [decode(stream, fields[PAYLOAD_FIELD]) for _, fields in rows]
 
@@ -101,12 +103,14 @@ def health(settings: Settings) -> dict[str, object]:
         return {"state": "down"}
 
 
-def metric(settings: Settings, name: str) -> float:
+def metric(settings: Settings, name: str, **labels: str) -> float:
     with urllib.request.urlopen(
         f"http://127.0.0.1:{settings.simulator_port}/metrics", timeout=2
     ) as answer:
         lines = answer.read().decode().splitlines()
-    return float(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
+    labelled = ",".join(f'{label}="{value}"' for label, value in labels.items())
+    start = f"{name}{{{labelled}}} " if labels else f"{name} "
+    return float(next(line for line in lines if line.startswith(start)).split()[1])
 
 
 def emitted_until(server: RedisServer) -> datetime:
@@ -119,12 +123,12 @@ def expected(world: OpenWorld, start: datetime, end: datetime) -> tuple[list[str
     transactions, outcomes = [], []
     day = start.date()
     while start_of(day) < end:
-        made, known = world.days.transactions(day), world.days.outcomes(day)
+        made, known = world.days.events(TRANSACTIONS, day), world.days.outcomes(day)
         transactions += made.filter(pl.col("time").is_between(start, end, closed="left"))[
             "transaction_id"
         ].to_list()
         outcomes += known.filter(pl.col("arrival").is_between(start, end, closed="left"))[
-            "transaction_id"
+            "request_id"
         ].to_list()
         day += DAY
     return transactions, outcomes
@@ -145,10 +149,10 @@ def test_history_fills_the_lake_and_stops_the_clock_at_its_end(
     built = world.ensure().built
     end = start_of(world.world.history_end)
     lake = Lake(settings.lake_dir)
-    made = lake.scan(Stream.TRANSACTIONS).collect()
+    made = lake.scan(TRANSACTIONS).collect()
     known = lake.scan(Stream.OUTCOMES).collect()
     assert built is not None
-    assert built.transactions == made.height == made["event_id"].n_unique()
+    assert built.events[TRANSACTIONS] == made.height == made["event_id"].n_unique()
     assert made["world_time"].dt.date().n_unique() == 45
     assert made["world_time"].max() < end  # type: ignore[operator]
     # The arrived labels exactly: all old ones, and some of the last week.
@@ -167,7 +171,7 @@ def test_history_fills_the_lake_and_stops_the_clock_at_its_end(
     assert clock.speed() == 0
     # The streamer finds the last day on the stream, under the lake's ids.
     last_day = made.filter(pl.col("world_time") >= end - DAY).sort("world_time", "transaction_id")
-    assert [e.event_id for e in events(redis_server, Stream.TRANSACTIONS)] == last_day[
+    assert [e.event_id for e in events(redis_server, TRANSACTIONS)] == last_day[
         "event_id"
     ].to_list()
 
@@ -242,19 +246,21 @@ def test_when_redis_lost_the_world_it_goes_on_where_the_records_end(
     clock = RedisWorldClock(Redis.from_url(redis_server.url))
     assert recorded <= clock.anchor().world < recorded + timedelta(minutes=1)
     assert clock.speed() == settings.speed
-    stream = events(redis_server, Stream.TRANSACTIONS)
+    stream = events(redis_server, TRANSACTIONS)
     assert recorded - DAY <= stream[0].world_time <= stream[-1].world_time < recorded
 
 
-def lake_frames(world: OpenWorld, start: datetime, end: datetime) -> dict[Stream, pl.DataFrame]:
+def lake_frames(world: OpenWorld, start: datetime, end: datetime) -> dict[str, pl.DataFrame]:
     """Return what the recorder would have written of start <= time < end."""
-    from services.simulator.events import outcome_history, transaction_history
+    from services.simulator.events import event_history, outcome_history
 
     days = [start.date() + DAY * n for n in range((end - start).days + 2)]
     within = pl.col("world_time").is_between(start, end, closed="left")
-    made = pl.concat([transaction_history(world.days.transactions(d)) for d in days])
+    made = pl.concat(
+        [event_history(TRANSACTIONS, world.days.events(TRANSACTIONS, d)) for d in days]
+    )
     known = pl.concat([outcome_history(world.days.outcomes(d)) for d in days])
-    return {Stream.TRANSACTIONS: made.filter(within), Stream.OUTCOMES: known.filter(within)}
+    return {TRANSACTIONS: made.filter(within), Stream.OUTCOMES: known.filter(within)}
 
 
 def test_another_worlds_home_or_redis_is_refused(tmp_path: Path, redis_server: RedisServer) -> None:
@@ -325,7 +331,7 @@ def test_killing_the_process_again_and_again_loses_and_invents_nothing(
     world = open_world(settings)
     transactions, outcomes = expected(world, start, end)
     assert len(transactions) > 200
-    made = [e for e in events(redis_server, Stream.TRANSACTIONS) if e.world_time >= start]
+    made = [e for e in events(redis_server, TRANSACTIONS) if e.world_time >= start]
     known = events(redis_server, Stream.OUTCOMES)
     # Repeats with the same id are allowed, gaps and unknown ids are not. All events come in order.
     assert first_seen([e.event_id for e in made]) == [Transaction.id_for(t) for t in transactions]
@@ -333,7 +339,10 @@ def test_killing_the_process_again_and_again_loses_and_invents_nothing(
         Outcome.id_for("fraud_detection", t) for t in outcomes
     ]
     source_rows = pl.concat(
-        [world.days.transactions(start.date() + DAY * n) for n in range((end - start).days + 1)]
+        [
+            world.days.events(TRANSACTIONS, start.date() + DAY * n)
+            for n in range((end - start).days + 1)
+        ]
     )
     wanted = {
         row[0]: row[1:]
@@ -357,7 +366,9 @@ def test_it_waits_out_a_redis_that_dies_and_ends_cleanly_while_waiting(
     wait_until(clock.is_set, 60, f"history is built; the log ends:\n{server.tail()}")
     start = clock.now()
     clock.set_speed(20_000)
-    wait_until(lambda: metric(settings, "dojo_world_transactions_total") > 50, 30, "live")
+    wait_until(
+        lambda: metric(settings, "dojo_world_events_total", stream=TRANSACTIONS) > 50, 30, "live"
+    )
     redis_server.kill()
     wait_until(
         lambda: health(settings)["state"] == "waiting for Redis", 30, "it says that it waits"
@@ -368,7 +379,7 @@ def test_it_waits_out_a_redis_that_dies_and_ends_cleanly_while_waiting(
     wait_until(lambda: health(settings)["state"] == "paused", 60, "it has caught up")
     end = emitted_until(redis_server)
     transactions, outcomes = expected(open_world(settings), start, end)
-    made = [e.event_id for e in events(redis_server, Stream.TRANSACTIONS) if e.world_time >= start]
+    made = [e.event_id for e in events(redis_server, TRANSACTIONS) if e.world_time >= start]
     assert first_seen(made) == [Transaction.id_for(t) for t in transactions]
     assert first_seen([e.event_id for e in events(redis_server, Stream.OUTCOMES)]) == [
         Outcome.id_for("fraud_detection", t) for t in outcomes
@@ -410,7 +421,7 @@ def test_a_running_world_whose_redis_is_emptied_tells_again_what_was_lost_and_ru
     clock.set_speed(0)
     wait_until(lambda: health(settings)["state"] == "paused", 60, "it stands still")
     transactions, _ = expected(open_world(settings), start, emitted_until(redis_server))
-    made = [e.event_id for e in events(redis_server, Stream.TRANSACTIONS) if e.world_time >= start]
+    made = [e.event_id for e in events(redis_server, TRANSACTIONS) if e.world_time >= start]
     assert set(made) == {Transaction.id_for(t) for t in transactions}
 
 
@@ -453,7 +464,9 @@ def test_the_world_stops_with_its_simulator_and_goes_on_where_it_stopped(
     server.start()
     wait_until(clock.is_set, 60, f"history is built; the log ends:\n{server.tail()}")
     clock.set_speed(2_400)
-    wait_until(lambda: metric(settings, "dojo_world_transactions_total") > 50, 30, "live")
+    wait_until(
+        lambda: metric(settings, "dojo_world_events_total", stream=TRANSACTIONS) > 50, 30, "live"
+    )
     renewed = clock.anchor().wall
     wait_until(lambda: clock.anchor().wall > renewed, 10, "the simulator renews the clock")
     assert metric(settings, "dojo_world_standing_still") == 0
@@ -493,7 +506,9 @@ def test_a_world_that_waits_stands_still_instead_of_running_away(
     server.start()
     wait_until(clock.is_set, 60, f"history is built; the log ends:\n{server.tail()}")
     clock.set_speed(2_400)
-    wait_until(lambda: metric(settings, "dojo_world_transactions_total") > 50, 30, "live")
+    wait_until(
+        lambda: metric(settings, "dojo_world_events_total", stream=TRANSACTIONS) > 50, 30, "live"
+    )
     redis.set(DRIFT_KEY, "no table")
     wait_until(lambda: clock.standstill() > timedelta(seconds=2), 20, "the clock is not renewed")
     assert metric(settings, "dojo_world_standing_still") == 1
@@ -551,8 +566,8 @@ def test_a_replayed_file_comes_to_its_end_and_its_labels_still_arrive(
     )
     assert health(settings)["state"] == "replay exhausted"
     assert metric(settings, "dojo_world_replay_exhausted") == 1
-    assert metric(settings, "dojo_world_transactions_total") == rows / 8
-    assert [e.transaction_id for e in events(redis_server, Stream.TRANSACTIONS)] == [
+    assert metric(settings, "dojo_world_events_total", stream=TRANSACTIONS) == rows / 8
+    assert [e.transaction_id for e in events(redis_server, TRANSACTIONS)] == [
         str(n) for n in range(240, rows)
     ]  # type: ignore[attr-defined]
 
@@ -606,9 +621,9 @@ def test_every_model_is_asked_about_every_payment() -> None:
     async def scenario() -> list[str]:
         async with (
             gateway(predict) as port,
-            GatewayClient(f"http://127.0.0.1:{port}", questions, "key") as client,
+            GatewayClient(f"http://127.0.0.1:{port}", {TRANSACTIONS: questions}, "key") as client,
         ):
-            return [answer for answer, _ in await client.ask_all(PAYMENTS)]
+            return [answer for answer, _ in await client.ask_all({TRANSACTIONS: PAYMENTS})]
 
     assert asyncio.run(scenario()) == ["scored"] * 2 * PAYMENTS.height
     wanted = [
@@ -632,14 +647,20 @@ def test_a_hanging_gateway_is_not_waited_for_again_and_again() -> None:
         async with (
             gateway(predict) as port,
             GatewayClient(
-                f"http://127.0.0.1:{port}", {"fraud_detection": QUESTION}, "key"
+                f"http://127.0.0.1:{port}", {TRANSACTIONS: {"fraud_detection": QUESTION}}, "key"
             ) as client,
         ):
-            assert {answer for answer, _ in await client.ask_all(PAYMENTS)} == {"timeout"}
-            assert {answer for answer, _ in await client.ask_all(PAYMENTS)} == {"skipped"}
+            assert {answer for answer, _ in await client.ask_all({TRANSACTIONS: PAYMENTS})} == {
+                "timeout"
+            }
+            assert {answer for answer, _ in await client.ask_all({TRANSACTIONS: PAYMENTS})} == {
+                "skipped"
+            }
             hanging = False
             deadline = asyncio.get_running_loop().time() + 10
-            while {answer for answer, _ in await client.ask_all(PAYMENTS)} != {"scored"}:
+            while {answer for answer, _ in await client.ask_all({TRANSACTIONS: PAYMENTS})} != {
+                "scored"
+            }:
                 assert asyncio.get_running_loop().time() < deadline, "it is asked again"
                 await asyncio.sleep(0.05)
 
@@ -686,9 +707,9 @@ def test_every_mood_of_the_gateway_is_told_apart_and_none_is_waited_for() -> Non
 
     async def ask(port: int) -> list[str]:
         async with GatewayClient(
-            f"http://127.0.0.1:{port}", {"fraud_detection": QUESTION}, "key"
+            f"http://127.0.0.1:{port}", {TRANSACTIONS: {"fraud_detection": QUESTION}}, "key"
         ) as client:
-            return [answer for answer, _ in await client.ask_all(PAYMENTS)]
+            return [answer for answer, _ in await client.ask_all({TRANSACTIONS: PAYMENTS})]
 
     async def scenario() -> tuple[list[str], list[str]]:
         async with gateway(predict) as port:

@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 
 from dojo.cli.world.clock import app
 from dojo.core.events.log import RedisEventLog
-from dojo.core.events.types import Event, Outcome, Stream, Transaction
+from dojo.core.events.types import Event, Outcome, Stream
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.shop.drift_kinds import KINDS
+from dojo.shop.events import TRANSACTIONS, Transaction
 from dojo.shop.world_drift import DRIFT_KEY, DriftError, DriftTable
 from services.simulator.days import WorldDays, start_of
 from services.simulator.feed import Feed
@@ -269,7 +270,7 @@ def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(
     world = open_world(settings)
     world.days.drift(drifts)
     transactions, outcomes = expected(world, start, end)
-    made = [e for e in events(redis_server, Stream.TRANSACTIONS) if e.world_time >= start]
+    made = [e for e in events(redis_server, TRANSACTIONS) if e.world_time >= start]
     known = events(redis_server, Stream.OUTCOMES)
     assert list(dict.fromkeys(e.event_id for e in made)) == [
         Transaction.id_for(i) for i in transactions
@@ -278,7 +279,10 @@ def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(
         Outcome.id_for(MODEL, i) for i in outcomes
     ]
     rows = pl.concat(
-        [world.days.transactions(start.date() + DAY * n) for n in range((end - start).days + 1)]
+        [
+            world.days.events(TRANSACTIONS, start.date() + DAY * n)
+            for n in range((end - start).days + 1)
+        ]
     )
     wanted = {
         row[0]: row[1:]
@@ -294,7 +298,7 @@ def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(
         world.source, {MODEL: world.specs[MODEL].label}, settings.seed, world.world.history_start
     )
     first = min(began for began, _ in seen_until.values())
-    day = quiet.transactions(start_of(start.date()).date()).filter(pl.col("time") < first)
+    day = quiet.events(TRANSACTIONS, start_of(start.date()).date()).filter(pl.col("time") < first)
     assert day.height > 10
     assert {i: wanted[i] for i in day["transaction_id"]} == {
         row[0]: row[1:]
@@ -353,13 +357,13 @@ def test_a_batch_that_was_cut_off_by_a_crash_is_repeated_as_it_was(
 
     with pytest.raises(DiedError):
         asyncio.run(live(DyingLog(redis, settings.stream_max_length)))
-    cut_off = [e for e in events(redis_server, Stream.TRANSACTIONS) if e.world_time >= begun]
+    cut_off = [e for e in events(redis_server, TRANSACTIONS) if e.world_time >= begun]
     assert len(cut_off) == BATCH_LIMIT
     assert emitted_until(redis_server) == begun
     world.drifts.start("unit_bug", cut_off[3].world_time, strength=1.0)
     world.drifts.start("concept", cut_off[5].world_time)
     asyncio.run(live(world.event_log))
-    made = [e for e in events(redis_server, Stream.TRANSACTIONS) if e.world_time >= begun]
+    made = [e for e in events(redis_server, TRANSACTIONS) if e.world_time >= begun]
     assert [fields(e) for e in made[: len(cut_off)]] == [fields(e) for e in cut_off]
     assert [fields(e) for e in made[len(cut_off) : 2 * len(cut_off)]] == [
         fields(e) for e in cut_off

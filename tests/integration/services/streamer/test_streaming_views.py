@@ -16,7 +16,7 @@ from redis import Redis
 
 from dojo.core.events.dead_letters import DeadLetters
 from dojo.core.events.log import RedisEventLog
-from dojo.core.events.types import Stream, Transaction
+from dojo.shop.events import TRANSACTIONS, Transaction
 from feature_repo import catalog
 from feature_repo.online_layout import entity_key, layout_of
 from feature_repo.online_rows import OnlineRows
@@ -88,7 +88,7 @@ def streamer(redis: Redis, views: Sequence[StreamingView]) -> tuple[Streamer, Re
     metrics, dead_letters = StreamerMetrics(CollectorRegistry()), DeadLetters(redis, "streamer")
     return (
         Streamer(
-            Stream.TRANSACTIONS,
+            TRANSACTIONS,
             views,
             log,
             dead_letters,
@@ -124,7 +124,7 @@ def test_a_further_view_is_one_entry_and_has_the_same_bits_online_and_offline(
             )
             compared += 1
     assert compared > 500
-    assert log.lag(Stream.TRANSACTIONS, GROUP) == 0
+    assert log.lag(TRANSACTIONS, GROUP) == 0
 
 
 def test_late_and_repeated_events_end_in_the_same_bits(

@@ -168,7 +168,7 @@ def test_the_stream_and_the_lake_find_the_same_pairs(events: list[Event]) -> Non
             pairs += 1
 
     predictions, outcomes = (
-        [e for e in events if e.stream is stream]
+        [e for e in events if e.stream == stream]
         for stream in (Stream.PREDICTIONS, Stream.OUTCOMES)
     )
     frames = (

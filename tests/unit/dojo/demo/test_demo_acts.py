@@ -17,6 +17,7 @@ from dojo.demo.acts import next_evening, said
 from dojo.demo.probes import first_version_as_of, fraud_euros_per_day, history_begins
 from dojo.demo.showing.rollout_view import line, render
 from dojo.demo.showing.tally import Tally
+from dojo.shop.events import TRANSACTIONS
 
 NOW = datetime(2025, 1, 6, tzinfo=UTC)
 
@@ -24,10 +25,8 @@ NOW = datetime(2025, 1, 6, tzinfo=UTC)
 def settings_with_history(home: Path, days: int) -> Settings:
     lake = Lake(home / "lake")
     first = NOW - timedelta(days=days)
-    row = {name: [None] for name in SCHEMAS[Stream.TRANSACTIONS]} | {"world_time": [first]}
-    lake.write(
-        Stream.TRANSACTIONS, pl.DataFrame(row, schema=SCHEMAS[Stream.TRANSACTIONS]), "history"
-    )
+    row = {name: [None] for name in SCHEMAS[TRANSACTIONS]} | {"world_time": [first]}
+    lake.write(TRANSACTIONS, pl.DataFrame(row, schema=SCHEMAS[TRANSACTIONS]), "history")
     return Settings(home=home)
 
 
@@ -58,14 +57,12 @@ def test_what_fraud_costs_is_read_from_the_newest_week_with_complete_labels(tmp_
     lake, settings = Lake(tmp_path / "lake"), Settings(home=tmp_path)
     assert fraud_euros_per_day(settings, spec, NOW) is None
     made = {"in": 10, "also in": 8, "legitimate": 9, "too young": 3, "too old": 15}
-    payments = {name: [None] * len(made) for name in SCHEMAS[Stream.TRANSACTIONS]} | {
+    payments = {name: [None] * len(made) for name in SCHEMAS[TRANSACTIONS]} | {
         "transaction_id": list(made),
         "amount": [70.0, 7.0, 1000.0, 1000.0, 1000.0],
         "world_time": [NOW - timedelta(days=days) for days in made.values()],
     }
-    lake.write(
-        Stream.TRANSACTIONS, pl.DataFrame(payments, schema=SCHEMAS[Stream.TRANSACTIONS]), "history"
-    )
+    lake.write(TRANSACTIONS, pl.DataFrame(payments, schema=SCHEMAS[TRANSACTIONS]), "history")
     labelled = [*made, "in"]
     outcomes = {name: [None] * len(labelled) for name in SCHEMAS[Stream.OUTCOMES]} | {
         "model": [spec.name] * len(labelled),

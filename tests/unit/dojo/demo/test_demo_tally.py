@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from dojo.core.events.types import Outcome, Prediction, Transaction
+from dojo.core.events.types import Outcome, Prediction
 from dojo.demo.showing.tally import Tally
+from dojo.shop.events import Transaction
 from dojo.stats.scores.classification import MINIMUM_POSITIVES
 
 NOW = datetime(2018, 6, 1, tzinfo=UTC)

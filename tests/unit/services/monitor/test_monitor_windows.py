@@ -14,7 +14,8 @@ import pytest
 
 from dojo.core.events.dead_letters import sift
 from dojo.core.events.log import Delivery
-from dojo.core.events.types import Outcome, Prediction, encode
+from dojo.core.events.streams import encode
+from dojo.core.events.types import Outcome, Prediction
 from dojo.core.registry.reference_profile import FORMAT, ReferenceProfile, UnusableProfileError
 from dojo.core.tasks.binary.estimate import expected_pr_auc
 from dojo.core.tasks.records import Answered

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dojo.core.events.types import Event, Outcome, Prediction, Shadow, decode, encode
+from dojo.core.events.streams import decode, encode
+from dojo.core.events.types import Event, Outcome, Prediction, Shadow
 from dojo.core.judging.rollout.arms import LATENCY_EDGES, ArmCounts
 from dojo.core.judging.rollout.decide import judge
 from dojo.core.judging.rollout.evidence import Evidence, decode_evidence, encode_evidence

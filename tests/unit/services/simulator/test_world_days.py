@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from dojo.core.spec.schema import Label, LabelDelay
 from dojo.shop.datasets import TRANSACTION_SCHEMA
+from dojo.shop.events import TRANSACTIONS
 from services.simulator.days import WorldDays, start_of
 from services.simulator.feed import Feed
 from services.simulator.labels import label_delays
@@ -99,7 +100,7 @@ def test_every_transaction_has_one_outcome_on_the_day_it_arrives() -> None:
         assert known["arrival"].is_sorted()
         assert (known["arrival"].dt.date() == FIRST + DAY * n).all()
     every = pl.concat(outcomes)
-    assert sorted(every["transaction_id"]) == [f"t{n:05d}" for n in range(400)]
+    assert sorted(every["request_id"]) == [f"t{n:05d}" for n in range(400)]
     assert (every["arrival"] > every["time"]).all()
 
 
@@ -117,7 +118,7 @@ def test_each_model_learns_of_every_transaction_after_its_own_delay() -> None:
     alone = WorldDays(TableSource(times), {MODEL: LABEL}, seed=3, first=FIRST)
     every = pl.concat([world.outcomes(FIRST + DAY * n) for n in range(20)])
     of_quick = every.filter(pl.col("model") == "quick")
-    assert sorted(of_quick["transaction_id"]) == [f"t{n:05d}" for n in range(400)]
+    assert sorted(of_quick["request_id"]) == [f"t{n:05d}" for n in range(400)]
     assert (of_quick["arrival"] - of_quick["time"]).max() <= timedelta(hours=2)
     of_model = every.filter(pl.col("model") == MODEL)
     assert of_model.equals(pl.concat([alone.outcomes(FIRST + DAY * n) for n in range(20)])), (
@@ -137,7 +138,7 @@ def test_each_model_is_told_what_its_spec_asks() -> None:
 def test_what_a_source_holds_before_the_worlds_first_day_never_happened() -> None:
     times = [start_of(FIRST) + timedelta(hours=n) for n in range(240)]
     world = WorldDays(TableSource(times), {MODEL: LABEL}, seed=3, first=FIRST + DAY * 5)
-    assert world.transactions(FIRST + DAY * 4).is_empty()
+    assert world.events(TRANSACTIONS, FIRST + DAY * 4).is_empty()
     known = pl.concat([world.outcomes(FIRST + DAY * n) for n in range(18)])
     assert known["time"].min() == start_of(FIRST + DAY * 5)
 
@@ -166,14 +167,18 @@ def test_batches_leave_nothing_out_and_overlap_nowhere(
             batch = feed.due(cursor, now, limit)
             assert cursor < batch.until <= now
             assert (
-                (batch.transactions["time"] >= cursor) & (batch.transactions["time"] < batch.until)
+                (batch.events[TRANSACTIONS]["time"] >= cursor)
+                & (batch.events[TRANSACTIONS]["time"] < batch.until)
             ).all()
             assert (
                 (batch.outcomes["arrival"] >= cursor) & (batch.outcomes["arrival"] < batch.until)
             ).all()
-            assert batch.transactions.height <= limit or batch.transactions["time"].n_unique() == 1
-            transactions += batch.transactions["transaction_id"].to_list()
-            outcomes += batch.outcomes["transaction_id"].to_list()
+            assert (
+                batch.events[TRANSACTIONS].height <= limit
+                or batch.events[TRANSACTIONS]["time"].n_unique() == 1
+            )
+            transactions += batch.events[TRANSACTIONS]["transaction_id"].to_list()
+            outcomes += batch.outcomes["request_id"].to_list()
             cursor = batch.until
     every = [f"t{n:05d}" for n in range(len(times))]
     assert transactions == every

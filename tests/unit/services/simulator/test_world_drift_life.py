@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from dojo.core.spec.schema import Label, LabelDelay
 from dojo.shop.datasets import TRANSACTION_SCHEMA
 from dojo.shop.drift_kinds import KINDS
+from dojo.shop.events import TRANSACTIONS
 from dojo.shop.world_drift import ActiveDrift, DriftError, new_drift, settled
 from services.simulator.days import WorldDays, start_of
 from services.simulator.drift.label_drift import RAMP_STEPS, arrivals, look_back
@@ -295,13 +296,13 @@ class Life:
             self._feed.drift(self.table)
             batch = self._feed.due(self.cursor, now, limit)
             self.promised = max(self.promised, batch.until)
-            self._remember(self.made, batch.transactions.select(*TRANSACTION_SCHEMA))
+            self._remember(self.made, batch.events[TRANSACTIONS].select(*TRANSACTION_SCHEMA))
             self._remember(self.known, batch.outcomes.drop("model"))
             if crash:
                 self.restart()
                 return
-            self.finished += [f"made {i}" for i in batch.transactions["transaction_id"]]
-            self.finished += [f"known {i}" for i in batch.outcomes["transaction_id"]]
+            self.finished += [f"made {i}" for i in batch.events[TRANSACTIONS]["transaction_id"]]
+            self.finished += [f"known {i}" for i in batch.outcomes["request_id"]]
             self.cursor = batch.until
 
     def _remember(self, record: dict[str, tuple[object, ...]], rows: pl.DataFrame) -> None:

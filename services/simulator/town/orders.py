@@ -1,0 +1,213 @@
+"""Orders behind the payments: what is ordered, when it arrives, and whether it comes back.
+
+Some payments are orders by post, from a seller anywhere in town. The time to the door adds up what
+a customer waits for:
+
+    waiting for the next working day + the merchant's handling + the way
+
+A parcel leaves on a working day before the cut-off hour. Handling depends on the merchant and the
+season. The way depends on the distance. Express shortens both. The chance of a return depends on
+the product's kind, the product, the customer, the price and the delay:
+
+    logit(p) = base + kind + product + customer + weight * ln(price / usual price) + late
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from services.simulator.town.chance import Floats, keys, second, uniform
+from services.simulator.town.intensity import times_of
+from services.simulator.town.population import CATEGORIES, Ints, Population
+
+ORDER_SHARE = 0.4  # of the payments
+SELLERS = 400  # the merchants that sell by post, so that each sells several times a day
+PRODUCTS = 600  # of all sellers together, for the same reason
+POPULAR = 1.5  # above 1, the first sellers and products sell more than the others
+USUAL_EURO = 30.0  # at a merchant of price level 1
+PRICE_SIGMA = (0.4, 0.25)  # of the logarithm of a price, over the products, and at each sale
+EXPRESS_SHARE = 0.2
+TOWN_KM = 300.0  # from one side to the other
+
+# The time to the door.
+CUTOFF_HOUR = 15
+HANDLING = (1.0, 0.5)  # median in days, and sigma of the logarithm, over the merchants
+RUSH = (11, 24, 30, 1.4)  # the week of sales: month, first and last day, factor on handling
+WAY_DAYS = (0.6, 2.0)  # next door, and in addition for a way through the whole town
+EXPRESS_FACTOR = 0.5
+CHANCE_SIGMA = 0.25  # sigma of the logarithm of pure chance, of handling and way
+
+# The chance of a return.
+RETURN_BASE = -3.4  # logit of 3 %
+RETURN_KINDS = {
+    "grocery": -1.5,
+    "restaurant": -2.0,
+    "fuel": -2.0,
+    "pharmacy": -1.0,
+    "clothing": 2.6,
+    "electronics": 1.6,
+}
+RETURN_PRODUCT_SIGMA = 0.7
+RETURN_CUSTOMER_SIGMA = 0.9
+RETURN_PRICE_WEIGHT = 0.4
+LATE_AFTER_DAYS = 6.0
+RETURN_IF_LATE = 0.8
+KEPT_DAYS = (2.0, 12.0)  # from the door until a returned order is back, between these
+RETURN_DAYS = 30.0  # after the order. What is not back by then was kept.
+LOST_DAYS = 14.0  # a parcel that takes longer is written off
+
+_MICROSECONDS_PER_HOUR = 3_600_000_000
+_SATURDAY, _SUNDAY = 5, 6
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """Orders as arrays of one length.
+
+    Attributes:
+        seat: Customer's seat.
+        seller: Merchant's number.
+        product: Product's number.
+        price: Euro.
+        express: 1 for a quick delivery, else 0.
+        distance: Share of the way through the whole town.
+    """
+
+    seat: Ints
+    seller: Ints
+    product: Ints
+    price: Floats
+    express: Floats
+    distance: Floats
+
+
+class Orders:
+    """The orders of a town. A pure function of the day's payments and the seed."""
+
+    def __init__(self, population: Population, seed: int) -> None:
+        self._population, self._seed = population, seed
+        self._sellers = min(SELLERS, population.merchants)
+        random = np.random.default_rng([seed, 11])
+        self._handling = random.lognormal(np.log(HANDLING[0]), HANDLING[1], self._sellers)
+        kinds = random.integers(0, len(CATEGORIES), PRODUCTS)
+        self._of_kind = [np.flatnonzero(kinds == kind) for kind in range(len(CATEGORIES))]
+        self._level = random.lognormal(0.0, PRICE_SIGMA[0], PRODUCTS)
+        self._temptation = random.normal(0.0, RETURN_PRODUCT_SIGMA, PRODUCTS)
+
+    def day(self, day: date, payments: pl.DataFrame) -> pl.DataFrame:
+        """The day's orders, in order of time.
+
+        The hidden columns are `delivery_days`, `returned`, and `settled_days` until that is known.
+        `usual_days` and `return_chance` are what decides them before chance does.
+        """
+        chosen = uniform(keys(payments["transaction_id"], self._seed, "order")) < ORDER_SHARE
+        paid = payments.filter(pl.Series(chosen, dtype=pl.Boolean))
+        ids = paid["transaction_id"]
+        ordered = self._ordered(paid)
+        usual = self.usual_days(day, paid["time"], ordered)
+        luck = _normal(ids, self._seed, "on the way")
+        days = np.minimum((usual * np.exp(CHANCE_SIGMA * luck)).round(3), LOST_DAYS)
+        chance = self.return_chance(paid["customer_id"], ordered, days)
+        returned = uniform(keys(ids, self._seed, "returned")) <= chance
+        low, high = KEPT_DAYS
+        back = days + low + (high - low) * uniform(keys(ids, self._seed, "back"))
+        settled = np.where(returned, np.minimum(back, RETURN_DAYS), RETURN_DAYS)
+        return paid.select(
+            pl.format("O{}", "transaction_id").alias("order_id"),
+            "customer_id",
+            _named("merchant_id", "M", ordered.seller, 5),
+            _named("product_id", "P", ordered.product, 4),
+            "time",
+            pl.Series("price", ordered.price),
+            pl.Series("express", ordered.express),
+            pl.Series("distance_km", (ordered.distance * TOWN_KM).round(1)),
+            pl.Series("delivery_days", days),
+            pl.Series("returned", returned.astype(np.int8)),
+            pl.Series("settled_days", settled.round(3)),
+            pl.Series("usual_days", usual),
+            pl.Series("return_chance", chance),
+        )
+
+    def _ordered(self, paid: pl.DataFrame) -> Ordered:
+        ids = paid["transaction_id"]
+        seat = paid["customer_id"].str.slice(1, 5).cast(pl.Int64).to_numpy()  # of C00012-3
+        seller = _popular(self._sellers, uniform(keys(ids, self._seed, "seller")))
+        choice = uniform(keys(ids, self._seed, "product"))
+        product = np.zeros(len(seat), dtype=np.int64)
+        for kind, products in enumerate(self._of_kind):
+            here = self._population.category[seller] == kind
+            product[here] = products[_popular(len(products), choice[here])]
+        express = uniform(keys(ids, self._seed, "express")) < EXPRESS_SHARE
+        way = self._population.homes[seat] - self._population.places[seller]
+        noise = PRICE_SIGMA[1] * _normal(ids, self._seed, "price")
+        price = self._usual_price(seller, product) * np.exp(noise)
+        return Ordered(
+            seat,
+            seller,
+            product,
+            np.maximum(price.round(2), 0.01),
+            express.astype(np.float64),
+            np.hypot(way[:, 0], way[:, 1]),
+        )
+
+    def _usual_price(self, seller: Ints, product: Ints) -> Floats:
+        usual: Floats = USUAL_EURO * self._population.price[seller] * self._level[product]
+        return usual
+
+    def return_chance(
+        self, customers: pl.Series, ordered: Ordered, delivery_days: Floats
+    ) -> Floats:
+        """The chance that each order comes back, for those who know everything."""
+        habit = RETURN_CUSTOMER_SIGMA * _normal(customers, self._seed, "sends back")
+        kind = np.array([RETURN_KINDS[name] for name in CATEGORIES])
+        price = np.log(ordered.price / self._usual_price(ordered.seller, ordered.product))
+        logit = (
+            RETURN_BASE
+            + kind[self._population.category[ordered.seller]]
+            + self._temptation[ordered.product]
+            + habit
+            + RETURN_PRICE_WEIGHT * price
+            + np.where(delivery_days > LATE_AFTER_DAYS, RETURN_IF_LATE, 0.0)
+        )
+        chance: Floats = 1.0 / (1.0 + np.exp(-logit))
+        return chance
+
+    def usual_days(self, day: date, times: pl.Series, ordered: Ordered) -> Floats:
+        """The time to the door without chance, for those who know everything."""
+        hour = times_of(times) // _MICROSECONDS_PER_HOUR % 24
+        waits = np.where(hour >= CUTOFF_HOUR, 1.0, 0.0)
+        if day.weekday() == _SUNDAY:
+            waits = np.ones(len(hour))
+        elif day.weekday() == _SATURDAY:
+            waits *= 2.0
+        month, first, last, factor = RUSH
+        rush = factor if day.month == month and first <= day.day <= last else 1.0
+        work = self._handling[ordered.seller] * rush + WAY_DAYS[0] + WAY_DAYS[1] * ordered.distance
+        usual: Floats = waits + work * np.where(ordered.express > 0, EXPRESS_FACTOR, 1.0)
+        return usual
+
+
+def _popular(count: int, chance: Floats) -> Ints:
+    """Numbers below `count`, the first ones more often. `chance` is in (0, 1]."""
+    numbers: Ints = np.minimum((count * chance**POPULAR).astype(np.int64), count - 1)
+    return numbers
+
+
+def _named(name: str, prefix: str, numbers: Ints, digits: int) -> pl.Series:
+    """A column of ids such as M00012."""
+    return (prefix + pl.Series(name, numbers, pl.Int64).cast(pl.String).str.zfill(digits)).alias(
+        name
+    )
+
+
+def _normal(ids: pl.Series, seed: int, purpose: str) -> Floats:
+    """Standard normal, decided by the id (Box-Muller)."""
+    first = keys(ids, seed, purpose)
+    normal: Floats = np.sqrt(-2 * np.log(uniform(first))) * np.cos(
+        2 * np.pi * uniform(second(first))
+    )
+    return normal

@@ -1,0 +1,117 @@
+"""How good the shop's optional models are: `python -m tests.bench models`.
+
+Each model is trained without servers in the default world, at the end of its history. Its primary
+metric on the holdout stands beside two others. One is of an answer without skill, such as the
+median. The other is the best that the world's truth allows, before chance decides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+
+from dojo.core.spec.schema import ModelSpec
+
+HISTORY_DAYS = 100  # the default of DOJO_HISTORY_DAYS
+SEED = 7  # the default of DOJO_SEED
+TOWN = 5_000  # customers and merchants, the defaults
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="the figures as JSON")
+    # The catalogue has the features of these models only where DOJO_MODELS names them.
+    child = subprocess.run(
+        [sys.executable, "-c", "from tests.bench.models import measure; measure()"],
+        env={**os.environ, "DOJO_MODELS": "all"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    report = json.loads(child.stdout)
+    if parser.parse_args(arguments).json:
+        print(json.dumps(report))  # noqa: T201
+        return 0
+    for name, found in report.items():
+        print(  # noqa: T201
+            f"{name}: {found['metric']} {found['model']:.3f}; without skill"
+            f" {found['no_skill']:.3f}, best possible {found['best']:.3f}"
+            f" ({found['rows']:,} orders of the holdout, trained in {found['seconds']:.0f} s)"
+        )
+    return 0
+
+
+def measure() -> None:
+    """Print the figures of each optional model as JSON."""
+    from dojo.core.tasks.specs import load_specs
+
+    specs = load_specs(Path("models"), ("all",))
+    optional = {name: spec for name, spec in specs.items() if spec.optional}
+    found = {}
+    for name, spec in optional.items():
+        with TemporaryDirectory() as directory:
+            found[name] = _measured(spec, Path(directory))
+    print(json.dumps(found))  # noqa: T201
+
+
+def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
+    from dojo.core.lake import Lake, start_of
+    from dojo.core.tasks.records import Answered
+    from dojo.core.tasks.specs import task_of
+    from dojo.shop.truths import TRUTHS
+    from pipelines.training import steps
+    from services.simulator.days import WorldDays
+    from services.simulator.history import build_history
+    from services.simulator.sources.span import SYNTHETIC_HISTORY_END, Span
+    from services.simulator.sources.synthetic import SyntheticSource
+    from services.simulator.world import World
+
+    source = SyntheticSource(SEED, TOWN, TOWN, fraud_rate=0.015)
+    end = SYNTHETIC_HISTORY_END
+    span = Span(end - timedelta(days=HISTORY_DAYS), end)
+    days = WorldDays(source, {spec.name: spec.label}, SEED, span.start)
+    lake = Lake(directory / "lake")
+    build_history(World({}, {}, span.start, span.end), days, lake)
+    started = time.perf_counter()
+    run = steps.Run(lake, spec, directory)
+    steps.collect_step(run, start_of(end))
+    steps.build_dataset_step(run, champion=None)
+    steps.train_step(run)
+    steps.evaluate_step(run)
+    metrics = steps.read_evaluation(directory).metrics
+    seconds = time.perf_counter() - started
+
+    last = end - timedelta(days=spec.label.delay.maximum.days)
+    holdout = pl.concat(
+        days.events(spec.label.event, last - timedelta(days=n))
+        for n in range(1, spec.training.holdout.days + 1)
+    )
+    truth = TRUTHS[spec.label.truth]
+    best = holdout[truth.best].to_numpy()
+    task, primary = task_of(spec), spec.gate.primary_metric
+    answered = Answered(
+        labels=holdout.select(truth.of().cast(pl.Float64)).to_series().to_numpy(),
+        scores=best,
+        flagged=task.flagged(best, steps.read_evaluation(directory).decision),
+    )
+    support = {"support_holdout": task.support(answered), "rows_holdout": holdout.height}
+    return {
+        "metric": primary,
+        "model": metrics[primary],
+        "no_skill": task.no_skill({**metrics, **support})[1],
+        "best": task.evaluate(answered)[primary],
+        "rows": holdout.height,
+        "seconds": seconds,
+    }

@@ -1,0 +1,122 @@
+"""The world's orders: what they have in common with each other and with the payments."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+
+from dojo.core.spec.schema import Label, LabelDelay
+from dojo.shop.events import ORDERS, TRANSACTIONS, Order
+from services.simulator.days import WorldDays
+from services.simulator.events import event_history, events_of
+from services.simulator.sources.synthetic import SyntheticSource
+
+FIRST = date(2024, 11, 4)  # a Monday
+DAYS = [FIRST + timedelta(days=n) for n in range(28)]
+DELIVERY = Label(
+    event=ORDERS,
+    truth="delivery_days",
+    delay=LabelDelay(distribution="lognormal", median="78h", sigma=0.45, maximum="14d"),
+)
+RETURN = Label(
+    event=ORDERS,
+    truth="returned",
+    delay=LabelDelay(distribution="lognormal", median="708h", sigma=0.02, maximum="30d"),
+)
+LABELS = {"delivery_time": DELIVERY, "return_risk": RETURN}
+
+
+@pytest.fixture(scope="module")
+def source() -> SyntheticSource:
+    return SyntheticSource(seed=5, customers=1500, merchants=1500, fraud_rate=0.015)
+
+
+@pytest.fixture(scope="module")
+def orders(source: SyntheticSource) -> pl.DataFrame:
+    return pl.concat([source.scenes[ORDERS].day(day, source.day(day)) for day in DAYS])
+
+
+def test_a_day_is_the_same_in_another_process_and_for_another_set_of_payments(
+    source: SyntheticSource,
+) -> None:
+    payments, scene = source.day(FIRST), source.scenes[ORDERS]
+    day = scene.day(FIRST, payments)
+    again = SyntheticSource(5, 1500, 1500, 0.015)
+    assert again.scenes[ORDERS].day(FIRST, again.day(FIRST)).equals(day)
+    half = scene.day(FIRST, payments[::2])
+    assert half.equals(day.filter(pl.col("order_id").is_in(half["order_id"].implode())))
+    assert scene.day(FIRST, payments.clear()).schema == day.schema
+
+
+def test_orders_are_payments_of_the_same_customers_at_the_same_time(
+    source: SyntheticSource, orders: pl.DataFrame
+) -> None:
+    assert orders["time"].is_sorted()
+    assert orders["order_id"].is_unique().all()
+    paid = pl.concat([source.day(day) for day in DAYS])
+    share = orders.height / paid.height
+    assert 0.38 < share < 0.42
+    theirs = paid.select("customer_id", "time", order_id="O" + pl.col("transaction_id"))
+    joined = orders.join(theirs, on=["order_id", "customer_id", "time"], how="inner")
+    assert joined.height == orders.height
+
+
+def test_express_and_distance_decide_the_time_to_the_door_and_weekends_add_to_it(
+    orders: pl.DataFrame,
+) -> None:
+    mean = pl.col("delivery_days").mean()
+    by_express = dict(orders.group_by("express").agg(mean).iter_rows())
+    assert by_express[1.0] < 0.7 * by_express[0.0]
+    near, far = (
+        orders.filter(pl.col("express") == 0, condition).select(mean).item()
+        for condition in (pl.col("distance_km") < 50, pl.col("distance_km") > 150)
+    )
+    assert far > near + 0.5
+    by_weekday = dict(orders.group_by(pl.col("time").dt.weekday()).agg(mean).iter_rows())
+    assert min(by_weekday[6], by_weekday[7]) > 1.1 * max(by_weekday[day] for day in range(1, 6))
+    assert orders["delivery_days"].max() <= 14
+
+
+def test_what_comes_back_depends_on_the_product_and_the_customer(orders: pl.DataFrame) -> None:
+    assert 0.05 < orders["returned"].mean() < 0.12
+    assert _variance_beyond_chance(orders, "product_id") > 0.02
+    assert _variance_beyond_chance(orders, "customer_id") > 0.001
+
+
+def _variance_beyond_chance(orders: pl.DataFrame, key: str) -> float:
+    """How much the return rates of products or customers differ beyond coin tosses."""
+    rates = orders.group_by(key).agg(n=pl.len(), rate=pl.col("returned").mean())
+    rates = rates.filter(pl.col("n") >= 10)
+    mean = float(orders["returned"].mean())
+    chance = mean * (1 - mean) / rates["n"].to_numpy()
+    return float(np.mean((rates["rate"].to_numpy() - mean) ** 2 - chance))
+
+
+def test_each_label_becomes_known_when_the_world_says(source: SyntheticSource) -> None:
+    world = WorldDays(source, LABELS, seed=5, first=FIRST)
+    assert world.streams == (TRANSACTIONS, ORDERS)
+    first = world.events(ORDERS, FIRST)
+    known = pl.concat([world.outcomes(FIRST + timedelta(days=n)) for n in range(32)])
+    for model, hidden in (("delivery_time", "delivery_days"), ("return_risk", "settled_days")):
+        own = known.filter(pl.col("model") == model).join(
+            first, left_on="request_id", right_on="order_id"
+        )
+        assert own.height == first.height, "each order of the first day, once"
+        took = (own["arrival"] - own["time"]).dt.total_seconds() / 86_400
+        assert np.allclose(took.to_numpy(), own[hidden].to_numpy(), atol=1e-4)
+    assert known["arrival"].is_sorted()
+
+
+def test_an_order_is_the_same_as_an_event_and_in_the_lake(orders: pl.DataFrame) -> None:
+    rows = orders.head(50)
+    events = events_of(ORDERS, rows, rows["time"][0])
+    lake = event_history(ORDERS, rows)
+    for event, row in zip(events, lake.to_dicts(), strict=True):
+        assert isinstance(event, Order)
+        plain = msgspec.to_builtins(event, builtin_types=(type(event.world_time),))
+        del row["wall_time"], plain["wall_time"], plain["schema_version"]
+        assert plain == row
