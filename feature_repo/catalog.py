@@ -6,8 +6,8 @@ Plain data without imports of Feast and Polars, because the gateway reads it at 
 `definitions.py` builds Feast's objects from it, and `dojo features catalog` prints it. The streamer
 and the offline store compute what it defines.
 
-`feature_repo/shop` defines the features that every catalogue has. `feature_repo/orders` joins it
-where DOJO_MODELS names one of its models. DOJO_FEATURE_MODULES names further modules with `VIEWS`
+`feature_repo/shop` defines the features that every catalogue has. `orders` and `banners` join it
+where DOJO_MODELS names one of their models. DOJO_FEATURE_MODULES names further modules with `VIEWS`
 and `SERVICES`. They must not import this module. The settings are read at import, because the
 catalogue never changes while a process runs.
 """
@@ -27,7 +27,7 @@ from dojo.core.settings import ALL_MODELS, SettingsError
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.read import SpecError
 from dojo.core.spec.schema import ModelSpec
-from feature_repo import orders, shop
+from feature_repo import banners, orders, shop
 from feature_repo.services import FeatureService, RequestFeatures
 from feature_repo.views import (
     MOMENT_UNIT,
@@ -71,7 +71,7 @@ def _named_modules() -> list[ModuleType]:
         raise SettingsError(f"DOJO_FEATURE_MODULES: {error}") from error
 
 
-_MODULES: list[ModuleType] = [shop, *_modules_of_models([orders]), *_named_modules()]
+_MODULES: list[ModuleType] = [shop, *_modules_of_models([orders, banners]), *_named_modules()]
 
 VIEWS: dict[str, View] = _by_name("view", (view for module in _MODULES for view in module.VIEWS))
 SERVICES: dict[str, FeatureService] = _by_name(
@@ -227,7 +227,7 @@ def definition_hash() -> str:
     )
     computing = {view.compute.partition(":")[0] for view in batch_views()}
     computing |= {request.compute.__module__ for request in REQUESTS.values()}
-    files = {_file_of("feature_repo.windows"), _file_of("feature_repo.columns")}
+    files = {_file_of(f"feature_repo.{name}") for name in ("windows", "columns", "midnights")}
     files |= {file for module in computing for file in _file_of(module).parent.glob("*.py")}
     for file in sorted(files):
         digest.update(file.read_bytes())

@@ -96,7 +96,8 @@ COMMANDS = {
     ),
     "metrics": CommandRow("dojo.cli.stack.operate:metrics", "Show what a process measures now."),
     "models": CommandRow(
-        "dojo.cli.serving.models:app", "Registered model versions and their roles."
+        "dojo.cli.serving.models:app",
+        "The fleet: how each model is doing. Registered versions and their roles.",
     ),
     "orders": CommandRow(
         "dojo.cli.training.orders:app",

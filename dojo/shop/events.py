@@ -15,7 +15,7 @@ from dojo.core.events.types import Event
 MAX_EURO = 1e12  # no payment is larger, and sums of whole cents must fit 64 bits
 Euro = Annotated[float, msgspec.Meta(ge=0, le=MAX_EURO)]
 
-TRANSACTIONS, ORDERS = "transactions", "orders"
+TRANSACTIONS, ORDERS, BANNERS = "transactions", "orders", "banners"
 
 
 class ShopEvent(Event, frozen=True, kw_only=True):
@@ -74,6 +74,21 @@ class Order(ShopEvent, frozen=True, kw_only=True):
         return f"order-{key}"
 
 
-EVENTS: tuple[type[ShopEvent], ...] = (Transaction, Order)
+class Banner(ShopEvent, frozen=True, kw_only=True):
+    """A customer visited the shop and saw a banner."""
+
+    stream: ClassVar[str] = BANNERS
+    key: ClassVar[str] = "impression_id"
+
+    impression_id: str
+    customer_id: str
+    banner_id: str
+
+    @staticmethod
+    def id_for(key: str) -> str:
+        return f"banner-{key}"
+
+
+EVENTS: tuple[type[ShopEvent], ...] = (Transaction, Order, Banner)
 
 SHOP_EVENTS: dict[str, type[ShopEvent]] = {event.stream: event for event in EVENTS}

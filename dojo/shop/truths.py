@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from dojo.shop.events import ORDERS, TRANSACTIONS
+from dojo.shop.events import BANNERS, ORDERS, TRANSACTIONS
 
 # Amounts at which a payment's grade rises, euro. Examples are a coffee, a lunch and a dress.
 GRADE_EDGES = (10.0, 30.0, 100.0)
@@ -46,6 +46,8 @@ TRUTHS: Mapping[str, Truth] = {
     "delivery_days": Truth(ORDERS, lambda: pl.col("delivery_days"), "delivery_days", "usual_days"),
     # 1 for an order that the customer sends back, else 0
     "returned": Truth(ORDERS, lambda: pl.col("returned"), "settled_days", "return_chance"),
+    # 1 for a banner that the customer clicks, else 0
+    "clicked": Truth(BANNERS, lambda: pl.col("clicked"), "known_days", "click_chance"),
 }
 
 

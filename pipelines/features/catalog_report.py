@@ -11,7 +11,7 @@ from typing import Any
 
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
-from feature_repo.catalog import REQUESTS, SERVICES, VIEWS, stored_of, views_of
+from feature_repo.catalog import FEATURES, REQUESTS, SERVICES, VIEWS, stored_of, views_of
 from feature_repo.freshness import JudgedView
 from feature_repo.services import RequestFeatures
 from feature_repo.views import View
@@ -111,6 +111,42 @@ def catalog_entries(
             freshness_sla="0s",
             freshness=None,
         )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Impact:
+    """What a change of a view or feature means for one model.
+
+    Attributes:
+        owner: The team that owns the model.
+        service: The model's feature service.
+        inputs: Inputs of the model that change.
+        computed: Whether features computed in its requests read a changed value.
+    """
+
+    model: str
+    owner: str
+    service: str
+    inputs: tuple[str, ...]
+    computed: bool
+
+
+def impact(name: str, specs: Iterable[ModelSpec]) -> list[Impact]:
+    """Return the models that a change of a view, of a request's features, or of a feature touches.
+
+    Raises:
+        KeyError: There is no such view, request or feature.
+    """
+    group = VIEWS.get(name) or REQUESTS.get(name)
+    changed = {FEATURES[name].name} if group is None else {one.name for one in group.features}
+    found = []
+    for spec in specs:
+        service = SERVICES[spec.feature_service]
+        inputs = tuple(feature for feature in service.features if feature in changed)
+        computed = bool({*service.request.stored, *service.request.numbers} & changed)
+        if inputs or computed:
+            found.append(Impact(spec.name, spec.owner, service.name, inputs, computed))
     return found
 
 

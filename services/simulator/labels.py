@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from dojo.core.spec.schema import LabelDelay
-from services.simulator.town.chance import keys, second, uniform
+from services.simulator.town.chance import normal
 
 
 def label_delays(transaction_ids: pl.Series, delay: LabelDelay, seed: int) -> pl.Series:
@@ -19,10 +19,8 @@ def label_delays(transaction_ids: pl.Series, delay: LabelDelay, seed: int) -> pl
     The delay is exp(ln median + sigma * z) with z standard normal, and at most `maximum`. A payment
     that was not reported by then counts as legitimate, so its label is known at that moment.
     """
-    first = keys(transaction_ids, seed)
-    radius = np.sqrt(-2 * np.log(uniform(first)))
-    normal = radius * np.cos(2 * np.pi * uniform(second(first)))  # Box-Muller
+    z = normal(transaction_ids, seed, "")
     seconds = np.minimum(
-        delay.median.total_seconds() * np.exp(delay.sigma * normal), delay.maximum.total_seconds()
+        delay.median.total_seconds() * np.exp(delay.sigma * z), delay.maximum.total_seconds()
     )
     return pl.Series("delay", (seconds * 1e6).astype(np.int64)).cast(pl.Duration("us"))

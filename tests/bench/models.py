@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(  # noqa: T201
             f"{name}: {found['metric']} {found['model']:.3f}; without skill"
             f" {found['no_skill']:.3f}, best possible {found['best']:.3f}"
-            f" ({found['rows']:,} orders of the holdout, trained in {found['seconds']:.0f} s)"
+            f" ({found['rows']:,} examples of the holdout, trained in {found['seconds']:.0f} s)"
         )
     return 0
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from dojo.core.events.types import Stream
-from dojo.shop.events import ORDERS, TRANSACTIONS
+from dojo.shop.events import BANNERS, ORDERS, TRANSACTIONS
 from tests.e2e.stack import MODEL, Stack
 from tests.support.servers import wait_until
 
@@ -31,22 +31,24 @@ SPECS = Path("tests/support/fleet")
 QUICK = "21600"
 
 # Model -> its primary metric, the metric without skill, and whether less is better.
-FLEET = {
+JUDGED = {
     "delivery_time": ("mae", "mae_of_median", True),
     "spending_order": ("ndcg", "random_ndcg", False),
 }
+FLEET = (*JUDGED, "banner")
 
 
-def small_delivery_spec(directory: Path) -> None:
-    """Write the shop's own spec with lower demands, for a world of 300 customers."""
-    spec = yaml.safe_load(Path("models", "delivery_time.yaml").read_text())
-    spec["training"]["minimum_rows"] = 3_000  # 240 orders a day, 42 days
+def small_spec(model: str, directory: Path) -> None:
+    """Write a spec of the shop with lower demands, for a world of 300 customers."""
+    spec = yaml.safe_load(Path("models", f"{model}.yaml").read_text())
+    spec["training"]["minimum_rows"] = 3_000  # 240 orders and 180 visits a day, 42 days
     spec["training"]["schedule"] = "56d"  # longer than the test lasts
     spec["training"]["estimator"]["parameters"]["n_estimators"] = 60
     spec["drift"]["minimum_rows"] = 50  # a day has 240
-    spec["drift"]["performance"]["minimum_labels"] = 50
+    if "minimum_labels" in spec["drift"]["performance"]:
+        spec["drift"]["performance"]["minimum_labels"] = 50
     spec["gate"]["bootstrap_draws"] = 300
-    (directory / "delivery_time.yaml").write_text(yaml.safe_dump(spec))
+    (directory / f"{model}.yaml").write_text(yaml.safe_dump(spec))
 
 
 class FleetStack(Stack):
@@ -68,7 +70,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
         DOJO_HISTORY_DAYS="75",
     )
     shutil.copy(SPECS / "spending_order.yaml", stack.models)
-    small_delivery_spec(stack.models)
+    for model in ("delivery_time", "banner"):
+        small_spec(model, stack.models)
     try:
         stack.json("up", within=300)
         wait_until(
@@ -84,11 +87,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
         stack.dojo("down", check=False)
 
 
-@pytest.mark.parametrize("model", FLEET)
+@pytest.mark.parametrize("model", JUDGED)
 def test_a_version_knows_more_than_its_task_does_without_skill(
     fleet: FleetStack, model: str
 ) -> None:
-    metric, unskilled, lower = FLEET[model]
+    metric, unskilled, lower = JUDGED[model]
     metrics = fleet.trained[model]["metrics"]
     assert metrics[metric] < metrics[unskilled] if lower else metrics[metric] > metrics[unskilled]
     assert fleet.trained[model]["alias"] == "champion"
@@ -118,6 +121,26 @@ def test_an_answer_is_the_tasks(fleet: FleetStack) -> None:
         ask(fleet, "delivery_time", {**instance, "delivery_days": 3.0})  # the label is no input
 
 
+def test_models_of_different_teams_share_a_customers_features(fleet: FleetStack) -> None:
+    assert fleet.trained["banner"]["metrics"]["roc_auc"] > 0.55
+    known = fleet.lake.scan(BANNERS).last().collect().row(0, named=True)
+    instance = {name: known[name] for name in ("customer_id", "banner_id")}
+    (answer,) = ask(fleet, "banner", instance)
+    assert set(answer) == {"prediction_id", "score", "flagged", "version", "arm", "degraded"}
+    assert not answer["degraded"]
+    touched = fleet.look("features", "impact", "customer_daily")
+    assert {one["model"] for one in touched} == {MODEL, *FLEET} - {"delivery_time"}
+
+
+def test_the_fleet_is_shown_with_its_worst_first(fleet: FleetStack) -> None:
+    found = fleet.look("models")
+    assert found[0]["model"] == MODEL, "it has no version"
+    assert {one["model"]: one["serving"] for one in found} == {
+        MODEL: "",
+        **dict.fromkeys(FLEET, "1"),
+    }
+
+
 def test_candidates_of_one_request_are_ranked_among_each_other(fleet: FleetStack) -> None:
     recent = fleet.lake.scan(TRANSACTIONS).tail(20).select("customer_id", "merchant_id").collect()
     answers = ask(fleet, "spending_order", *recent.iter_rows(named=True))
@@ -143,7 +166,7 @@ def lived(fleet: FleetStack) -> FleetStack:
     fleet.json("world", "resume", "--speed", QUICK)
     try:
         wait_until(
-            lambda: all(map(judged, FLEET)),
+            lambda: all(map(judged, JUDGED)),
             240,
             "labelled answers of all models are judged",
             every=5,
@@ -153,7 +176,7 @@ def lived(fleet: FleetStack) -> FleetStack:
     return fleet
 
 
-@pytest.mark.parametrize("model", FLEET)
+@pytest.mark.parametrize("model", JUDGED)
 def test_labels_of_the_models_own_kind_arrive_and_the_monitor_judges_them(
     lived: FleetStack, model: str
 ) -> None:
@@ -165,14 +188,14 @@ def test_labels_of_the_models_own_kind_arrive_and_the_monitor_judges_them(
     assert len(live.collect()) > 200
 
 
-@pytest.mark.parametrize("model", FLEET)
+@pytest.mark.parametrize("model", JUDGED)
 def test_a_retraining_is_compared_by_the_tasks_own_metric_and_guards(
     lived: FleetStack, model: str
 ) -> None:
     lived.dojo("retrain", model, "--why", "a test", within=400)
     decision = lived.look("gate", "show", model)
     assert decision["verdict"] in ("improved", "inconclusive", "worse")
-    assert decision["primary_metric"] == FLEET[model][0]
+    assert decision["primary_metric"] == JUDGED[model][0]
     assert decision["low"] <= decision["gain"] <= decision["high"]
     assert {guard["name"] for guard in decision["guards"]} >= {"worst_segment", "latency", "size"}
     assert decision["baseline"]

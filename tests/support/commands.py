@@ -13,7 +13,10 @@ from dojo.cli.app import build
 
 @cache
 def every_command() -> frozenset[str]:
-    """`dojo audit list`, `dojo up`, ... Without hidden commands, which are earlier names."""
+    """`dojo audit list`, `dojo up`, ... Without hidden commands, which are earlier names.
+
+    A group that does something alone is among them.
+    """
     return frozenset(_leaves(typer.main.get_command(build()), ("dojo",)))
 
 
@@ -22,6 +25,8 @@ def _leaves(command: object, path: tuple[str, ...]) -> Iterator[str]:
         if not getattr(command, "hidden", False):
             yield " ".join(path)
         return
+    if command.invoke_without_command and len(path) > 1:
+        yield " ".join(path)
     context = typer.Context(command)
     for name in command.list_commands(context):
         yield from _leaves(command.resolve_command(context, [name])[1], (*path, name))

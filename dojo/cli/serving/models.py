@@ -1,4 +1,4 @@
-"""`dojo models`: the registry's versions, their roles, and changing them by hand."""
+"""`dojo models`: the fleet, the registry's versions, their roles, and changing them by hand."""
 
 from __future__ import annotations
 
@@ -10,14 +10,29 @@ from rich.table import Table
 
 from dojo.cli.context import CommandContext, Who, Why, Yes, confirm
 from dojo.cli.naming import ModelArgument, VersionArgument, complete_version, model_version
-from dojo.cli.output import JsonFlag, err, fail, out, print_json
+from dojo.cli.output import JsonFlag, WatchFlag, err, fail, out, print_json
+from dojo.cli.output import watch as keep_showing
 from dojo.core.registry.tags import APPROVAL, GATE_VERDICT, ROLLED_BACK
 
 if TYPE_CHECKING:
     from dojo.actions.roles import Roles
     from dojo.core.registry.versions import ModelRegistry, Version
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
+def models(ctx: typer.Context, watch: WatchFlag = False, as_json: JsonFlag = False) -> None:
+    """Models, their versions and roles. Alone: the fleet, one line per model, the worst first.
+
+    A line says who owns the model, what is wrong, and what is done about it.
+
+    Example: dojo models
+    """
+    if ctx.invoked_subcommand is None:
+        from dojo.cli.serving.fleet import show as show_fleet
+
+        keep_showing(lambda: show_fleet(as_json)) if watch else show_fleet(as_json)
 
 
 @app.command("list")

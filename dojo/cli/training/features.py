@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 
+def _complete_name(incomplete: str) -> list[str]:
+    from feature_repo.catalog import FEATURES, REQUESTS, VIEWS
+
+    return [name for name in (*VIEWS, *REQUESTS, *FEATURES) if name.startswith(incomplete)]
+
+
 @app.command()
 def materialize(
     as_of: Annotated[
@@ -94,6 +100,51 @@ def catalog(
         return
     for view, features in groupby(found, key=lambda entry: entry.view):
         _print_view(view, list(features))
+
+
+@app.command()
+def impact(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A view, a request's features, or one feature.",
+            metavar="VIEW|FEATURE",
+            autocompletion=_complete_name,
+        ),
+    ],
+    as_json: JsonFlag = False,
+) -> None:
+    """Which models a change touches, and who owns them.
+
+    Example: dojo features impact customer_daily
+    """
+    from rich.table import Table
+
+    from pipelines.features.catalog_report import impact as models_touched
+
+    with CommandContext() as here:
+        specs = [here.spec(model) for model in here.models]
+    try:
+        found = models_touched(name, specs)
+    except KeyError:
+        raise fail(
+            f"no view or feature {name}", "dojo features catalog lists them all", 2
+        ) from None
+    if as_json:
+        print_json([dataclasses.asdict(one) for one in found])
+        return
+    if not found:
+        out.print(f"No running model reads {name}.", highlight=False)
+        return
+    table = Table("model", "owner", "inputs that change", "in its requests")
+    for one in found:
+        computed = "computed from it" if one.computed else "-"
+        table.add_row(one.model, escape(one.owner), "\n".join(one.inputs) or "-", computed)
+    out.print(table)
+    out.print(
+        "A changed meaning needs a new feature service, so that versions stay rebuildable.",
+        highlight=False,
+    )
 
 
 def _print_view(view: str, entries: Sequence[CatalogEntry]) -> None:

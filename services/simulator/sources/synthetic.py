@@ -10,7 +10,7 @@ import polars as pl
 
 from dojo.core.lake import start_of
 from dojo.shop.datasets import TRANSACTION_SCHEMA
-from dojo.shop.events import ORDERS
+from dojo.shop.events import BANNERS, ORDERS
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.sources.source import Scene
 from services.simulator.town.fraud import FraudPatterns
@@ -18,6 +18,7 @@ from services.simulator.town.fraud_drift import FraudDrift
 from services.simulator.town.orders import Orders
 from services.simulator.town.payments import Payments, ordinary_payments
 from services.simulator.town.population import Ints, Population
+from services.simulator.town.visits import Visits
 
 # Raised when the same seed gives other transactions than before. Worlds of different generations
 # must not be mixed.
@@ -48,7 +49,10 @@ class SyntheticSource:
         self._seed = seed
         self._fraud_rate = fraud_rate
         self._population = Population(seed, customers, merchants)
-        self.scenes: Mapping[str, Scene] = {ORDERS: Orders(self._population, seed)}
+        self.scenes: Mapping[str, Scene] = {
+            ORDERS: Orders(self._population, seed),
+            BANNERS: Visits(self._population, seed),
+        }
         self._shift = shift
         self._fraud = FraudPatterns(self._population, seed, fraud_rate, shift)
         self._drift = FraudDrift(self._fraud, seed)

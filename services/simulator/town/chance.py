@@ -42,6 +42,14 @@ def second(first: Keys) -> Keys:
     return mix(first + _GOLDEN)
 
 
+def normal(ids: Iterable[str], seed: int, purpose: str) -> Floats:
+    """Standard normal, decided by the id (Box-Muller)."""
+    first = keys(ids, seed, purpose)
+    radius = np.sqrt(-2 * np.log(uniform(first)))
+    found: Floats = radius * np.cos(2 * np.pi * uniform(second(first)))
+    return found
+
+
 def uniform(values: Keys) -> Floats:
     """Uniform in (0, 1]. Never 0, because callers take logarithms.
 

@@ -20,7 +20,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from services.simulator.town.chance import Floats, keys, second, uniform
+from services.simulator.town.chance import Floats, keys, normal, uniform
 from services.simulator.town.intensity import times_of
 from services.simulator.town.population import CATEGORIES, Ints, Population
 
@@ -109,7 +109,7 @@ class Orders:
         ids = paid["transaction_id"]
         ordered = self._ordered(paid)
         usual = self.usual_days(day, paid["time"], ordered)
-        luck = _normal(ids, self._seed, "on the way")
+        luck = normal(ids, self._seed, "on the way")
         days = np.minimum((usual * np.exp(CHANCE_SIGMA * luck)).round(3), LOST_DAYS)
         chance = self.return_chance(paid["customer_id"], ordered, days)
         returned = uniform(keys(ids, self._seed, "returned")) <= chance
@@ -143,7 +143,7 @@ class Orders:
             product[here] = products[_popular(len(products), choice[here])]
         express = uniform(keys(ids, self._seed, "express")) < EXPRESS_SHARE
         way = self._population.homes[seat] - self._population.places[seller]
-        noise = PRICE_SIGMA[1] * _normal(ids, self._seed, "price")
+        noise = PRICE_SIGMA[1] * normal(ids, self._seed, "price")
         price = self._usual_price(seller, product) * np.exp(noise)
         return Ordered(
             seat,
@@ -162,7 +162,7 @@ class Orders:
         self, customers: pl.Series, ordered: Ordered, delivery_days: Floats
     ) -> Floats:
         """The chance that each order comes back, for those who know everything."""
-        habit = RETURN_CUSTOMER_SIGMA * _normal(customers, self._seed, "sends back")
+        habit = RETURN_CUSTOMER_SIGMA * normal(customers, self._seed, "sends back")
         kind = np.array([RETURN_KINDS[name] for name in CATEGORIES])
         price = np.log(ordered.price / self._usual_price(ordered.seller, ordered.product))
         logit = (
@@ -202,12 +202,3 @@ def _named(name: str, prefix: str, numbers: Ints, digits: int) -> pl.Series:
     return (prefix + pl.Series(name, numbers, pl.Int64).cast(pl.String).str.zfill(digits)).alias(
         name
     )
-
-
-def _normal(ids: pl.Series, seed: int, purpose: str) -> Floats:
-    """Standard normal, decided by the id (Box-Muller)."""
-    first = keys(ids, seed, purpose)
-    normal: Floats = np.sqrt(-2 * np.log(uniform(first))) * np.cos(
-        2 * np.pi * uniform(second(first))
-    )
-    return normal

@@ -18,7 +18,7 @@ from dojo.core.events.streams import EVENT_TYPES
 from dojo.core.events.types import Event, Outcome, Prediction, Shadow, Verdict
 from dojo.core.judging.drift import Finding
 from dojo.core.lake import Lake
-from dojo.shop.events import Order, Transaction
+from dojo.shop.events import Banner, Order, Transaction
 from services.recorder.__main__ import main
 from tests.integration.fork_server import CONTEXT
 from tests.support.servers import RedisServer, Server, free_port, wait_until
@@ -53,6 +53,14 @@ def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[
             price=float(number),
             express=float(number % 2),
             distance_km=float(number % 300),
+        )
+        yield Banner(
+            event_id=Banner.id_for(key),
+            world_time=world,
+            wall_time=world,
+            impression_id=key,
+            customer_id=f"c{number % 50}",
+            banner_id=f"b{number % 12}",
         )
         yield Prediction(
             event_id=Prediction.id_for(key),

@@ -1,4 +1,4 @@
-"""The views of orders, against plain Python after the catalogue, and against use of the future."""
+"""Views of orders and banners, against plain Python, and against use of the future."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_repo.banners import BANNER_CLICKS, CUSTOMER_CLICKS
+from feature_repo.banners.banner_days import banner_clicks, customer_clicks
+from feature_repo.banners.events import CLICKS
 from feature_repo.orders import CUSTOMER_ORDERS, PRODUCT_ORDERS, SELLER_ORDERS
 from feature_repo.orders.events import DELIVERIES, RETURNS
 from feature_repo.orders.order_days import customer_orders, product_orders, seller_orders
@@ -23,10 +26,10 @@ DAYS = [START.date() + DAY * n for n in range(0, SPAN_DAYS + 1, 4)]
 
 
 @dataclass(frozen=True)
-class Ordered:
-    """An order with its labels, each with the time at which it became known, in this order."""
+class Happened:
+    """An order, or a banner of a product. Each label has the time at which it became known."""
 
-    order_id: str
+    key: str
     customer: str
     merchant: str
     product: str
@@ -45,7 +48,7 @@ class Ordered:
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Ordered]:
+def histories(draw: st.DrawFn) -> list[Happened]:
     drawn = draw(
         st.lists(
             st.tuples(
@@ -71,17 +74,17 @@ def histories(draw: st.DrawFn) -> list[Ordered]:
             known += timedelta(seconds=wait)
             labels.append((label, known))
         orders.append(
-            Ordered(f"o{number}", customer, merchant, product, time, cents, express, tuple(labels))
+            Happened(f"o{number}", customer, merchant, product, time, cents, express, tuple(labels))
         )
     return orders
 
 
-def frames(orders: Sequence[Ordered], before: datetime | None = None) -> tuple[pl.DataFrame, ...]:
+def frames(orders: Sequence[Happened], before: datetime | None = None) -> tuple[pl.DataFrame, ...]:
     """Orders and outcomes in lake columns, those before a moment."""
     moment = pl.Datetime("us", "UTC")
     rows = pl.DataFrame(
         [
-            (o.order_id, o.customer, o.merchant, o.product, o.time, o.cents / 100, o.express, 1.0)
+            (o.key, o.customer, o.merchant, o.product, o.time, o.cents / 100, o.express, 1.0)
             for o in orders
             if before is None or o.time < before
         ],
@@ -93,7 +96,7 @@ def frames(orders: Sequence[Ordered], before: datetime | None = None) -> tuple[p
         orient="row",
     )
     known = sorted(
-        (arrival, number, o.order_id, float(label))
+        (arrival, number, o.key, float(label))
         for o in orders
         for number, (label, arrival) in enumerate(o.labels)
         if before is None or arrival < before
@@ -106,102 +109,131 @@ def frames(orders: Sequence[Ordered], before: datetime | None = None) -> tuple[p
     return rows, outcomes
 
 
+def banner_frames(
+    shown: Sequence[Happened], before: datetime | None = None
+) -> tuple[pl.DataFrame, ...]:
+    rows, outcomes = frames(shown, before)
+    return (
+        rows.select("customer_id", "world_time", impression_id="order_id", banner_id="product_id"),
+        outcomes,
+    )
+
+
 def part(values: Sequence[float], of: Sequence[object]) -> float:
     return sum(values) / len(of) if of else 0.0
 
 
-def within(orders: Sequence[Ordered], midnight: date, days: int, delay: int = 0) -> list[Ordered]:
+def within(orders: Sequence[Happened], midnight: date, days: int, delay: int = 0) -> list[Happened]:
     end = midnight - DAY * delay
     return [o for o in orders if end - DAY * days <= o.time.date() < end]
 
 
 def settled(
-    orders: Sequence[Ordered], midnight: date, source: EventSource
-) -> list[tuple[Ordered, int]]:
-    past = within(orders, midnight, 30, source.settled_after.days)
-    found = [(o, o.label_at(midnight, source)) for o in past]
-    return [(o, label) for o, label in found if label is not None]
+    orders: Sequence[Happened], midnight: date, source: EventSource, days: int = 30
+) -> list[int]:
+    past = within(orders, midnight, days, source.settled_after.days)
+    found = [o.label_at(midnight, source) for o in past]
+    return [label for label in found if label is not None]
 
 
-def seller_at(orders: Sequence[Ordered], midnight: date) -> list[float]:
+def seller_at(orders: Sequence[Happened], midnight: date) -> list[float]:
     known = settled(orders, midnight, DELIVERIES)
     return [
         len(within(orders, midnight, 7)),
         len(within(orders, midnight, 30)),
-        part([label for _, label in known], known),
+        part(known, known),
         len(known),
     ]
 
 
-def product_at(orders: Sequence[Ordered], midnight: date) -> list[float]:
+def product_at(orders: Sequence[Happened], midnight: date) -> list[float]:
     month, known = within(orders, midnight, 30), settled(orders, midnight, RETURNS)
     return [
         len(within(orders, midnight, 7)),
         len(month),
         part([o.cents / 100 for o in month], month),
-        part([label for _, label in known], known),
+        part(known, known),
     ]
 
 
-def customer_at(orders: Sequence[Ordered], midnight: date) -> list[float]:
+def customer_at(orders: Sequence[Happened], midnight: date) -> list[float]:
     month, known = within(orders, midnight, 30), settled(orders, midnight, RETURNS)
     return [
         len(month),
         part([o.express for o in month], month),
-        part([label for _, label in known], known),
+        part(known, known),
         len(known),
     ]
 
 
-VIEWS = [
-    (SELLER_ORDERS, seller_orders, seller_at, lambda o: o.merchant),
-    (PRODUCT_ORDERS, product_orders, product_at, lambda o: o.product),
-    (CUSTOMER_ORDERS, customer_orders, customer_at, lambda o: o.customer),
+def banner_at(shown: Sequence[Happened], midnight: date) -> list[float]:
+    week, month = (settled(shown, midnight, CLICKS, days) for days in (7, 30))
+    return [len(within(shown, midnight, 7)), part(week, week), part(month, month)]
+
+
+def visitor_at(shown: Sequence[Happened], midnight: date) -> list[float]:
+    month = settled(shown, midnight, CLICKS)
+    return [len(within(shown, midnight, 30)), part(month, month)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A view, its computation on lake columns, and the same in plain Python for one entity."""
+
+    view: BatchView
+    compute: Callable[..., pl.DataFrame]
+    frames: Callable[..., tuple[pl.DataFrame, ...]]
+    expected: Callable[[Sequence[Happened], date], list[float]]
+    entity: str
+
+
+CASES = [
+    Case(SELLER_ORDERS, seller_orders, frames, seller_at, "merchant"),
+    Case(PRODUCT_ORDERS, product_orders, frames, product_at, "product"),
+    Case(CUSTOMER_ORDERS, customer_orders, frames, customer_at, "customer"),
+    Case(BANNER_CLICKS, banner_clicks, banner_frames, banner_at, "product"),
+    Case(CUSTOMER_CLICKS, customer_clicks, banner_frames, visitor_at, "customer"),
 ]
+each_view = pytest.mark.parametrize("case", CASES, ids=[case.view.name for case in CASES])
 
 
-@pytest.mark.parametrize(("view", "compute", "expected", "key"), VIEWS)
-@given(orders=histories())
+@each_view
+@given(happened=histories())
 @settings(max_examples=40)
-def test_each_midnight_is_what_the_catalogue_says(
-    view: BatchView,
-    compute: Callable[..., pl.DataFrame],
-    expected: Callable[..., list[float]],
-    key: Callable[[Ordered], str],
-    orders: list[Ordered],
-) -> None:
-    found = compute(*frames(orders), DAYS)
+def test_each_midnight_is_what_the_catalogue_says(case: Case, happened: list[Happened]) -> None:
+    view = case.view
+    found = case.compute(*case.frames(happened), DAYS)
     rows = {
         (row[view.key], row["event_timestamp"]): [row[name] for name in view.names]
         for row in found.to_dicts()
     }
+    of: dict[str, list[Happened]] = {}
+    for one in happened:
+        of.setdefault(getattr(one, case.entity), []).append(one)
     wanted = {
-        (entity, published_at(day)): expected([o for o in orders if key(o) == entity], day)
+        (entity, published_at(day)): case.expected(theirs, day)
+        for entity, theirs in of.items()
         for day in DAYS
-        for entity in {key(o) for o in orders if timedelta(0) < day - o.time.date() <= view.reach}
+        if any(timedelta(0) < day - one.time.date() <= view.reach for one in theirs)
     }
     assert rows.keys() == wanted.keys()
     for where, values in wanted.items():
         assert rows[where] == pytest.approx(values), where
 
 
-@pytest.mark.parametrize(("view", "compute"), [(view, compute) for view, compute, *_ in VIEWS])
-@given(orders=histories(), day=st.sampled_from(DAYS))
+@each_view
+@given(happened=histories(), day=st.sampled_from(DAYS))
 @settings(max_examples=40)
-def test_a_midnight_knows_nothing_of_later(
-    view: BatchView, compute: Callable[..., pl.DataFrame], orders: list[Ordered], day: date
-) -> None:
+def test_a_midnight_knows_nothing_of_later(case: Case, happened: list[Happened], day: date) -> None:
     midnight = datetime.combine(day, datetime.min.time(), UTC)
-    then = compute(*frames(orders, before=midnight), [day])
-    assert compute(*frames(orders), [day]).equals(then)
+    then = case.compute(*case.frames(happened, before=midnight), [day])
+    assert case.compute(*case.frames(happened), [day]).equals(then)
 
 
-@pytest.mark.parametrize(("view", "compute"), [(view, compute) for view, compute, *_ in VIEWS])
-def test_a_view_without_events_or_days_is_empty_and_has_its_columns(
-    view: BatchView, compute: Callable[..., pl.DataFrame]
-) -> None:
-    order = Ordered("o", "a", "x", "p", START, 100, 1, ())
-    for orders, days in (([], DAYS), ([order], [])):
-        found = compute(*frames(orders), days)
+@each_view
+def test_a_view_without_events_or_days_is_empty_and_has_its_columns(case: Case) -> None:
+    one = Happened("o", "a", "x", "p", START, 100, 1, ())
+    for happened, days in (([], DAYS), ([one], [])):
+        found = case.compute(*case.frames(happened), days)
         assert found.is_empty()
-        assert found.columns == [view.key, "event_timestamp", *view.names]
+        assert found.columns == [case.view.key, "event_timestamp", *case.view.names]

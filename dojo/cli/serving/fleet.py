@@ -1,0 +1,152 @@
+"""`dojo models`: the fleet, one line per model, the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.markup import escape
+from rich.table import Table
+
+from dojo.cli.context import CommandContext
+from dojo.cli.output import out, print_json
+from dojo.core.severity import ORDER, Severity, marked
+
+if TYPE_CHECKING:
+    from dojo.core.events.types import Verdict
+    from dojo.core.state.responder_control import Control
+    from dojo.core.state.rollouts import Rollout
+    from dojo.core.state.routes import Route
+    from services.responder.state import ModelState
+
+MODEL_ITSELF = "-"  # the version of a verdict about no version
+
+NO_VERSION = "no version yet: the fallback answers"
+
+
+class FleetLine(msgspec.Struct, frozen=True, kw_only=True):
+    """How one model is doing.
+
+    Attributes:
+        serving: The versions that answer, such as `3` or `3 90 %, 4 10 %`. Empty without a version.
+        severity: The worst of the latest verdicts on these versions and on the model itself.
+        wrong: What the worst verdict says. Empty when nothing is wrong.
+        doing: What is done about it, or why nothing is done. Empty when nothing is wrong.
+    """
+
+    model: str
+    owner: str
+    task: str
+    serving: str
+    severity: Severity
+    wrong: str
+    doing: str
+
+
+def show(as_json: bool) -> bool:
+    """Show the fleet once. Returns whether more looks make sense."""
+    with CommandContext() as here:
+        found = look(here)
+    if as_json:
+        print_json(found)
+        return False
+    table = Table("model", "owner", "serving", "state", "what is wrong", "what is done about it")
+    for one in found:
+        table.add_row(
+            escape(one.model),
+            escape(one.owner),
+            escape(one.serving) or "-",
+            marked(one.severity),
+            escape(one.wrong) or "-",
+            escape(one.doing) or "-",
+        )
+    out.print(table)
+    return True
+
+
+def look(here: CommandContext) -> list[FleetLine]:
+    """Return the standing of each model that runs, the worst first.
+
+    Raises:
+        SpecError: A spec is wrong.
+        redis.RedisError: Redis is out of reach.
+    """
+    from dojo.core.state.responder_control import read_control
+    from services.monitor.judging.records import MonitorRecords
+    from services.responder.state import StateStore
+
+    records = MonitorRecords(here.redis, here.settings.stream_max_length)
+    control = read_control(here.redis)
+    found = []
+    for model in here.models:
+        spec, route = here.spec(model), here.routes.get(model)
+        worst = _worst(records.latest(model).values(), route)
+        wrong, severity = _wrong(route, worst)
+        found.append(
+            FleetLine(
+                model=model,
+                owner=spec.owner,
+                task=spec.task,
+                serving=_serving(route),
+                severity=severity,
+                wrong=wrong,
+                doing=_doing(
+                    here.rollouts.get(model), StateStore(here.redis).load(model), worst, control
+                ),
+            )
+        )
+    return sorted(found, key=lambda one: (-ORDER.index(one.severity), one.model))
+
+
+def _serving(route: Route | None) -> str:
+    arms = [arm for arm in route.arms if arm.mode == "live" and arm.weight > 0] if route else []
+    if len(arms) == 1:
+        return arms[0].version
+    return ", ".join(f"{arm.version} {arm.weight:.0%}" for arm in arms)
+
+
+def _worst(verdicts: Iterable[Verdict], route: Route | None) -> Verdict | None:
+    """The worst verdict on a version with traffic or on the model, the newest of these."""
+    of = {MODEL_ITSELF, *(arm.version for arm in (route.arms if route else ()))}
+    judged = [verdict for verdict in verdicts if verdict.version in of]
+    return max(judged, key=lambda one: (ORDER.index(one.severity), one.window_start), default=None)
+
+
+def _wrong(route: Route | None, worst: Verdict | None) -> tuple[str, Severity]:
+    if route is None:
+        return NO_VERSION, "critical"
+    if worst is None:
+        return "nothing was judged yet", "insufficient_data"
+    if worst.severity in ("ok", "insufficient_data"):
+        return "", worst.severity
+    since = f", since {worst.since:%Y-%m-%d %H:%M}" if worst.since else ""
+    of = "" if worst.version == MODEL_ITSELF else f" of version {worst.version}"
+    return f"{worst.check}{of}: {worst.summary}{since}", worst.severity
+
+
+def _doing(
+    rollout: Rollout | None, state: ModelState, worst: Verdict | None, control: Control
+) -> str:
+    """The action under way, else what holds back an action on the worst trouble."""
+    said = []
+    if rollout is not None and rollout.active:
+        waits = ", paused" if rollout.paused else ""
+        said.append(f"rollout of version {rollout.version}: {rollout.stage}{waits}")
+    said += [
+        f"{action.kind} since {action.begun:%Y-%m-%d %H:%M}"
+        + (f", waits: {action.waits}" if action.waits else "")
+        for action in state.under_way
+    ]
+    if not said and (pause := control.pause_of(state.model)) is not None:
+        return f"nothing: the responder is paused by {pause.who}: {pause.why}"
+    if not said and worst is not None:
+        said = _held(state, worst)
+    return "; ".join(said)
+
+
+def _held(state: ModelState, worst: Verdict) -> list[str]:
+    trouble = state.troubles.get(f"{worst.version}/{worst.check}")
+    if trouble is None:
+        return []
+    return [f"nothing: {trouble.held}"] if trouble.held else ["its owner was told"]

@@ -1,0 +1,101 @@
+"""Visits to the shop: who sees which banner when, and who clicks it.
+
+Every customer visits now and then, and each visit shows one banner. Which one is chance, so that
+each banner is seen by all kinds of customers. The chance of a click depends on the banner, the
+customer's taste and the hour. Some banners appeal to those who spend much, others to those who
+spend little:
+
+    logit(p) = base + banner + taste + slope of the banner * ln(mean amount / 30 euro) + evening
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from dojo.core.lake import start_of
+from services.simulator.town.chance import keys, normal, uniform
+from services.simulator.town.population import Population
+from services.simulator.town.rhythm import WEEKDAY_FACTOR, times_of_day
+
+VISITS_PER_DAY = 0.6  # of a customer
+BANNERS = 12
+
+CLICK_BASE = -3.3  # logit of 3.6 %
+BANNER_SIGMA = 0.5
+TASTE_SIGMA = 0.8  # over the customers. Some click often, some never.
+WEALTH_SIGMA = 0.6  # of the slopes, over the banners
+USUAL_EURO = 30.0
+EVENING = (18, 23)  # hours, UTC
+EVENING_LOGIT = 0.5
+
+CLICK_MINUTES = (2.0, 1.0)  # median, and sigma of the logarithm
+KNOWN_MINUTES = 30.0  # what is not clicked by then never will be
+
+_MINUTES_PER_DAY = 24 * 60
+
+
+class Visits:
+    """The banners of a town's days. A pure function of the day and the seed."""
+
+    def __init__(self, population: Population, seed: int) -> None:
+        self._population, self._seed = population, seed
+        random = np.random.default_rng([seed, 12])
+        self._appeal = random.normal(0.0, BANNER_SIGMA, BANNERS)
+        self._slope = random.normal(0.0, WEALTH_SIGMA, BANNERS)
+
+    def day(self, day: date, payments: pl.DataFrame) -> pl.DataFrame:
+        """The day's banners, in order of time. A visit needs no payment.
+
+        The hidden columns are `clicked`, `known_days` until that is known, and `click_chance`.
+        """
+        random = np.random.default_rng([self._seed, 13, day.toordinal()])
+        generation, habits = self._population.inhabitants(day)
+        rate = VISITS_PER_DAY * WEEKDAY_FACTOR[day.weekday()]
+        counts = random.poisson(rate, self._population.customers)
+        seat = np.repeat(np.arange(self._population.customers), counts)
+        seconds = times_of_day(random.random(len(seat)), day)
+        order = np.argsort(seconds, kind="stable")
+        seat, seconds = seat[order], seconds[order]
+        banner = random.integers(0, BANNERS, len(seat))
+        rows = pl.DataFrame(
+            {
+                "number": np.arange(len(seat)),
+                "seat": seat,
+                "generation": generation[seat],
+                "banner": banner,
+                "time": int(start_of(day).timestamp()) * 1_000_000
+                + (seconds * 1e6).astype(np.int64),
+            }
+        ).select(
+            _numbered(f"V{day:%Y%m%d}-", "number", 7).alias("impression_id"),
+            pl.format("{}-{}", _numbered("C", "seat", 5), "generation").alias("customer_id"),
+            _numbered("B", "banner", 2).alias("banner_id"),
+            pl.col("time").cast(payments.schema["time"]),
+        )
+        ids, hour = rows["impression_id"], seconds // 3600
+        evening = (hour >= EVENING[0]) & (hour < EVENING[1])
+        logit = (
+            CLICK_BASE
+            + self._appeal[banner]
+            + TASTE_SIGMA * normal(rows["customer_id"], self._seed, "clicks")
+            + self._slope[banner] * np.log(habits.mean_amount[seat] / USUAL_EURO)
+            + np.where(evening, EVENING_LOGIT, 0.0)
+        )
+        chance = 1.0 / (1.0 + np.exp(-logit))
+        clicked = uniform(keys(ids, self._seed, "click")) <= chance
+        median, sigma = CLICK_MINUTES
+        waited = median * np.exp(sigma * normal(ids, self._seed, "hesitates"))
+        minutes = np.where(clicked, np.minimum(waited, KNOWN_MINUTES), KNOWN_MINUTES)
+        return rows.with_columns(
+            clicked=pl.Series(clicked.astype(np.int8)),
+            known_days=pl.Series(minutes / _MINUTES_PER_DAY),
+            click_chance=pl.Series(chance),
+        )
+
+
+def _numbered(prefix: str, column: str, digits: int) -> pl.Expr:
+    """Ids such as C00012."""
+    return pl.lit(prefix) + pl.col(column).cast(pl.String).str.zfill(digits)
