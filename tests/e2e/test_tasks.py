@@ -39,12 +39,12 @@ FLEET = (*JUDGED, "banner")
 
 
 def small_spec(model: str, directory: Path) -> None:
-    """Write a spec of the shop with lower demands, for a world of 300 customers."""
+    """Write a spec of the shop with lower demands, for a world of 200 customers."""
     spec = yaml.safe_load(Path("models", f"{model}.yaml").read_text())
-    spec["training"]["minimum_rows"] = 3_000  # 240 orders and 180 visits a day, 42 days
+    spec["training"]["minimum_rows"] = 3_000  # 160 orders and 120 visits a day, 42 days
     spec["training"]["schedule"] = "56d"  # longer than the test lasts
     spec["training"]["estimator"]["parameters"]["n_estimators"] = 60
-    spec["drift"]["minimum_rows"] = 50  # a day has 240
+    spec["drift"]["minimum_rows"] = 50  # a day has 160
     if "minimum_labels" in spec["drift"]["performance"]:
         spec["drift"]["performance"]["minimum_labels"] = 50
     spec["gate"]["bootstrap_draws"] = 300
@@ -68,6 +68,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
         DOJO_FEATURE_MODULES="tests.support.fleet.features",
         DOJO_MODELS=",".join((MODEL, *FLEET)),
         DOJO_HISTORY_DAYS="75",
+        DOJO_SYNTHETIC_CUSTOMERS="200",
     )
     shutil.copy(SPECS / "spending_order.yaml", stack.models)
     for model in ("delivery_time", "banner"):

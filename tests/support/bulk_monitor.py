@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from dojo.core.connections import connect_redis
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.streams import decode
-from dojo.core.events.types import Outcome, Prediction, Stream, Verdict
+from dojo.core.events.types import Prediction, Stream, Verdict
 from dojo.core.lake import Lake, start_of
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.state.audit import AuditTrail
@@ -37,6 +37,7 @@ from services.monitor.judging_loop import Judging
 from services.monitor.metrics import MonitorMetrics
 from services.monitor.serving import ServingVersions
 from services.monitor.showing.gauges import Gauges
+from services.simulator.events import outcome_history
 from tests.support.drift_world import Live, view_ages
 from tests.support.registries import sealed_registry
 
@@ -172,13 +173,5 @@ def lake_rows(live: Live, start: datetime, end: datetime) -> tuple[pl.DataFrame,
         pl.lit(1).alias("route_generation"),
         pl.lit("").alias("trace_id"),
     )
-    arrival = pl.col("arrival")
-    outcomes = live.labels.filter(arrival.is_between(start, end, closed="left")).select(
-        pl.format(Outcome.id_for(model, "{}"), request).alias("event_id"),
-        *(arrival.alias(name) for name in ("world_time", "wall_time")),
-        pl.lit(model).alias("model"),
-        request.alias("request_id"),
-        pl.col("time").alias("request_time"),
-        "label",
-    )
-    return predictions, outcomes
+    known = live.labels.filter(pl.col("arrival").is_between(start, end, closed="left"))
+    return predictions, outcome_history(known)

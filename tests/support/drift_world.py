@@ -28,6 +28,7 @@ from feature_repo.views import PUBLISH_DELAY
 from pipelines.features.offline import offline_file
 from pipelines.training import steps
 from pipelines.training.dataset.build import join_features
+from pipelines.training.dataset.collect import WARM_UP
 from pipelines.training.steps import Run
 from services.simulator.days import WorldDays, arrival_column, start_of
 from services.simulator.events import event_history, outcome_history
@@ -122,10 +123,10 @@ class Live:
     def outcomes(self, start: datetime, end: datetime) -> Iterator[Outcome]:
         """Yield the labels that arrive at start <= world time < end, in order of arrival."""
         rows = self.labels.filter(pl.col("arrival").is_between(start, end, closed="left")).sort(
-            "arrival", "transaction_id"
+            "arrival", "request_id"
         )
         for request, time, arrival, label in rows.select(
-            "transaction_id", "time", "arrival", "label"
+            "request_id", "time", "arrival", "label"
         ).iter_rows():
             model = self.world.spec.name
             yield Outcome(
@@ -246,7 +247,11 @@ def live(
         )
         .sort("event_timestamp", "transaction_id")
     )
-    streams = {TRANSACTIONS: transactions, Stream.OUTCOMES: outcomes}
+    within_reach = pl.col("world_time") >= start_of(first) - WARM_UP
+    streams = {
+        TRANSACTIONS: transactions.filter(within_reach),
+        Stream.OUTCOMES: outcomes.filter(within_reach),
+    }
     joined = join_features(
         streams, examples.rename({"transaction_id": "request_id"}), spec.feature_service, directory
     )

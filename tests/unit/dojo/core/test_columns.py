@@ -12,7 +12,7 @@ from dojo.core.events.columns import frame_of, schema_of
 from dojo.core.events.streams import EVENT_TYPES
 from dojo.core.events.types import AwareTime, Event, Stream
 from dojo.core.lake import SCHEMAS, Lake
-from dojo.shop.events import TRANSACTIONS
+from dojo.shop.events import BANNERS, ORDERS, TRANSACTIONS
 
 NOON = datetime(2018, 6, 10, 12, tzinfo=UTC)
 TIME = pl.Datetime("us", "UTC")
@@ -28,6 +28,11 @@ ON_DISK = {
         "merchant_id": STRING,
         "amount": FLOAT,
     },
+    ORDERS: {
+        **dict.fromkeys(("order_id", "customer_id", "merchant_id", "product_id"), STRING),
+        **dict.fromkeys(("price", "express", "distance_km"), FLOAT),
+    },
+    BANNERS: dict.fromkeys(("impression_id", "customer_id", "banner_id"), STRING),
     Stream.OUTCOMES: {"model": STRING, "request_id": STRING, "request_time": TIME, "label": FLOAT},
     Stream.PREDICTIONS: {
         **dict.fromkeys(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dojo.core.settings import ALL_MODELS
 from dojo.core.spec.read import SpecError
 from dojo.core.tasks.specs import TASKS, load_spec, load_specs
 from pipelines.release.artefacts import dump_spec
@@ -16,7 +17,7 @@ VALID = (MODELS / "fraud_detection.yaml").read_text()
 
 
 def test_the_specs_of_this_repository_load() -> None:
-    specs = load_specs(MODELS)
+    specs = load_specs(MODELS, (ALL_MODELS,))
     assert specs["fraud_detection"].training.window.days == 90
     assert {spec.name for spec in specs.values()} == {path.stem for path in MODELS.glob("*.yaml")}
 

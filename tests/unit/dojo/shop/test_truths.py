@@ -1,4 +1,4 @@
-"""A label's meaning for a payment, also at the edges."""
+"""A label's meaning for each kind of event, also at the edges."""
 
 from __future__ import annotations
 
@@ -7,14 +7,33 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from dojo.core.settings import ALL_MODELS
 from dojo.core.tasks.ranking.spec import RankingSpec
 from dojo.core.tasks.specs import load_specs
+from dojo.shop.events import TRANSACTIONS
 from dojo.shop.truths import GRADE_EDGES, TRUTHS, truth
 
 PAYMENTS = pl.DataFrame(
     {
         "amount": [0.01, 9.99, 10.0, 29.99, 30.0, 99.99, 100.0, 5000.0],
         "label": pl.Series([0, 1, 0, 0, 1, 0, 0, 1], dtype=pl.Int8),
+    }
+)
+# What the world makes of an order and of a banner.
+ORDERED = pl.DataFrame(
+    {
+        "delivery_days": [0.5, 14.0],
+        "returned": pl.Series([0, 1], dtype=pl.Int8),
+        "settled_days": [30.0, 9.5],
+        "usual_days": [0.6, 9.0],
+        "return_chance": [0.02, 0.4],
+    }
+)
+SHOWN = pl.DataFrame(
+    {
+        "clicked": pl.Series([1, 0], dtype=pl.Int8),
+        "known_days": [0.001, 0.02],
+        "click_chance": [0.3, 0.02],
     }
 )
 FLEET = Path("tests/support/fleet")
@@ -34,8 +53,27 @@ def test_a_truth_is_one_number_of_each_payment(name: str, labels: list[float]) -
     assert found.to_list() == labels
 
 
+@pytest.mark.parametrize(
+    ("name", "rows", "labels"),
+    [
+        ("delivery_days", ORDERED, [0.5, 14.0]),
+        ("returned", ORDERED, [0, 1]),
+        ("clicked", SHOWN, [1, 0]),
+    ],
+)
+def test_a_truth_of_other_events_names_when_it_is_known_and_what_would_be_best(
+    name: str, rows: pl.DataFrame, labels: list[float]
+) -> None:
+    found = rows.select(truth(name).alias("label"))["label"]
+    assert found.dtype == pl.Float64
+    assert found.to_list() == labels
+    assert {TRUTHS[name].known_after, TRUTHS[name].best} <= set(rows.columns)
+
+
 def test_every_truth_is_tested_here() -> None:
-    assert set(TRUTHS) == {"fraud", "amount", "spending_grade"}
+    payments = {"fraud", "amount", "spending_grade"}
+    assert set(TRUTHS) == {*payments, "delivery_days", "returned", "clicked"}
+    assert {name for name, of in TRUTHS.items() if of.stream == TRANSACTIONS} == payments
 
 
 def test_a_truth_that_there_is_not_is_refused() -> None:
@@ -44,7 +82,8 @@ def test_a_truth_that_there_is_not_is_refused() -> None:
 
 
 def test_the_specs_name_truths_and_have_a_grade_for_each_step() -> None:
-    specs = {**load_specs(Path("models")), **load_specs(FLEET)}
-    assert {spec.label.truth for spec in specs.values()} <= set(TRUTHS)
+    specs = {**load_specs(Path("models"), (ALL_MODELS,)), **load_specs(FLEET)}
+    for spec in specs.values():
+        assert TRUTHS[spec.label.truth].stream == spec.label.event
     grades = {spec.label.grades for spec in specs.values() if isinstance(spec, RankingSpec)}
     assert grades == {len(GRADE_EDGES) + 1}
