@@ -11,6 +11,7 @@ from rich.table import Table
 
 from dojo.cli.context import CommandContext
 from dojo.cli.output import out, print_json
+from dojo.core.judging.rollout.stages import Stage
 from dojo.core.severity import ORDER, Severity, marked
 
 if TYPE_CHECKING:
@@ -131,8 +132,10 @@ def _doing(
     """The action under way, else what holds back an action on the worst trouble."""
     said = []
     if rollout is not None and rollout.active:
-        waits = ", paused" if rollout.paused else ""
-        said.append(f"rollout of version {rollout.version}: {rollout.stage}{waits}")
+        stage = f"{rollout.stage}{', paused' if rollout.paused else ''}"
+        if rollout.stage is Stage.AWAITING_APPROVAL:
+            stage = f"waits for dojo rollout approve {rollout.model}"
+        said.append(f"rollout of version {rollout.version}: {stage}")
     said += [
         f"{action.kind} since {action.begun:%Y-%m-%d %H:%M}"
         + (f", waits: {action.waits}" if action.waits else "")

@@ -12,6 +12,7 @@ from dojo.cli.context import CommandContext, Who, Why, Yes, confirm
 from dojo.cli.naming import ModelArgument, VersionArgument, model_version
 from dojo.cli.output import JsonFlag, WatchFlag, fail, out, print_json
 from dojo.cli.output import watch as keep_showing
+from dojo.core.judging.rollout.stages import Stage
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -59,18 +60,21 @@ def start(
 
 @app.command("list")
 def list_(as_json: JsonFlag = False) -> None:
-    """The latest rollout of every model, active or over.
+    """The queue: the latest rollout of every model. Those that wait for approval come first.
 
-    Example: [bold]dojo rollout list[/]
+    The owner of the model approves. Example: [bold]dojo rollout list[/]
     """
     from rich.table import Table
 
     from dojo.cli.serving.rollout_view import summary
 
     with CommandContext() as here:
-        rollouts = [
-            rollout for name in here.models if (rollout := here.rollouts.get(name)) is not None
-        ]
+        found = [here.rollouts.get(name) for name in here.models]
+        rollouts = sorted(
+            (rollout for rollout in found if rollout is not None),
+            key=lambda one: (not one.active, one.stage is not Stage.AWAITING_APPROVAL, one.model),
+        )
+        owners = {} if as_json else {one.model: here.spec(one.model).owner for one in rollouts}
     if as_json:
         print_json(rollouts)
         return
@@ -81,10 +85,10 @@ def list_(as_json: JsonFlag = False) -> None:
         )
         return
     table = Table()
-    for heading in ("model", "version", "champion", "stage", "since (world)", "why"):
+    for heading in ("model", "version", "champion", "stage", "since (world)", "why", "owner"):
         table.add_column(heading, overflow="fold")
     for rollout in rollouts:
-        table.add_row(*summary(rollout))
+        table.add_row(*summary(rollout), escape(owners[rollout.model]))
     out.print(table)
 
 

@@ -18,7 +18,7 @@ from dojo.core.events.types import Check, Verdict
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.severity import Severity
 from dojo.core.state.responder_control import switch_pause
-from dojo.core.state.rollouts import Rollout, Rollouts
+from dojo.core.state.rollouts import Rollout, Rollouts, Transition
 from dojo.core.state.routes import Arm, Route, RouteTable
 from services.monitor.judging.records import MonitorRecords, judgement
 from services.responder.state import Incident, LatestVerdict, ModelState, StateStore
@@ -54,8 +54,8 @@ def dojo(redis_server: RedisServer, tmp_path: Path) -> Dojo:
         "COLUMNS": "200",
     }
 
-    def run(*arguments: str) -> str:
-        done = CliRunner().invoke(build(), ["models", *arguments], env=environment)
+    def run(*arguments: str, command: str = "models") -> str:
+        done = CliRunner().invoke(build(), [command, *arguments], env=environment)
         assert done.exit_code == 0, done.output
         return done.stdout
 
@@ -174,20 +174,39 @@ def test_it_says_what_is_done_or_why_nothing_is_done(redis: Redis, dojo: Dojo) -
     doing = fleet(dojo)["broken"]["doing"]
     assert doing == "nothing: the responder is paused by ada: we look ourselves"
 
-    Rollouts(redis).save(
-        Rollout(
-            id="r",
-            model="broken",
-            version="4",
-            champion="3",
-            started=NOW,
-            why="it won",
-            who="trainer",
-            stage=Stage.CANARY,
-            revision=0,
-        )
-    )
+    roll_out(redis, "broken", Stage.CANARY)
     assert fleet(dojo)["broken"]["doing"] == "rollout of version 4: canary"
+
+
+def roll_out(redis: Redis, model: str, stage: Stage) -> None:
+    rollout = Rollout(
+        id="r",
+        model=model,
+        version="4",
+        champion="3",
+        started=NOW,
+        why="it won",
+        who="trainer",
+        stage=stage,
+        revision=0,
+        history=(
+            Transition(before=None, after=stage, world_time=NOW, who="trainer", why="it won"),
+        ),
+    )
+    Rollouts(redis).save(rollout)
+
+
+def test_the_queue_of_rollouts_begins_with_those_that_wait_for_their_owner(
+    redis: Redis, dojo: Dojo
+) -> None:
+    roll_out(redis, "broken", Stage.DONE)
+    roll_out(redis, "calm", Stage.WATCH)
+    roll_out(redis, "new", Stage.AWAITING_APPROVAL)
+    queue = dojo("list", command="rollout")
+    assert queue.index("team of new") < queue.index("team of calm") < queue.index("team of broken")
+    listed = json.loads(dojo("list", "--json", command="rollout"))
+    assert [one["model"] for one in listed] == ["new", "calm", "broken"]
+    assert fleet(dojo)["new"]["doing"] == "rollout of version 4: waits for dojo rollout approve new"
 
 
 def test_the_other_commands_are_as_before(dojo: Dojo) -> None:
