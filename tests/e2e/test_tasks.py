@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SPECS = Path("tests/support/fleet")
 
-# Two world hours per second, only while it is needed. A day takes 12 s, and the monitor judges after
+# Two world hours per second, only while it is needed. A day takes 12 s. The monitor judges after
 # it.
 QUICK = "7200"
 
