@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text=True,
         check=True,
     )
-    report = json.loads(child.stdout)
+    report = json.loads(child.stdout.splitlines()[-1])  # LightGBM warns on the same stream
     if parser.parse_args(arguments).json:
         print(json.dumps(report))  # noqa: T201
         return 0
