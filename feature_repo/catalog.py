@@ -159,8 +159,8 @@ def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
                 f"{spec.name}: entities: no {', '.join(sorted(unknown))}; there are"
                 f" {', '.join(ENTITY_KEYS)}"
             )
-        keys = {view.entity for view in views_of(spec.feature_service)}
-        if missing := keys - set(spec.entities):
+        described = {view.entity for view in views_of(spec.feature_service)}
+        if missing := described - set(spec.entities):
             raise SpecError(
                 f"{spec.name}: entities: {spec.feature_service} has features of"
                 f" {', '.join(sorted(missing))}, so callers must send its key"
@@ -227,7 +227,9 @@ def definition_hash() -> str:
     )
     computing = {view.compute.partition(":")[0] for view in batch_views()}
     computing |= {request.compute.__module__ for request in REQUESTS.values()}
-    files = {_file_of(f"feature_repo.{name}") for name in ("windows", "columns", "midnights")}
+    files = {
+        _file_of(f"feature_repo.{name}") for name in ("windows", "columns", "midnights", "clock")
+    }
     files |= {file for module in computing for file in _file_of(module).parent.glob("*.py")}
     for file in sorted(files):
         digest.update(file.read_bytes())

@@ -14,8 +14,6 @@ import polars as pl
 from feature_repo.columns import between, keys_of, scaled, within
 from feature_repo.views import BatchView, EventSource, published_at
 
-NEVER = date.max
-
 # The sums of each entity at a midnight.
 Sums = Callable[[date], Sequence[pl.Expr]]
 
@@ -23,7 +21,7 @@ Sums = Callable[[date], Sequence[pl.Expr]]
 def with_labels(
     events: pl.DataFrame, outcomes: pl.DataFrame, key: str, labels: EventSource, scale: int = 1
 ) -> pl.DataFrame:
-    """Return a row for each outcome of an event, and one for each event without any, by day.
+    """Return a row for each outcome of an event, and one for each event without any.
 
     Args:
         events: Lake columns, unique by `key`.
@@ -33,9 +31,11 @@ def with_labels(
         scale: Whole units in one of the label.
 
     Returns:
-        The events' columns, `day`, `new`, and `label` in whole units. `new` is 0 in the rows of
-        corrections, else 1. The label counts from the midnight `known_from` on, until before
-        `known_until`. From then on it has arrived, and it is settled for the event's whole day.
+        The events' columns, `new`, `gained` and `known_from`. `new` is 1 where the event appears
+        first, 0 in the rows of corrections. `gained` is what the label adds to the labels known
+        before, in whole units, null without an outcome. `known_from` is the first midnight for
+        using the outcome, null without one. From then on, the outcome has arrived, and it is
+        settled for the event's whole day.
     """
     arrived = outcomes.select(
         pl.col("request_id").alias(key),
@@ -43,25 +43,18 @@ def with_labels(
         arrival=pl.col("world_time").dt.date(),
     )
     # An event's outcomes follow each other in the order they became known.
-    rows = events.join(arrived, on=key, how="left", maintain_order="left_right")
-    day, one = pl.col("world_time").dt.date(), timedelta(days=1)
+    known = events.join(arrived, on=key, how="left", maintain_order="left_right")
     again = (pl.col(key) == pl.col(key).shift()).fill_null(value=False)
-    corrected = (pl.col(key) == pl.col(key).shift(-1)).fill_null(value=False)
-    known_from = (
-        pl.when(pl.col("arrival").is_not_null())
-        .then(pl.max_horizontal(day + labels.settled_after + one, pl.col("arrival") + one))
-        .otherwise(NEVER)
-    )
-    return (
-        rows.with_columns(known_from=known_from)
-        .with_columns(
-            day=day,
-            new=(~again).cast(pl.Int64),
-            known_until=pl.when(corrected).then(pl.col("known_from").shift(-1)).otherwise(NEVER),
-        )
-        .drop("arrival")
-        .sort("day", maintain_order=True)
-    )
+    before = pl.when(again).then(pl.col("label").shift()).otherwise(0)
+    one = timedelta(days=1)
+    settled_from = pl.col("world_time").dt.date() + labels.settled_after + one
+    return known.with_columns(
+        new=(~again).cast(pl.Int64),
+        gained=pl.col("label") - before,
+        known_from=pl.when(pl.col("arrival").is_not_null()).then(
+            pl.max_horizontal(settled_from, pl.col("arrival") + one)
+        ),
+    ).drop("label", "arrival")
 
 
 def last(column: str, midnight: date, days: int) -> pl.Expr:
@@ -69,16 +62,14 @@ def last(column: str, midnight: date, days: int) -> pl.Expr:
     return (pl.col(column) * pl.col("new")).filter(within(midnight, days)).sum()
 
 
-def settled(midnight: date, days: int, labels: EventSource) -> pl.Expr:
-    """Return the labels that count at `midnight`.
+def settled(column: str, midnight: date, days: int, labels: EventSource) -> pl.Expr:
+    """Return the sum over the outcomes that count at `midnight`.
 
-    They are of the events of the `days` days that ended `labels.settled_after` before it.
+    Of `gained` it is the sum of the labels, of `new` their number. They belong to the events of the
+    `days` days that ended `labels.settled_after` before `midnight`.
     """
-    return pl.col("label").filter(
-        within(midnight, days, labels.settled_after.days)
-        & (pl.col("known_from") <= midnight)
-        & (pl.col("known_until") > midnight)
-    )
+    of_window = within(midnight, days, labels.settled_after.days)
+    return pl.col(column).filter(of_window & (pl.col("known_from") <= midnight)).sum()
 
 
 def at_midnights(
@@ -95,7 +86,9 @@ def at_midnights(
     Returns:
         The key, `event_timestamp` and the sums.
     """
-    keyed = rows.with_columns(pl.col(view.key).cast(keys_of(rows, view.key)))
+    keyed = rows.with_columns(
+        pl.col(view.key).cast(keys_of(rows, view.key)), day=pl.col("world_time").dt.date()
+    ).sort("day", maintain_order=True)
     found = [
         between(keyed, day, view.reach.days)
         .group_by(view.key)
@@ -105,5 +98,5 @@ def at_midnights(
     ]
     if found:
         return pl.concat(found)
-    nothing = keyed.clear().group_by(view.key).agg(*sums(NEVER))
+    nothing = keyed.clear().group_by(view.key).agg(*sums(date.max))
     return nothing.with_columns(event_timestamp=pl.lit(None, pl.Datetime("us", "UTC")))

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import ClassVar, Literal
 
+from dojo.core.events.types import Stream
+
 Kind = Literal["batch", "streaming"]
 Aggregate = Literal["latest_time", "count", "sum", "max"]
 
@@ -27,6 +29,8 @@ PUBLISH_DELAY = timedelta(hours=6)
 # How far the streamer may be behind, and not how long an entity may be silent. It is the shortest
 # window, beyond which counts are wrong. At demo speed it is 1.5 s of wall time.
 STREAMING_SLA = timedelta(hours=1)
+
+DAILY_SLA = timedelta(hours=36)  # a day and a half: one late job is noticed before the second
 
 # An older streaming row says no more than no row, because every window has run out.
 STREAMING_MEMORY = timedelta(days=30)
@@ -62,6 +66,17 @@ class EventSource:
     columns: tuple[str, ...]
     labels_of: str | None = None
     settled_after: timedelta = timedelta(0)
+
+
+def labels_of(model: str, settled_after: timedelta) -> EventSource:
+    """Return the source of a model's labels, whose delay is at most `settled_after`."""
+    return EventSource(
+        stream=Stream.OUTCOMES,
+        key="request_id",
+        columns=("request_id", "label", "world_time"),
+        labels_of=model,
+        settled_after=settled_after,
+    )
 
 
 @dataclass(frozen=True, slots=True)

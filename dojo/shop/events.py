@@ -23,14 +23,16 @@ class ShopEvent(Event, frozen=True, kw_only=True):
 
     Attributes:
         key: The field that names the subject. Requests about it carry its value as `request_id`.
+        prefix: Beginning of its `event_id`.
     """
 
     key: ClassVar[str]
+    prefix: ClassVar[str]
 
-    @staticmethod
-    def id_for(key: str) -> str:
+    @classmethod
+    def id_for(cls, key: str) -> str:
         """Return the `event_id` of the event with this key."""
-        raise NotImplementedError
+        return f"{cls.prefix}-{key}"
 
 
 class Transaction(ShopEvent, frozen=True, kw_only=True):
@@ -38,15 +40,12 @@ class Transaction(ShopEvent, frozen=True, kw_only=True):
 
     stream: ClassVar[str] = TRANSACTIONS
     key: ClassVar[str] = "transaction_id"
+    prefix: ClassVar[str] = "tx"
 
     transaction_id: str
     customer_id: str
     merchant_id: str
     amount: Euro
-
-    @staticmethod
-    def id_for(transaction_id: str) -> str:
-        return f"tx-{transaction_id}"
 
 
 class Order(ShopEvent, frozen=True, kw_only=True):
@@ -60,6 +59,7 @@ class Order(ShopEvent, frozen=True, kw_only=True):
 
     stream: ClassVar[str] = ORDERS
     key: ClassVar[str] = "order_id"
+    prefix: ClassVar[str] = "order"
 
     order_id: str
     customer_id: str
@@ -69,24 +69,17 @@ class Order(ShopEvent, frozen=True, kw_only=True):
     express: Annotated[float, msgspec.Meta(ge=0, le=1)]
     distance_km: Annotated[float, msgspec.Meta(ge=0, le=40_000)]
 
-    @staticmethod
-    def id_for(key: str) -> str:
-        return f"order-{key}"
-
 
 class Banner(ShopEvent, frozen=True, kw_only=True):
     """A customer visited the shop and saw a banner."""
 
     stream: ClassVar[str] = BANNERS
     key: ClassVar[str] = "impression_id"
+    prefix: ClassVar[str] = "banner"
 
     impression_id: str
     customer_id: str
     banner_id: str
-
-    @staticmethod
-    def id_for(key: str) -> str:
-        return f"banner-{key}"
 
 
 EVENTS: tuple[type[ShopEvent], ...] = (Transaction, Order, Banner)

@@ -89,6 +89,6 @@ def check_same_world(home: Path, environment: Mapping[str, str]) -> None:
         built, asked = before.get(name) or default, environment.get(name) or default
         if built != asked:
             raise WorldConflictError(
-                f"{home} holds a world built with {name}={built}; it cannot go on with"
-                f" {name}={asked}"
+                f"{home} holds a world built with {name}={built or '(default)'}; it cannot go on"
+                f" with {name}={asked or '(default)'}"
             )

@@ -28,13 +28,12 @@ def banner_clicks(
     """
 
     def sums(midnight: date) -> Sequence[pl.Expr]:
-        week, month = (settled(midnight, days, CLICKS) for days in (WEEK_DAYS, WINDOW_DAYS))
         return (
             last("new", midnight, WEEK_DAYS).alias("banner_shown_7d"),
-            week.sum().alias("clicks_week"),
-            week.len().alias("known_week"),
-            month.sum().alias("clicks"),
-            month.len().alias("known"),
+            settled("gained", midnight, WEEK_DAYS, CLICKS).alias("clicks_week"),
+            settled("new", midnight, WEEK_DAYS, CLICKS).alias("known_week"),
+            settled("gained", midnight, WINDOW_DAYS, CLICKS).alias("clicks"),
+            settled("new", midnight, WINDOW_DAYS, CLICKS).alias("known"),
         )
 
     found = at_midnights(
@@ -55,11 +54,10 @@ def customer_clicks(
     """Return the customer_clicks view. Arguments and result are as in `banner_clicks`."""
 
     def sums(midnight: date) -> Sequence[pl.Expr]:
-        month = settled(midnight, WINDOW_DAYS, CLICKS)
         return (
             last("new", midnight, WINDOW_DAYS).alias("customer_shown_30d"),
-            month.sum().alias("clicks"),
-            month.len().alias("known"),
+            settled("gained", midnight, WINDOW_DAYS, CLICKS).alias("clicks"),
+            settled("new", midnight, WINDOW_DAYS, CLICKS).alias("known"),
         )
 
     found = at_midnights(

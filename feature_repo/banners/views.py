@@ -7,22 +7,19 @@ from datetime import timedelta
 from typing import Any
 
 from feature_repo.banners.events import BANNERS, CLICKS
+from feature_repo.clock import HOUR, SATURDAY, seconds_of_day, weekday
 from feature_repo.services import Choose, RequestFeatures, choose_scalar
-from feature_repo.views import BatchView, Feature
+from feature_repo.views import DAILY_SLA, BatchView, Feature
 
 OWNER = "storefront"
 
 WEEK_DAYS, WINDOW_DAYS = 7, 30
-
-DAILY_SLA = timedelta(hours=36)  # a day and a half: one late job is noticed before the second
 
 # A banner or customer without an impression for this long is forgotten. It gets one last row of
 # zeros, the same as an unknown one. No feature looks back further.
 REACH = CLICKS.settled_after + timedelta(days=WINDOW_DAYS + 1)
 
 COMPUTE = "feature_repo.banners.banner_days"
-
-HOUR, DAY = 3600.0, 86400.0
 
 
 def _shown(party: str, days: int) -> Feature:
@@ -77,10 +74,9 @@ def compute(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[s
         KeyError: An input is missing.
     """
     now = inputs["visit_time"]
-    weekday = (now // DAY + 3) % 7  # 1970-01-01 was a Thursday, day 3 from Monday
     return {
-        "visit_hour": now % DAY // HOUR,
-        "visit_on_weekend": choose(weekday >= 5, 1.0, 0.0),
+        "visit_hour": seconds_of_day(now) // HOUR,
+        "visit_on_weekend": choose(weekday(now) >= SATURDAY, 1.0, 0.0),
     }
 
 

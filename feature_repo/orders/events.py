@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from dojo.core.events.types import Stream
 from dojo.shop.events import ORDERS as STREAM
-from feature_repo.views import EventSource
+from feature_repo.views import EventSource, labels_of
 
 LOGISTICS, CUSTOMER_CARE = "logistics", "customer-care"
 
@@ -25,18 +24,6 @@ ORDERS = EventSource(
     ),
 )
 
-DELIVERIES = EventSource(
-    stream=Stream.OUTCOMES,
-    key="request_id",
-    columns=("request_id", "label", "world_time"),
-    labels_of="delivery_time",
-    settled_after=timedelta(days=14),
-)
+DELIVERIES = labels_of("delivery_time", settled_after=timedelta(days=14))
 
-RETURNS = EventSource(
-    stream=Stream.OUTCOMES,
-    key="request_id",
-    columns=("request_id", "label", "world_time"),
-    labels_of="return_risk",
-    settled_after=timedelta(days=30),
-)
+RETURNS = labels_of("return_risk", settled_after=timedelta(days=30))

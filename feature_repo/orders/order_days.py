@@ -37,12 +37,11 @@ def seller_orders(
     """
 
     def sums(midnight: date) -> Sequence[pl.Expr]:
-        took = settled(midnight, WINDOW_DAYS, DELIVERIES)
         return (
             last("new", midnight, WEEK_DAYS).alias("seller_orders_7d"),
             last("new", midnight, WINDOW_DAYS).alias("seller_orders_30d"),
-            took.sum().alias("took"),
-            took.len().alias("seller_delivered"),
+            settled("gained", midnight, WINDOW_DAYS, DELIVERIES).alias("took"),
+            settled("new", midnight, WINDOW_DAYS, DELIVERIES).alias("seller_delivered"),
         )
 
     rows = with_labels(orders, deliveries, ORDERS.key, DELIVERIES, MINUTES_PER_DAY)
@@ -57,13 +56,12 @@ def product_orders(
     """Return the product_orders view. Arguments and result are as in `seller_orders`."""
 
     def sums(midnight: date) -> Sequence[pl.Expr]:
-        back = settled(midnight, WINDOW_DAYS, RETURNS)
         return (
             last("new", midnight, WEEK_DAYS).alias("product_orders_7d"),
             last("new", midnight, WINDOW_DAYS).alias("product_orders_30d"),
             last("cents", midnight, WINDOW_DAYS).alias("cents"),
-            back.sum().alias("returned"),
-            back.len().alias("returnable"),
+            settled("gained", midnight, WINDOW_DAYS, RETURNS).alias("returned"),
+            settled("new", midnight, WINDOW_DAYS, RETURNS).alias("returnable"),
         )
 
     cents = orders.with_columns(cents=scaled("price", CENTS_PER_EURO))
@@ -83,12 +81,11 @@ def customer_orders(
     """Return the customer_orders view. Arguments and result are as in `seller_orders`."""
 
     def sums(midnight: date) -> Sequence[pl.Expr]:
-        back = settled(midnight, WINDOW_DAYS, RETURNS)
         return (
             last("new", midnight, WINDOW_DAYS).alias("customer_orders_30d"),
             last("express", midnight, WINDOW_DAYS).alias("express_orders"),
-            back.sum().alias("returned"),
-            back.len().alias("customer_returnable"),
+            settled("gained", midnight, WINDOW_DAYS, RETURNS).alias("returned"),
+            settled("new", midnight, WINDOW_DAYS, RETURNS).alias("customer_returnable"),
         )
 
     rows = with_labels(orders, returns, ORDERS.key, RETURNS)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from feature_repo.clock import HOUR, SATURDAY, SUNDAY, seconds_of_day, weekday
 from feature_repo.orders.events import ORDERS
 from feature_repo.services import Choose, RequestFeatures, choose_scalar
 from feature_repo.views import Feature
-
-HOUR = 3600.0
-DAY = 86400.0
 
 # A parcel that is ordered later leaves on the next working day.
 CUTOFF_HOUR = 15
@@ -23,13 +21,13 @@ def promise(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[s
         KeyError: An input is missing.
     """
     now = inputs["order_time"]
-    weekday = (now // DAY + 3) % 7  # 1970-01-01 was a Thursday, day 3 from Monday
+    day = weekday(now)
     return {
         "express": inputs["express"],
         "distance_km": inputs["distance_km"],
-        "ordered_after_cutoff": choose(now % DAY >= CUTOFF_HOUR * HOUR, 1.0, 0.0),
-        "ordered_on_saturday": choose(weekday == 5, 1.0, 0.0),
-        "ordered_on_sunday": choose(weekday == 6, 1.0, 0.0),
+        "ordered_after_cutoff": choose(seconds_of_day(now) >= CUTOFF_HOUR * HOUR, 1.0, 0.0),
+        "ordered_on_saturday": choose(day == SATURDAY, 1.0, 0.0),
+        "ordered_on_sunday": choose(day == SUNDAY, 1.0, 0.0),
     }
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from feature_repo.orders.events import CUSTOMER_CARE, DELIVERIES, LOGISTICS, ORDERS, RETURNS
-from feature_repo.views import BatchView, Feature
+from feature_repo.views import DAILY_SLA, BatchView, Feature
 
 WINDOW_DAYS = 30
 WEEK_DAYS = 7
-
-DAILY_SLA = timedelta(hours=36)  # a day and a half: one late job is noticed before the second
 
 # An entity without an order for this many days is forgotten. It gets one last row of zeros, the
 # same as an unknown one. This is the longest look back of any feature, so forgetting changes

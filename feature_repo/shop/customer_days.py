@@ -13,8 +13,7 @@ import polars as pl
 
 from feature_repo.columns import as_view, between, keys_of, ratio, scaled, unscaled, within
 from feature_repo.shop.customers import CUSTOMER_DAILY, CUSTOMER_MEMORY_DAYS
-from feature_repo.shop.known_labels import LABEL_DELAY_DAYS
-from feature_repo.shop.payments import CENTS_PER_EURO
+from feature_repo.shop.payments import CENTS_PER_EURO, LABEL_DELAY_DAYS
 from feature_repo.views import published_at
 
 

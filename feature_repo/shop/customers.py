@@ -6,7 +6,6 @@ from datetime import timedelta
 
 from feature_repo.shop.payments import (
     CENTS_PER_EURO,
-    DAILY_SLA,
     LABEL_DELAY,
     OWNER,
     PAYMENTS,
@@ -14,7 +13,7 @@ from feature_repo.shop.payments import (
     activity,
     daily_counts,
 )
-from feature_repo.views import STREAMING_SLA, BatchView, Feature, StreamingView, Window
+from feature_repo.views import DAILY_SLA, STREAMING_SLA, BatchView, Feature, StreamingView, Window
 
 # A customer without a transaction for this many days is forgotten. It gets one last row of zeros,
 # the same as an unknown one. This is the longest look back of any feature, so forgetting changes

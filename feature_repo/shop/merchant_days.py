@@ -16,13 +16,14 @@ import numpy.typing as npt
 import polars as pl
 
 from feature_repo.columns import as_view, keys_of
-from feature_repo.shop.known_labels import LABEL_DELAY_DAYS, label_known_from
+from feature_repo.midnights import with_labels
 from feature_repo.shop.merchants import (
     DAYS_CAP,
     MERCHANT_DAILY,
     MERCHANT_MEMORY_DAYS,
     STREAK_GAP_DAYS,
 )
+from feature_repo.shop.payments import FRAUD_LABELS, LABEL_DELAY_DAYS, PAYMENTS
 from feature_repo.views import published_at
 
 MEMORY = MERCHANT_MEMORY_DAYS
@@ -54,7 +55,7 @@ def merchant_daily(
         return as_view(pl.DataFrame(), MERCHANT_DAILY)
     # Only these columns, because the join below then takes a third of the memory.
     needed = transactions.select("transaction_id", "merchant_id", "world_time")
-    labelled = label_known_from(needed, outcomes)
+    labelled = with_labels(needed, outcomes, PAYMENTS.key, FRAUD_LABELS)
     history = _history(labelled, min(midnights) - timedelta(days=MEMORY + 1), max(midnights))
     names = pl.DataFrame({MERCHANT_DAILY.key: history.merchants})
     parts = []

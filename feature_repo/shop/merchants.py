@@ -6,14 +6,13 @@ from datetime import timedelta
 
 from feature_repo.shop.payments import (
     CENTS_PER_EURO,
-    DAILY_SLA,
     FRAUD_LABELS,
     OWNER,
     PAYMENTS,
     activity,
     daily_counts,
 )
-from feature_repo.views import STREAMING_SLA, BatchView, Feature, StreamingView
+from feature_repo.views import DAILY_SLA, STREAMING_SLA, BatchView, Feature, StreamingView
 
 # A streak of fraud ends when this many days pass at a merchant without a new fraud.
 STREAK_GAP_DAYS = 10

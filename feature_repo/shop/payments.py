@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from dojo.core.events.types import Stream
 from dojo.shop.events import TRANSACTIONS
-from feature_repo.views import MOMENT_UNIT, EventSource, Feature, Window
+from feature_repo.views import MOMENT_UNIT, EventSource, Feature, Window, labels_of
 
 OWNER = "payments-risk"
 
@@ -22,15 +21,9 @@ CENTS_PER_EURO = 100
 # arrived.
 LABEL_DELAY = timedelta(days=7)
 
-FRAUD_LABELS = EventSource(
-    stream=Stream.OUTCOMES,
-    key="request_id",
-    columns=("request_id", "label", "world_time"),
-    labels_of="fraud_detection",
-    settled_after=LABEL_DELAY,
-)
+LABEL_DELAY_DAYS = LABEL_DELAY.days
 
-DAILY_SLA = timedelta(hours=36)  # a day and a half: one late job is noticed before the second
+FRAUD_LABELS = labels_of("fraud_detection", settled_after=LABEL_DELAY)
 
 # Ending of a name -> length, and its words for people.
 PERIODS = {"1h": (timedelta(hours=1), "hour"), "24h": (timedelta(hours=24), "24 hours")}

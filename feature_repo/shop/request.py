@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from feature_repo.clock import DAY, HOUR, SATURDAY, seconds_of_day, weekday
 from feature_repo.services import Choose, RequestFeatures, choose_scalar
 from feature_repo.shop.customers import CUSTOMER_ACTIVITY
 from feature_repo.shop.merchants import MERCHANT_ACTIVITY
 from feature_repo.shop.payments import PAYMENTS, PERIODS
 from feature_repo.views import STREAMING_MEMORY, Feature
-
-HOUR = 3600.0
-DAY = 86400.0
 
 # Value of "seconds since" without an earlier transaction, or with an older one.
 SECONDS_SINCE_CAP = STREAMING_MEMORY.total_seconds()
@@ -50,9 +48,8 @@ def compute(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[s
         "max_24h_to_mean_30d": choose(known, max_24h / base, 1.0),
         "mean_1d_to_mean_30d": choose(known, inputs["customer_amount_mean_1d"] / base, 1.0),
         "mean_7d_to_mean_30d": choose(known, inputs["customer_amount_mean_7d"] / base, 1.0),
-        "is_night": choose(now % DAY < 7 * HOUR, 1.0, 0.0),
-        # 1970-01-01 was a Thursday, day 3 from Monday.
-        "is_weekend": choose((now // DAY + 3) % 7 >= 5, 1.0, 0.0),
+        "is_night": choose(seconds_of_day(now) < 7 * HOUR, 1.0, 0.0),
+        "is_weekend": choose(weekday(now) >= SATURDAY, 1.0, 0.0),
         "customer_seconds_since_tx": customer_since,
         "customer_tx_count_1h": _window(
             inputs["customer_last_tx_count_1h"], customer_since, HOUR, choose

@@ -129,12 +129,9 @@ class WorldDays:
         return drifted_day(self._source, day, self._drifts, self._seed)
 
     def _with_arrivals(self, stream: str, day: date) -> pl.DataFrame:
-        labels = self._labels_of(stream)
-        rows = self._happening(stream, max(day, self._first))
         if day < self._first:
-            return rows.clear().with_columns(
-                pl.col("time").alias(arrival_column(model)) for model in labels
-            )
+            return self.events(stream, self._first).clear()
+        labels, rows = self._labels_of(stream), self._happening(stream, day)
         times = times_of(rows["time"])
         ids = rows[SHOP_EVENTS[stream].key]
         work = {m: self._delays(rows, ids, label).to_physical() for m, label in labels.items()}

@@ -116,23 +116,26 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
 def asked_models(
     specs: Mapping[str, ModelSpec], directory: Path, source: Source
 ) -> dict[str, ModelSpec]:
-    """The models whose labels are about this world's events.
+    """The models whose labels are about the shop's events.
 
-    Raises SpecError when there is none, or this world knows no such label.
+    Raises SpecError when there is none, this world has no such events, or knows no such label.
     """
-    happening = (TRANSACTIONS, *source.scenes)
-    asked = {name: spec for name, spec in specs.items() if spec.label.event in happening}
+    asked = {name: spec for name, spec in specs.items() if spec.label.event in SHOP_EVENTS}
     if not asked:
         raise SpecError(
-            f"{directory}: no model has `label.event: {' or '.join(happening)}`, so this world"
+            f"{directory}: no model has `label.event: {' or '.join(SHOP_EVENTS)}`, so this world"
             " would ask nothing"
         )
     for name, spec in asked.items():
-        known = [truth for truth, of in TRUTHS.items() if of.stream == spec.label.event]
-        if spec.label.truth not in known:
+        event, truth = spec.label.event, spec.label.truth
+        if event != TRANSACTIONS and event not in source.scenes:
             raise SpecError(
-                f"{name}: label.truth: {spec.label.truth} is not one of {', '.join(known)}"
+                f"{name}: label.event: a recorded world has no {event}; leave the model out of"
+                " DOJO_MODELS"
             )
+        known = [name for name, of in TRUTHS.items() if of.stream == event]
+        if truth not in known:
+            raise SpecError(f"{name}: label.truth: {truth} is not one of {', '.join(known)}")
     return asked
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dojo.core.events.types import Verdict
     from dojo.core.state.responder_control import Control
     from dojo.core.state.rollouts import Rollout
-    from dojo.core.state.routes import Route
+    from dojo.core.state.routes import Arm, Route
     from services.responder.state import ModelState
 
 MODEL_ITSELF = "-"  # the version of a verdict about no version
@@ -30,10 +30,10 @@ class FleetLine(msgspec.Struct, frozen=True, kw_only=True):
     """How one model is doing.
 
     Attributes:
-        serving: The versions that answer, such as `3` or `3 90 %, 4 10 %`. Empty without a version.
+        serving: The versions that answer, such as `3` or `3 90%, 4 10%`. Empty without a version.
         severity: The worst of the latest verdicts on these versions and on the model itself.
         wrong: What the worst verdict says. Empty when nothing is wrong.
-        doing: What is done about it, or why nothing is done. Empty when nothing is wrong.
+        doing: What is under way, or why nothing is done about what is wrong. Empty without either.
     """
 
     model: str
@@ -67,7 +67,7 @@ def show(as_json: bool) -> bool:
 
 
 def look(here: CommandContext) -> list[FleetLine]:
-    """Return the standing of each model that runs, the worst first.
+    """Return how each model that runs is doing, the worst first.
 
     Raises:
         SpecError: A spec is wrong.
@@ -100,8 +100,14 @@ def look(here: CommandContext) -> list[FleetLine]:
     return sorted(found, key=lambda one: (-ORDER.index(one.severity), one.model))
 
 
+def _answering(route: Route | None) -> list[Arm]:
+    """The arms with traffic: no shadow, and no old champion that is kept warm."""
+    arms = route.arms if route else ()
+    return [arm for arm in arms if arm.mode == "live" and arm.weight > 0]
+
+
 def _serving(route: Route | None) -> str:
-    arms = [arm for arm in route.arms if arm.mode == "live" and arm.weight > 0] if route else []
+    arms = _answering(route)
     if len(arms) == 1:
         return arms[0].version
     return ", ".join(f"{arm.version} {arm.weight:.0%}" for arm in arms)
@@ -109,7 +115,7 @@ def _serving(route: Route | None) -> str:
 
 def _worst(verdicts: Iterable[Verdict], route: Route | None) -> Verdict | None:
     """The worst verdict on a version with traffic or on the model, the newest of these."""
-    of = {MODEL_ITSELF, *(arm.version for arm in (route.arms if route else ()))}
+    of = {MODEL_ITSELF, *(arm.version for arm in _answering(route))}
     judged = [verdict for verdict in verdicts if verdict.version in of]
     return max(judged, key=lambda one: (ORDER.index(one.severity), one.window_start), default=None)
 

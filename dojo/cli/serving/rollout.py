@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.markup import escape
 
@@ -74,9 +75,9 @@ def list_(as_json: JsonFlag = False) -> None:
             (rollout for rollout in found if rollout is not None),
             key=lambda one: (not one.active, one.stage is not Stage.AWAITING_APPROVAL, one.model),
         )
-        owners = {} if as_json else {one.model: here.spec(one.model).owner for one in rollouts}
+        owners = {one.model: here.spec(one.model).owner for one in rollouts}
     if as_json:
-        print_json(rollouts)
+        print_json([{**msgspec.to_builtins(one), "owner": owners[one.model]} for one in rollouts])
         return
     if not rollouts:
         out.print(

@@ -45,7 +45,7 @@ def up(
         str | None,
         typer.Option(
             help=(
-                "Models that run, separated by commas, or `all`; default: those that are not"
+                "Models that run, separated by commas, or `all`; default: every model that is not"
                 " optional. Remembered with the world."
             )
         ),
@@ -73,7 +73,7 @@ def up(
         os.environ["DOJO_MODELS"] = models
     settings = settings_here()
     if settings.peer_hosts:
-        _join_containers(settings, transactions, as_json)
+        _join_containers(settings, transactions or models, as_json)
         return
     _close_off(settings.home)
     already = running(settings.home) is not None
@@ -104,13 +104,13 @@ def up(
         print_started(status, already)
 
 
-def _join_containers(settings: Settings, transactions: Path | None, as_json: bool) -> None:
-    """Wait for containers that Docker has started."""
+def _join_containers(settings: Settings, chosen: Path | str | None, as_json: bool) -> None:
+    """Wait for containers that Docker has started. `chosen`: an option that chooses their world."""
     from dojo.cli.stack.view import StateChanges, print_started
     from dojo.stack.control import StackError
     from dojo.stack.peers import wait_for_peers
 
-    if transactions is not None:
+    if chosen is not None:
         raise fail(
             f"{CONTAINERS}: their world is chosen before they start",
             "docs/containers.md: a world of your own",
@@ -133,7 +133,6 @@ def _check_joining(settings: Settings, transactions: Path | None, without: list[
     from dojo.stack.environment import check_same_world
 
     check_same_world(settings.home, os.environ)
-
     stack = running(settings.home)
     for name in without:
         if stack is not None and any(process.name == name for process in stack.processes):

@@ -1,4 +1,4 @@
-"""Which models run, without reading their specs. Commands ask it, and completion at each key."""
+"""Which models run, without reading their specs. Commands ask it, completion at each key."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from dojo.core.settings import ALL_MODELS
 
-# The line as YAML understands it. A test compares it with the whole reading.
+# The line as YAML understands it. `load_specs` refuses another way to write it.
 _OPTIONAL = re.compile(r"^optional:[ \t]+(true|True|TRUE|yes|Yes|YES|on|On|ON)[ \t]*(#.*)?$", re.M)
 
 
 def model_names(directory: Path, chosen: Collection[str] = ()) -> list[str]:
-    """Return the names of the models that run, sorted, as `load_specs` chooses them.
+    """Return the names of the models that run, sorted.
 
     Args:
         directory: Where the specs are.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dojo.core.settings import ALL_MODELS
+from dojo.core.spec.names import model_names
 from dojo.core.spec.read import SpecError, read_spec
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.binary.spec import BinarySpec
@@ -45,28 +46,26 @@ def load_specs(directory: Path, chosen: Collection[str] = ()) -> dict[str, Model
         chosen: Names, or ALL_MODELS. Without names, every model runs that is not optional.
 
     Raises:
-        SpecError: A spec is wrong, there is none, or a name has none.
+        SpecError: The spec of a model that runs is wrong, there is none, or a name has none.
     """
-    specs = {path.stem: load_spec(path) for path in sorted(directory.glob("*.yaml"))}
-    if not specs:
+    there_are = model_names(directory, (ALL_MODELS,))
+    if not there_are:
         raise SpecError(
             f"{directory}: no model specs (*.yaml) here; DOJO_MODELS_DIR names their directory"
         )
-    if unknown := set(chosen) - {*specs, ALL_MODELS}:
+    if unknown := set(chosen) - {*there_are, ALL_MODELS}:
         raise SpecError(
             f"DOJO_MODELS: no {', '.join(sorted(unknown))} in {directory}; there are"
-            f" {', '.join(specs)}"
+            f" {', '.join(there_are)}"
         )
-    if ALL_MODELS in chosen:
-        return specs
-    running = {
-        name: spec
-        for name, spec in specs.items()
-        if (name in chosen if chosen else not spec.optional)
-    }
-    if not running:
+    specs = {name: load_spec(directory / f"{name}.yaml") for name in model_names(directory, chosen)}
+    if not specs:
         raise SpecError(f"{directory}: every model is optional, so DOJO_MODELS must name one")
-    return running
+    if not chosen and (hidden := [name for name, spec in specs.items() if spec.optional]):
+        raise SpecError(
+            f"{directory / hidden[0]}.yaml: optional: write `optional: true` on a line of its own"
+        )
+    return specs
 
 
 def task_of(spec: ModelSpec) -> Task:

@@ -15,6 +15,7 @@ from dojo.shop.world_drift import ActiveDrift
 from services.simulator.sources.source import Scene
 from services.simulator.town.fraud import FraudPatterns
 from services.simulator.town.fraud_drift import FraudDrift
+from services.simulator.town.ids import customer_id, numbered
 from services.simulator.town.orders import Orders
 from services.simulator.town.payments import Payments, ordinary_payments
 from services.simulator.town.population import Ints, Population
@@ -93,7 +94,7 @@ class SyntheticSource:
 def _frame(payments: Payments, numbers: Ints, generation: Ints, day: date) -> pl.DataFrame:
     """Payments as rows in order of time.
 
-    An id tells the day and the number in it. A seat's new inhabitant is a new customer.
+    An id tells the day and the number in it.
     """
     order = np.argsort(payments.seconds, kind="stable")
     seat = payments.seat[order]
@@ -112,12 +113,8 @@ def _frame(payments: Payments, numbers: Ints, generation: Ints, day: date) -> pl
         }
     )
     return columns.select(
-        pl.format(f"{day:%Y%m%d}-{{}}", pl.col("number").cast(pl.String).str.zfill(7)).alias(
-            "transaction_id"
-        ),
-        pl.format("C{}-{}", pl.col("seat").cast(pl.String).str.zfill(5), "generation").alias(
-            "customer_id"
-        ),
-        pl.format("M{}", pl.col("merchant").cast(pl.String).str.zfill(5)).alias("merchant_id"),
+        numbered(f"{day:%Y%m%d}-", "number", 7).alias("transaction_id"),
+        customer_id("seat", "generation").alias("customer_id"),
+        numbered("M", "merchant", 5).alias("merchant_id"),
         *("time", "amount", "label"),
     ).cast(TRANSACTION_SCHEMA)  # type: ignore[arg-type]

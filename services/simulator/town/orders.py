@@ -21,13 +21,14 @@ import numpy as np
 import polars as pl
 
 from services.simulator.town.chance import Floats, keys, normal, uniform
+from services.simulator.town.ids import numbered, seats
 from services.simulator.town.intensity import times_of
 from services.simulator.town.population import CATEGORIES, Ints, Population
 
 ORDER_SHARE = 0.4  # of the payments
 SELLERS = 400  # the merchants that sell by post, so that each sells several times a day
 PRODUCTS = 600  # of all sellers together, for the same reason
-POPULAR = 1.5  # above 1, the first sellers and products sell more than the others
+POPULARITY = 1.5  # above 1, the first sellers and products sell more than the others
 USUAL_EURO = 30.0  # at a merchant of price level 1
 PRICE_SIGMA = (0.4, 0.25)  # of the logarithm of a price, over the products, and at each sale
 EXPRESS_SHARE = 0.2
@@ -36,7 +37,7 @@ TOWN_KM = 300.0  # from one side to the other
 # The time to the door.
 CUTOFF_HOUR = 15
 HANDLING = (1.0, 0.5)  # median in days, and sigma of the logarithm, over the merchants
-RUSH = (11, 24, 30, 1.4)  # the week of sales: month, first and last day, factor on handling
+SALES_WEEK = (11, 24, 30, 1.4)  # the week of sales: month, first and last day, factor on handling
 WAY_DAYS = (0.6, 2.0)  # next door, and in addition for a way through the whole town
 EXPRESS_FACTOR = 0.5
 CHANCE_SIGMA = 0.25  # sigma of the logarithm of pure chance, of handling and way
@@ -56,7 +57,7 @@ RETURN_CUSTOMER_SIGMA = 0.9
 RETURN_PRICE_WEIGHT = 0.4
 LATE_AFTER_DAYS = 6.0
 RETURN_IF_LATE = 0.8
-KEPT_DAYS = (2.0, 12.0)  # from the door until a returned order is back, between these
+BACK_DAYS = (2.0, 12.0)  # from the door until a returned order is back, between these
 RETURN_DAYS = 30.0  # after the order. What is not back by then was kept.
 LOST_DAYS = 14.0  # a parcel that takes longer is written off
 
@@ -113,28 +114,34 @@ class Orders:
         days = np.minimum((usual * np.exp(CHANCE_SIGMA * luck)).round(3), LOST_DAYS)
         chance = self.return_chance(paid["customer_id"], ordered, days)
         returned = uniform(keys(ids, self._seed, "returned")) <= chance
-        low, high = KEPT_DAYS
+        low, high = BACK_DAYS
         back = days + low + (high - low) * uniform(keys(ids, self._seed, "back"))
         settled = np.where(returned, np.minimum(back, RETURN_DAYS), RETURN_DAYS)
-        return paid.select(
-            pl.format("O{}", "transaction_id").alias("order_id"),
+        hidden = {
+            "delivery_days": days,
+            "returned": returned.astype(np.int8),
+            "settled_days": settled.round(3),
+            "usual_days": usual,
+            "return_chance": chance,
+        }
+        return paid.with_columns(
+            seller=pl.Series(ordered.seller, dtype=pl.Int64),
+            product=pl.Series(ordered.product, dtype=pl.Int64),
+        ).select(
+            ("O" + pl.col("transaction_id")).alias("order_id"),
             "customer_id",
-            _named("merchant_id", "M", ordered.seller, 5),
-            _named("product_id", "P", ordered.product, 4),
+            numbered("M", "seller", 5).alias("merchant_id"),
+            numbered("P", "product", 4).alias("product_id"),
             "time",
             pl.Series("price", ordered.price),
             pl.Series("express", ordered.express),
             pl.Series("distance_km", (ordered.distance * TOWN_KM).round(1)),
-            pl.Series("delivery_days", days),
-            pl.Series("returned", returned.astype(np.int8)),
-            pl.Series("settled_days", settled.round(3)),
-            pl.Series("usual_days", usual),
-            pl.Series("return_chance", chance),
+            *(pl.Series(name, values) for name, values in hidden.items()),
         )
 
     def _ordered(self, paid: pl.DataFrame) -> Ordered:
         ids = paid["transaction_id"]
-        seat = paid["customer_id"].str.slice(1, 5).cast(pl.Int64).to_numpy()  # of C00012-3
+        seat = seats(paid["customer_id"])
         seller = _popular(self._sellers, uniform(keys(ids, self._seed, "seller")))
         choice = uniform(keys(ids, self._seed, "product"))
         product = np.zeros(len(seat), dtype=np.int64)
@@ -184,7 +191,7 @@ class Orders:
             waits = np.ones(len(hour))
         elif day.weekday() == _SATURDAY:
             waits *= 2.0
-        month, first, last, factor = RUSH
+        month, first, last, factor = SALES_WEEK
         rush = factor if day.month == month and first <= day.day <= last else 1.0
         work = self._handling[ordered.seller] * rush + WAY_DAYS[0] + WAY_DAYS[1] * ordered.distance
         usual: Floats = waits + work * np.where(ordered.express > 0, EXPRESS_FACTOR, 1.0)
@@ -193,12 +200,5 @@ class Orders:
 
 def _popular(count: int, chance: Floats) -> Ints:
     """Numbers below `count`, the first ones more often. `chance` is in (0, 1]."""
-    numbers: Ints = np.minimum((count * chance**POPULAR).astype(np.int64), count - 1)
+    numbers: Ints = np.minimum((count * chance**POPULARITY).astype(np.int64), count - 1)
     return numbers
-
-
-def _named(name: str, prefix: str, numbers: Ints, digits: int) -> pl.Series:
-    """A column of ids such as M00012."""
-    return (prefix + pl.Series(name, numbers, pl.Int64).cast(pl.String).str.zfill(digits)).alias(
-        name
-    )

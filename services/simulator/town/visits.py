@@ -15,13 +15,15 @@ from datetime import date
 import numpy as np
 import polars as pl
 
+from dojo.core.events.columns import UTC_MICROSECONDS
 from dojo.core.lake import start_of
 from services.simulator.town.chance import keys, normal, uniform
+from services.simulator.town.ids import customer_id, numbered
 from services.simulator.town.population import Population
 from services.simulator.town.rhythm import WEEKDAY_FACTOR, times_of_day
 
 VISITS_PER_DAY = 0.6  # of a customer
-BANNERS = 12
+ROTATION = 12  # banners
 
 CLICK_BASE = -3.3  # logit of 3.6 %
 BANNER_SIGMA = 0.5
@@ -43,8 +45,8 @@ class Visits:
     def __init__(self, population: Population, seed: int) -> None:
         self._population, self._seed = population, seed
         random = np.random.default_rng([seed, 12])
-        self._appeal = random.normal(0.0, BANNER_SIGMA, BANNERS)
-        self._slope = random.normal(0.0, WEALTH_SIGMA, BANNERS)
+        self._appeal = random.normal(0.0, BANNER_SIGMA, ROTATION)
+        self._slope = random.normal(0.0, WEALTH_SIGMA, ROTATION)
 
     def day(self, day: date, payments: pl.DataFrame) -> pl.DataFrame:
         """The day's banners, in order of time. A visit needs no payment.
@@ -59,7 +61,7 @@ class Visits:
         seconds = times_of_day(random.random(len(seat)), day)
         order = np.argsort(seconds, kind="stable")
         seat, seconds = seat[order], seconds[order]
-        banner = random.integers(0, BANNERS, len(seat))
+        banner = random.integers(0, ROTATION, len(seat))
         rows = pl.DataFrame(
             {
                 "number": np.arange(len(seat)),
@@ -70,10 +72,10 @@ class Visits:
                 + (seconds * 1e6).astype(np.int64),
             }
         ).select(
-            _numbered(f"V{day:%Y%m%d}-", "number", 7).alias("impression_id"),
-            pl.format("{}-{}", _numbered("C", "seat", 5), "generation").alias("customer_id"),
-            _numbered("B", "banner", 2).alias("banner_id"),
-            pl.col("time").cast(payments.schema["time"]),
+            numbered(f"V{day:%Y%m%d}-", "number", 7).alias("impression_id"),
+            customer_id("seat", "generation").alias("customer_id"),
+            numbered("B", "banner", 2).alias("banner_id"),
+            pl.col("time").cast(UTC_MICROSECONDS),
         )
         ids, hour = rows["impression_id"], seconds // 3600
         evening = (hour >= EVENING[0]) & (hour < EVENING[1])
@@ -94,8 +96,3 @@ class Visits:
             known_days=pl.Series(minutes / _MINUTES_PER_DAY),
             click_chance=pl.Series(chance),
         )
-
-
-def _numbered(prefix: str, column: str, digits: int) -> pl.Expr:
-    """Ids such as C00012."""
-    return pl.lit(prefix) + pl.col(column).cast(pl.String).str.zfill(digits)

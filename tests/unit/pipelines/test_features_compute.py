@@ -210,7 +210,7 @@ def test_a_corrected_label_counts_from_the_midnight_after_the_correction() -> No
         assert found[name].to_list() == values, name
 
 
-def test_a_day_is_complete_with_its_first_labels_whatever_is_corrected_later() -> None:
+def test_a_day_is_complete_with_its_first_labels_and_stays_so_after_corrections() -> None:
     paid = START + timedelta(hours=12)
     withdrawn = (0, paid + timedelta(days=10))
     made = [

@@ -134,10 +134,22 @@ def test_versions_without_traffic_do_not_count_and_arms_are_shown_with_their_sha
 ) -> None:
     give_route(redis, "calm", Arm("champion", "3", 0.9), Arm("challenger", "4", 0.1))
     judge(redis, "calm", "2", "performance", "critical")
+    give_route(
+        redis,
+        "broken",
+        Arm("champion", "4", 1.0),
+        Arm("old", "3", 0.0),
+        Arm("next", "5", 0.0, "shadow"),
+    )
+    judge(redis, "broken", "3", "model_freshness", "critical")  # kept warm, and it is old
+    judge(redis, "broken", "5", "input_drift", "severe")
+    judge(redis, "broken", "4", "input_drift", "ok")
     judge(redis, "calm", "4", "input_drift", "ok")
     calm = fleet(dojo)["calm"]
     assert calm["serving"] == "3 90%, 4 10%"
     assert calm["severity"] == "ok"
+    broken = fleet(dojo)["broken"]
+    assert (broken["serving"], broken["severity"]) == ("4", "ok")
 
 
 def test_without_a_verdict_nothing_is_called_ok(redis: Redis, dojo: Dojo) -> None:
@@ -206,6 +218,7 @@ def test_the_queue_of_rollouts_begins_with_those_that_wait_for_their_owner(
     assert queue.index("team of new") < queue.index("team of calm") < queue.index("team of broken")
     listed = json.loads(dojo("list", "--json", command="rollout"))
     assert [one["model"] for one in listed] == ["new", "calm", "broken"]
+    assert [one["owner"] for one in listed] == ["team of new", "team of calm", "team of broken"]
     assert fleet(dojo)["new"]["doing"] == "rollout of version 4: waits for dojo rollout approve new"
 
 

@@ -69,6 +69,21 @@ def test_an_unknown_name_is_refused_with_those_that_there_are(models: Path) -> N
         load_specs(models, ("sledom",))
 
 
+def test_a_way_to_write_optional_that_commands_cannot_see_is_refused(models: Path) -> None:
+    file = models / "seldom.yaml"
+    file.write_text(file.read_text().replace("optional: true", '"optional": true'))
+    with pytest.raises(SpecError, match="write `optional: true` on a line of its own"):
+        load_specs(models)
+
+
+def test_a_wrong_spec_of_a_model_that_does_not_run_stops_nobody(models: Path) -> None:
+    file = models / "seldom.yaml"
+    file.write_text(file.read_text().replace("task: binary", "task: prophecy"))
+    assert list(load_specs(models)) == ["also", "always"]
+    with pytest.raises(SpecError, match="prophecy"):
+        load_specs(models, ("seldom",))
+
+
 def test_only_optional_models_are_too_few(models: Path) -> None:
     for name in ("always", "also"):
         (models / f"{name}.yaml").unlink()

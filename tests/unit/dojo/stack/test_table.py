@@ -205,7 +205,7 @@ def replayed_world(tmp_path: Path) -> Path:
                 "DOJO_REPLAY_DATASET": "/a.parquet",
                 "DOJO_MODELS": "all",
             },
-            "DOJO_MODELS=; it cannot go on with DOJO_MODELS=all",
+            r"DOJO_MODELS=\(default\); it cannot go on with DOJO_MODELS=all",
         ),
     ],
 )

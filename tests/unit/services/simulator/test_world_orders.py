@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
 import polars as pl
 import pytest
 
+from dojo.core.spec.read import SpecError
 from dojo.core.spec.schema import Label, LabelDelay
+from dojo.core.tasks.specs import load_spec
 from dojo.shop.events import ORDERS, TRANSACTIONS, Order
 from services.simulator.days import WorldDays
 from services.simulator.events import event_history, events_of
+from services.simulator.opening import asked_models
 from services.simulator.sources.synthetic import SyntheticSource
+from services.simulator.town.ids import customer_id, seats
 
 FIRST = date(2024, 11, 4)  # a Monday
 DAYS = [FIRST + timedelta(days=n) for n in range(28)]
@@ -63,6 +69,26 @@ def test_orders_are_payments_of_the_same_customers_at_the_same_time(
     theirs = paid.select("customer_id", "time", order_id="O" + pl.col("transaction_id"))
     joined = orders.join(theirs, on=["order_id", "customer_id", "time"], how="inner")
     assert joined.height == orders.height
+
+
+def test_the_seat_of_a_customer_is_found_in_a_town_of_any_size() -> None:
+    names = pl.DataFrame({"seat": [12, 99_999, 123_456], "generation": [0, 7, 31]})
+    customers = names.select(customer_id("seat", "generation").alias("id"))["id"]
+    assert customers.to_list() == ["C00012-0", "C99999-7", "C123456-31"]
+    assert seats(customers).tolist() == [12, 99_999, 123_456]
+
+
+def test_a_recorded_world_refuses_models_of_events_that_it_does_not_have(
+    source: SyntheticSource,
+) -> None:
+    models = Path("models")
+    specs = {name: load_spec(models / f"{name}.yaml") for name in ("fraud_detection", "banner")}
+    assert asked_models(specs, models, source) == specs
+    recorded = SimpleNamespace(scenes={})
+    with pytest.raises(SpecError, match="banner: label.event: a recorded world has no banners"):
+        asked_models(specs, models, recorded)  # type: ignore[arg-type]
+    payments = {"fraud_detection": specs["fraud_detection"]}
+    assert asked_models(payments, models, recorded) == payments  # type: ignore[arg-type]
 
 
 def test_express_and_distance_decide_the_time_to_the_door_and_weekends_add_to_it(
