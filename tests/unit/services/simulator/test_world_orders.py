@@ -85,7 +85,7 @@ def test_a_recorded_world_refuses_models_of_events_that_it_does_not_have(
     specs = {name: load_spec(models / f"{name}.yaml") for name in ("fraud_detection", "banner")}
     assert asked_models(specs, models, source) == specs
     recorded = SimpleNamespace(scenes={})
-    with pytest.raises(SpecError, match="banner: label.event: a recorded world has no banners"):
+    with pytest.raises(SpecError, match=r"banner: label\.event: a recorded world has no banners"):
         asked_models(specs, models, recorded)  # type: ignore[arg-type]
     payments = {"fraud_detection": specs["fraud_detection"]}
     assert asked_models(payments, models, recorded) == payments  # type: ignore[arg-type]
