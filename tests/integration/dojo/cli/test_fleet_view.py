@@ -224,3 +224,7 @@ def test_the_queue_of_rollouts_begins_with_those_that_wait_for_their_owner(
 
 def test_the_other_commands_are_as_before(dojo: Dojo) -> None:
     assert "promote" in dojo("--help")
+    assert "what is wrong" not in dojo("promote", "--help")
+    asked = CliRunner().invoke(build(), ["models", "show", "calm"], env={"DOJO_MODELS_DIR": "none"})
+    assert asked.exit_code != 0, "there is no registry"
+    assert "what is wrong" not in asked.output

@@ -221,7 +221,9 @@ def test_the_same_world_goes_on_and_an_unbuilt_one_may_become_any(
 ) -> None:
     same = {"DOJO_WORLD_SOURCE": "replay", "DOJO_REPLAY_DATASET": "/a.parquet", "DOJO_SPEED": "600"}
     environment.check_same_world(replayed_world, same)
-    environment.check_same_world(replayed_world, {**same, "DOJO_MODELS": ""})  # the default
+    environment.check_same_world(
+        replayed_world, {**same, "DOJO_MODELS": "", "DOJO_SEED": ""}
+    )  # defaults
     unbuilt = tmp_path_factory.mktemp("home")
     environment.remember(unbuilt, {"DOJO_WORLD_SOURCE": "replay"})
     environment.check_same_world(unbuilt, {})

@@ -40,6 +40,7 @@ def test_a_day_is_the_same_in_another_process_and_other_days_differ(
     assert again.scenes[BANNERS].day(FIRST, again.day(FIRST)).equals(monday)
     assert set(monday["impression_id"]).isdisjoint(next_monday["impression_id"])
     assert monday["customer_id"].to_list() != next_monday["customer_id"].to_list()
+    assert monday["banner_id"].to_list() != next_monday["banner_id"].to_list()
 
 
 def test_visitors_are_the_customers_who_pay_and_all_see_all_banners(

@@ -1,0 +1,77 @@
+"""Features computed in a request for an order or a banner, for one request and for columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feature_repo.banners.views import SLOT
+from feature_repo.banners.views import compute as slot
+from feature_repo.clock import HOUR, seconds_of_day, weekday
+from feature_repo.orders.requests import DELIVERY, PURCHASE, promise, purchase
+from feature_repo.services import RequestFeatures
+
+SATURDAY = datetime(2025, 1, 4, 14, 59, 59, tzinfo=UTC).timestamp()
+SUNDAY = datetime(2025, 1, 5, 15, tzinfo=UTC).timestamp()
+MONDAY = datetime(2025, 1, 6, 23, 59, tzinfo=UTC).timestamp()
+
+
+@given(st.integers(0, 7_000_000_000))
+def test_hours_and_weekdays_are_those_of_the_calendar(now: int) -> None:
+    moment = datetime.fromtimestamp(now, UTC)
+    assert weekday(now) == moment.weekday()
+    assert seconds_of_day(now) // HOUR == moment.hour
+
+
+@pytest.mark.parametrize(
+    ("now", "late", "saturday", "sunday"),
+    [(SATURDAY, 0.0, 1.0, 0.0), (SUNDAY, 1.0, 0.0, 1.0), (MONDAY, 1.0, 0.0, 0.0)],
+)
+def test_an_order_after_the_cut_off_or_on_a_weekend_is_known(
+    now: float, late: float, saturday: float, sunday: float
+) -> None:
+    assert promise({"order_time": now, "express": 1.0, "distance_km": 7.5}) == {
+        "express": 1.0,
+        "distance_km": 7.5,
+        "ordered_after_cutoff": late,
+        "ordered_on_saturday": saturday,
+        "ordered_on_sunday": sunday,
+    }
+
+
+def test_a_price_is_compared_with_the_products_usual_one_or_1_without_any() -> None:
+    asked = {"price": 42.0, "express": 0.0, "order_time": MONDAY}
+    usual = purchase({**asked, "product_price_mean": 20.0})
+    assert usual == {"price": 42.0, "express": 0.0, "price_to_product_mean": 2.0}
+    assert purchase({**asked, "product_price_mean": 0.0})["price_to_product_mean"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("now", "hour", "weekend"), [(SATURDAY, 14.0, 1.0), (SUNDAY, 15.0, 1.0), (MONDAY, 23.0, 0.0)]
+)
+def test_a_visit_has_its_hour_and_its_kind_of_day(now: float, hour: float, weekend: float) -> None:
+    assert slot({"visit_time": now}) == {"visit_hour": hour, "visit_on_weekend": weekend}
+
+
+@pytest.mark.parametrize(
+    ("request_features", "compute"), [(DELIVERY, promise), (PURCHASE, purchase), (SLOT, slot)]
+)
+def test_columns_give_what_each_request_gives_and_every_described_feature(
+    request_features: RequestFeatures, compute: Callable[..., dict[str, Any]]
+) -> None:
+    times = np.array([SATURDAY, SUNDAY, MONDAY])
+    columns = {
+        name: times if name == request_features.time_input else np.array([0.0, 1.0, 20.0])
+        for name in request_features.needed
+    }
+    found = compute(columns, choose=np.where)
+    assert list(found) == [feature.name for feature in request_features.features]
+    for row in range(len(times)):
+        one = compute({name: float(values[row]) for name, values in columns.items()})
+        assert {name: float(values[row]) for name, values in found.items()} == one
