@@ -152,6 +152,11 @@ COMMANDS = {
         "dojo.cli.training.train:train", "Train and register a version without a gate.", "pipelines"
     ),
     "up": CommandRow("dojo.cli.stack.up:up", "Start the stack on this machine.", "embedded"),
+    "value": CommandRow(
+        "dojo.cli.serving.value:value",
+        "What acting on the models' answers was worth, in euros.",
+        "recorder",
+    ),
     "world": CommandRow("dojo.cli.world.clock:app", "The world: its clock, and drift on purpose."),
 }
 

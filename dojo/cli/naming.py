@@ -97,6 +97,17 @@ RequiredModel = Annotated[
     str, typer.Argument(help="The model's name.", metavar="MODEL", autocompletion=complete_model)
 ]
 
+# For commands about every model, or one of them.
+AnyModel = Annotated[
+    str,
+    typer.Argument(
+        help="The model's name. Without it, every model.",
+        metavar="[MODEL]",
+        show_default=False,
+        autocompletion=complete_model,
+    ),
+]
+
 VersionArgument = Annotated[
     str,
     typer.Argument(help="The version.", metavar="MODEL@VERSION", autocompletion=complete_version),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from dojo.core.events.types import Stream
-from dojo.core.labels import latest_labels
+from dojo.core.labels import WEIGHT, latest_labels, weights_of
 from dojo.core.lake import Lake
 from dojo.core.tasks.protocol import Task
 from dojo.core.tasks.records import Answered, Figure
@@ -32,7 +32,8 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     """Of one version, or of all (`version` "all").
 
     Attributes:
-        labelled: Predictions with an outcome. `figures` rest on these alone.
+        labelled: Predictions with a label. `figures` rest on these alone.
+        hidden: Predictions whose label will never be known, because the answer was acted on.
         degraded_share: Share of all predictions with a named degradation.
         reason: What is missing where `status` is insufficient_data. Then figures have no value.
         figures: The task's figures by name.
@@ -41,6 +42,7 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     predictions: int
     labelled: int
+    hidden: int
     degraded_share: float | None
     status: Status
     reason: str
@@ -54,7 +56,7 @@ def judged_predictions(
 
     The latest answer of a request counts. Its `label` is null until it is known.
 
-    Columns: request_id, world_time, version, score, flagged, is_degraded, label.
+    Columns: request_id, world_time, version, score, flagged, is_degraded, label, weight.
     """
     predictions = (
         lake.scan(Stream.PREDICTIONS, since, until)
@@ -88,8 +90,8 @@ def labelled_predictions(
 
     The outcome arrived before `known_before`. The label is the latest at that moment.
 
-    Columns: world_time, version, score, flagged, label, entity_keys (JSON) and `group`. The last is
-    the value of `feature`, null where it is not in the vector.
+    Columns: world_time, version, score, flagged, label, weight, entity_keys (JSON) and `group`. The
+    last is the value of `feature`, null where it is not in the vector.
     """
     position = (
         pl.col("feature_names").list.eval((pl.element() == feature).cast(pl.Int8)).list.arg_max()
@@ -118,7 +120,10 @@ def labelled_predictions(
     # older than its prediction.
     outcomes = _outcomes(lake, model, since - timedelta(days=1), known_before)
     return (
-        with_outcomes(predictions, outcomes, how="inner").drop("wall_time", "request_id").collect()
+        with_outcomes(predictions, outcomes, how="inner")
+        .drop("wall_time", "request_id")
+        .drop_nulls("label")
+        .collect()
     )
 
 
@@ -175,10 +180,11 @@ def with_outcomes(
             counts.
         outcomes: Outcomes of the predictions' model, in the lake's columns. The latest outcome of
             a request counts.
-        how: "left" keeps the predictions without an outcome, with a null label.
+        how: "left" keeps the predictions without an outcome, with a null label. A null label with
+            a weight will never be known.
     """
     latest = predictions.sort("wall_time").unique("request_id", keep="last", maintain_order=True)
-    labels = latest_labels(outcomes).select("request_id", "label")
+    labels = latest_labels(outcomes).select("request_id", "label", weight=WEIGHT)
     return latest.join(labels, on="request_id", how=how)
 
 
@@ -191,6 +197,7 @@ def measure(judged: pl.DataFrame, task: Task, version: str = "all") -> Performan
         version=version,
         predictions=len(judged),
         labelled=len(labelled),
+        hidden=judged.filter(pl.col("label").is_null() & pl.col("weight").is_not_null()).height,
         degraded_share=int(judged["is_degraded"].sum()) / len(judged) if len(judged) else None,
         status="insufficient_data" if lacking else "measured",
         reason=lacking,
@@ -222,7 +229,7 @@ def answered_rows(
     """Labelled predictions as a task wants them.
 
     Args:
-        rows: Columns label, score, flagged and world_time.
+        rows: Columns label, weight, score, flagged and world_time.
         entities: Entity -> key of each row.
     """
     return Answered(
@@ -231,4 +238,5 @@ def answered_rows(
         flagged=rows["flagged"].fill_null(False).to_numpy(),
         entities=entities or {},
         times=rows["world_time"].dt.replace_time_zone(None).to_numpy(),
+        weights=weights_of(rows),
     )

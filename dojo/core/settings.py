@@ -250,6 +250,34 @@ class Settings(BaseSettings):
             " same time. At least 2, because readers look at the clock every second."
         ),
     )
+    decisions: Literal["none", "decline", "review"] = Field(
+        default="none",
+        description=(
+            "What the shop does about flagged payments. `none` lets them pass, so that every"
+            " payment gets a label. `decline` declines them. `review` gives them to reviewers, and"
+            " declines what is beyond their capacity. A declined payment never gets a label."
+        ),
+    )
+    reviews_per_day: int = Field(
+        default=60,
+        ge=0,
+        le=100_000,
+        description=(
+            "Flagged payments that reviewers look at, per world day. A reviewer takes 300 seconds"
+            " each, so 60 are five hours of work. A town of 5,000 customers has 150 to 250 flagged"
+            " payments a day."
+        ),
+    )
+    release_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description=(
+            "Share of flagged payments that pass by chance, a fraction. Their labels stand for all"
+            " flagged payments. 0.05 are about ten a day, and each released fraud costs its amount."
+            " At 0 nothing tells whether flagged payments were fraud."
+        ),
+    )
     synthetic_customers: int = Field(
         default=5000,
         ge=50,

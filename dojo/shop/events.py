@@ -1,21 +1,27 @@
-"""What happens in the shop: the events that its models' requests are about.
+"""What happens in the shop, and what the shop does about its models' answers.
 
 `dojo/core/events/streams.py` reads EVENTS. A further event is a struct and its place there. Its
-columns in the lake follow from the struct.
+columns in the lake follow from the struct. The models' requests are about the SHOP_EVENTS.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from dojo.core.events.types import Event
+from dojo.core.events.types import AwareTime, Event, Identifier
 
 MAX_EURO = 1e12  # no payment is larger, and sums of whole cents must fit 64 bits
 Euro = Annotated[float, msgspec.Meta(ge=0, le=MAX_EURO)]
 
 TRANSACTIONS, ORDERS, BANNERS = "transactions", "orders", "banners"
+DECISIONS, SETTLEMENTS = "decisions", "settlements"
+
+# What the shop does about a flagged payment. A declined one fails. A reviewer looks at a rejected
+# one and lets it fail, and lets an approved one pass. A released one passes by chance, so that its
+# label becomes known.
+Action = Literal["declined", "rejected", "approved", "released"]
 
 
 class ShopEvent(Event, frozen=True, kw_only=True):
@@ -82,6 +88,68 @@ class Banner(ShopEvent, frozen=True, kw_only=True):
     banner_id: str
 
 
-EVENTS: tuple[type[ShopEvent], ...] = (Transaction, Order, Banner)
+class Decision(Event, frozen=True, kw_only=True):
+    """The shop acted on a flagged answer about a payment.
 
-SHOP_EVENTS: dict[str, type[ShopEvent]] = {event.stream: event for event in EVENTS}
+    Attributes:
+        model: The model that flagged it.
+        version: The version that answered.
+        arm: The arm that answered.
+        request_id: The payment's id.
+        amount: The payment's amount.
+        action: What the shop did.
+        release_share: Share of flagged payments that were released at that time, a fraction. A
+            released payment's label has the weight 1 / release_share.
+    """
+
+    stream: ClassVar[str] = DECISIONS
+
+    model: Identifier
+    version: str
+    arm: str
+    request_id: Identifier
+    amount: Euro
+    action: Action
+    release_share: Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+    @staticmethod
+    def id_for(request_id: str) -> str:
+        return f"decision-{request_id}"
+
+
+class Settlement(Event, frozen=True, kw_only=True):
+    """What an earlier decision was worth, when the truth of its payment is due.
+
+    It belongs to the books of the simulated world, which knows the truth of declined payments too.
+    No model learns from it, and no check reads it.
+
+    Attributes:
+        model: The model that flagged the payment.
+        version: The version that answered.
+        arm: The arm that answered.
+        request_id: The payment's id.
+        request_time: World time of the payment.
+        action: What the shop did.
+        value_euro: Euros gained against letting the payment pass. Negative for a loss.
+    """
+
+    stream: ClassVar[str] = SETTLEMENTS
+
+    model: Identifier
+    version: str
+    arm: str
+    request_id: Identifier
+    request_time: AwareTime
+    action: Action
+    value_euro: float
+
+    @staticmethod
+    def id_for(request_id: str) -> str:
+        return f"settlement-{request_id}"
+
+
+_HAPPENINGS: tuple[type[ShopEvent], ...] = (Transaction, Order, Banner)
+
+EVENTS: tuple[type[Event], ...] = (*_HAPPENINGS, Decision, Settlement)
+
+SHOP_EVENTS: dict[str, type[ShopEvent]] = {event.stream: event for event in _HAPPENINGS}

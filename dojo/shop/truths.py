@@ -24,17 +24,19 @@ class Truth:
             spec describes it.
         best: Column of the best possible prediction, made by someone who knows the whole world
             but not its chance.
+        acted_on: True if the shop acts on answers that flag it (dojo/shop/decisions.py).
     """
 
     stream: str
     of: Callable[[], pl.Expr]
     known_after: str | None = None
     best: str | None = None
+    acted_on: bool = False
 
 
 TRUTHS: Mapping[str, Truth] = {
     # 1 for a payment that its holder did not make, else 0
-    "fraud": Truth(TRANSACTIONS, lambda: pl.col("label")),
+    "fraud": Truth(TRANSACTIONS, lambda: pl.col("label"), acted_on=True),
     # euro
     "amount": Truth(TRANSACTIONS, lambda: pl.col("amount")),
     # 0 to 3

@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dojo.core.labels import WEIGHT, weights_of
 from dojo.core.lake import Lake, midnight
 from dojo.core.performance import delay_depends_on_label, outcomes_of
 from dojo.core.registry.bundle import load_bundle
@@ -189,7 +190,8 @@ def labelled_requests(
 ) -> pl.DataFrame:
     """Return the requests with start <= world_time < as_of.
 
-    `label`, and its delay `arrived`, are null when the label had not arrived by `as_of`.
+    `label`, and its delay `arrived`, are null when the label had not arrived by `as_of`. A label
+    that will never be known is null too.
     """
     recorded = recorded_requests(spec.feature_service)
     requests = (
@@ -198,7 +200,9 @@ def labelled_requests(
         .unique(recorded.key, keep="any")
     )
     outcomes = outcomes_of(lake, spec.name, start, as_of)
-    known = outcomes.select(pl.col("request_id").alias(recorded.key), "label", known="first_known")
+    known = outcomes.select(
+        pl.col("request_id").alias(recorded.key), "label", weight=WEIGHT, known="first_known"
+    )
     joined = requests.join(known, on=recorded.key, how="left")
     return (
         joined.with_columns(arrived=pl.col("known") - pl.col("world_time"))
@@ -244,6 +248,7 @@ def rows_of(
         labels, labels if scores is None else scores, None, entities_of(requests, spec),
         requests["world_time" if "world_time" in requests.columns else "event_timestamp"]
         .dt.replace_time_zone(None).to_numpy(),
+        weights_of(requests),
     )  # fmt: skip
 
 
@@ -262,8 +267,10 @@ def with_features(
         stream: rows.collect()
         for stream, rows in scan_streams(lake, start - WARM_UP, as_of).items()
     }
-    labels = labelled.select(pl.col(recorded_requests(service).key).alias("request_id"), "label")
-    examples = label_examples(labelled.drop("label"), labels, service, start, end)
+    labels = labelled.select(
+        pl.col(recorded_requests(service).key).alias("request_id"), "label", "weight"
+    )
+    examples = label_examples(labelled.drop("label", "weight"), labels, service, start, end)
     return join_features(streams, examples, service, workspace)
 
 

@@ -9,6 +9,7 @@ import msgspec
 import polars as pl
 
 from dojo.core.events.types import Stream
+from dojo.core.labels import WEIGHT
 from dojo.core.lake import Lake
 from dojo.core.performance import outcomes_of
 from dojo.core.spec.schema import ModelSpec
@@ -107,6 +108,7 @@ def requests(lake: Lake, experiment: Experiment, spec: ModelSpec) -> pl.DataFram
         - stood_in: True if another version answered for the arm.
         - world_time, score, flagged: As in the prediction.
         - label: The label. Null until known.
+        - weight: Number of like requests that the label stands for.
         - stakes: Euros at stake (STAKES). Null where the recorded events have none.
     """
     entity, recorded = spec.entities[0], recorded_requests(spec.feature_service)
@@ -132,7 +134,7 @@ def requests(lake: Lake, experiment: Experiment, spec: ModelSpec) -> pl.DataFram
         .unique("request_id", keep="last", maintain_order=True)
         .drop("wall_time")
     )
-    outcomes = outcomes_of(lake, experiment.model).select("request_id", "label")
+    outcomes = outcomes_of(lake, experiment.model).select("request_id", "label", weight=WEIGHT)
     stakes = pl.col(STAKES) if STAKES in recorded.columns else pl.lit(None, dtype=pl.Float64)
     events = lake.scan(recorded.stream).select(recorded.key, stakes=stakes).unique(recorded.key)
     rows = (

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dojo.core.labels import weights_of
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.records import Answered, Quantity
 from dojo.core.tasks.specs import task_of
@@ -130,6 +131,7 @@ def _quantities(rows: pl.DataFrame, spec: ModelSpec) -> tuple[Quantity, ...]:
         scores=rows["score"].to_numpy(),
         flagged=rows["flagged"].fill_null(False).to_numpy(),
         times=rows["world_time"].dt.replace_time_zone(None).to_numpy(),
+        weights=weights_of(rows),
     )
     return task_of(spec).quantities(
         answered, rows["stakes"].cast(pl.Float64).fill_null(float("nan")).to_numpy()

@@ -89,15 +89,15 @@ def source_rows(
 ) -> dict[EventSource, pl.DataFrame]:
     """Return each source's part of its stream.
 
-    That is all outcomes of one model in the order they became known, or each key once.
+    That is all labels of one model in the order they became known, or each key once. An outcome
+    without a label says that it will never be known.
     """
     found = {}
     for source in sources(views):
         rows = streams[source.stream]
         if source.labels_of is not None:
-            found[source] = in_order_known(rows.filter(pl.col("model") == source.labels_of)).select(
-                source.columns
-            )
+            labels = rows.filter(pl.col("model") == source.labels_of).drop_nulls("label")
+            found[source] = in_order_known(labels).select(source.columns)
         else:
             found[source] = rows.select(source.columns).unique(
                 source.key, keep="first", maintain_order=True

@@ -29,6 +29,7 @@ from dojo.core.judging.gate.decision import (
     GateDecision,
     TrainingSetChange,
 )
+from dojo.core.labels import weights_of
 from dojo.core.registry.bundle import MODEL_FILE, PROFILE_FILE, Bundle, OnnxScorer, load_bundle
 from dojo.core.registry.reference_profile import ReferenceProfile, UnusableProfileError
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
@@ -167,6 +168,7 @@ def holdout_of(run: Run, rows: pl.DataFrame) -> GateHoldout:
         },
         segments=segments,
         segmentation=segmentation,
+        weights=weights_of(rows),
     )
 
 

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from dojo.core.labels import standing_for
 from dojo.core.registry.reference_profile import (
     FORMAT,
     SLOTS,
@@ -56,20 +57,24 @@ class ReferenceHoldout:
 
 
 def profile_of(holdout: ReferenceHoldout, spec: ModelSpec) -> ReferenceProfile:
-    """Return the profile of a version's holdout."""
-    task, answered, segment = task_of(spec), holdout.answered, spec.drift.segment
+    """Return the profile of a version's holdout.
+
+    Distributions are of the rows that the labelled rows stand for. Results are weighted.
+    """
+    task, segment = task_of(spec), spec.drift.segment
+    rows = standing_for(holdout.answered.weights, len(holdout.inputs))
+    inputs, answered = holdout.inputs[rows], holdout.answered.of(rows)
     calibration = task.calibration(answered)
     segmentation = (
         segmentation_of(holdout.column(segment), segment) if segment in holdout.names else None
     )
     return ReferenceProfile(
-        rows=len(holdout.inputs),
+        rows=len(inputs),
         features={
-            name: _timed(holdout.inputs[:, i], answered.times)
-            for i, name in enumerate(holdout.names)
+            name: _timed(inputs[:, i], answered.times) for i, name in enumerate(holdout.names)
         },
         score=_timed(answered.scores, answered.times),
-        results=task.results(answered),
+        results=task.results(holdout.answered),
         format=FORMAT,
         calibration=calibration,
         proxies=_proxies(task, answered, calibration),

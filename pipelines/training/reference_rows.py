@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from dojo.core.labels import standing_for
 from pipelines.training.reference import ReferenceHoldout
 
 REFERENCE_ROWS_FILE = "reference_rows.parquet"
@@ -25,8 +26,9 @@ def reference_rows(holdout: ReferenceHoldout, seed: int) -> pl.DataFrame:
 
     Each feature has a Float32 column, in the model's order. SCORE_COLUMN comes last.
     """
-    rows = len(holdout.inputs)
-    chosen = np.sort(np.random.default_rng(seed).choice(rows, min(ROWS, rows), replace=False))
+    rows = standing_for(holdout.answered.weights, len(holdout.inputs))
+    random = np.random.default_rng(seed)
+    chosen = np.sort(random.choice(rows, min(ROWS, len(rows)), replace=False))
     columns = {name: holdout.inputs[chosen, at] for at, name in enumerate(holdout.names)}
     return pl.DataFrame(
         {**columns, SCORE_COLUMN: holdout.answered.scores[chosen]},

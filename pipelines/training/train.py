@@ -63,15 +63,17 @@ def fit(train: Part, validation: Part | None, spec: ModelSpec) -> Trained:
     )
     inputs, labels, lists = _by_list(train, spec)
     if validation is None:
-        model.fit(inputs, labels, group=lists)
+        model.fit(inputs, labels, sample_weight=train.weights, group=lists)
     else:
         eval_inputs, eval_labels, eval_lists = _by_list(validation, spec)
         model.fit(
             inputs,
             labels,
+            sample_weight=train.weights,
             group=lists,
             eval_X=eval_inputs,
             eval_y=eval_labels,
+            eval_sample_weight=None if validation.weights is None else [validation.weights],
             eval_group=None if eval_lists is None else [eval_lists],
             callbacks=[early_stopping(estimator.early_stopping_rounds, verbose=False)],
         )

@@ -206,7 +206,12 @@ def _watched(evidence: Evidence, event: Prediction, rollout: Rollout, spec: Mode
 
 
 def _outcome(evidence: Evidence, event: Outcome, rollout: Rollout, spec: ModelSpec) -> bool:
-    """Add a label. Return whether it corrects a counted one."""
+    """Add a label. Return whether the labels must be judged again.
+
+    That is when it corrects a counted one, or shows that answers are acted on.
+    """
+    if event.label is None:
+        return False
     if event.model != rollout.model or evidence.stage is not Stage.WATCH or evidence.since is None:
         return False
     # A request from before the watch cannot have a prediction in it.
@@ -218,6 +223,9 @@ def _outcome(evidence: Evidence, event: Outcome, rollout: Rollout, spec: ModelSp
     if evidence.labelled.corrected(event.request_id, label, at) is not None:
         return True
     _label(evidence, evidence.labelled.known(event.request_id, label, at), rollout, spec)
+    if event.weight > evidence.labelled.weight:  # the limits follow it
+        evidence.labelled.weight = event.weight
+        return True
     return False
 
 
@@ -228,7 +236,7 @@ def _judge_labels_again(evidence: Evidence, rollout: Rollout, spec: ModelSpec) -
     """
     labelled = evidence.labelled
     labelled.trials, labelled.happened = {}, {}
-    for name in label_tests(rollout.baseline, spec):
+    for name in label_tests(rollout.baseline, spec, labelled.weight):
         evidence.tests.pop(name, None)
     for pair in labelled.paired.values():
         _label(evidence, pair, rollout, spec)
@@ -240,7 +248,7 @@ def _label(
     if joined is None:
         return
     kept, label = joined
-    tests = label_tests(rollout.baseline, spec)
+    tests = label_tests(rollout.baseline, spec, evidence.labelled.weight)
     for name, happened in task_of(spec).trials(kept, label, rollout.baseline).items():
         evidence.labelled.count(name, happened)
         if (limit := tests[name].limit) is not None:

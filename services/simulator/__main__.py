@@ -89,6 +89,7 @@ class Simulator(Service):
         async with GatewayClient(self._gateway_url, opened.questions, self._time_key) as gateway:
             last_day = opened.source.days()[1]
             feed = Feed(opened.days)
+            opened.decisions.recall(opened.lake, opened.event_log)
             world = LiveWorld(
                 feed,
                 last_day,
@@ -98,6 +99,7 @@ class Simulator(Service):
                 opened.cursor,
                 opened.drifts,
                 gateway,
+                opened.decisions,
                 self._live,
             )
             await world.run(position, stop)

@@ -37,7 +37,7 @@ def events_of(stream: str, rows: pl.DataFrame, wall_time: datetime) -> list[Even
 
 
 def outcome_events(rows: pl.DataFrame, wall_time: datetime) -> list[Event]:
-    """Rows of WorldDays.outcomes as events."""
+    """Rows of Decisions.due as events."""
     return [
         Outcome(
             event_id=Outcome.id_for(model, request_id),
@@ -47,9 +47,10 @@ def outcome_events(rows: pl.DataFrame, wall_time: datetime) -> list[Event]:
             request_id=request_id,
             request_time=time,
             label=label,
+            weight=weight,
         )
-        for model, request_id, time, label, arrival in rows.select(
-            "model", "request_id", "time", "label", "arrival"
+        for model, request_id, time, label, arrival, weight in rows.select(
+            "model", "request_id", "time", "label", "arrival", "weight"
         ).iter_rows()
     ]
 
@@ -79,4 +80,6 @@ def outcome_history(rows: pl.DataFrame) -> pl.DataFrame:
         "request_id",
         pl.col("time").alias("request_time"),
         "label",
+        pl.lit("").alias("hidden_by"),
+        pl.lit(1.0).alias("weight"),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import aiohttp
 import msgspec
@@ -41,7 +41,28 @@ class GatewayAnswer(msgspec.Struct, frozen=True):
     """What the world reads of an answer. The rest is the gateway's own record."""
 
     prediction_id: str
+    version: str
+    arm: str
+    flagged: bool | None = None
     degraded: list[str] | None = None
+
+
+class GatewayReply(NamedTuple):
+    """How one question ended.
+
+    Attributes:
+        model: The asked model.
+        row: Number of the event in its stream's rows.
+        ended: How it ended.
+        seconds: Wall time.
+        prediction: The answer, if there is one.
+    """
+
+    model: str
+    row: int
+    ended: Answer
+    seconds: float
+    prediction: GatewayAnswer | None = None
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -60,10 +81,8 @@ class GatewayClient:
         self, url: str, questions: Mapping[str, Mapping[str, Question]], time_key: str
     ) -> None:
         self._headers = {"Content-Type": "application/json", "Authorization": f"Bearer {time_key}"}
-        self._questions = {
-            stream: {url + PREDICT_PATH.format(model=model): asked for model, asked in of.items()}
-            for stream, of in questions.items()
-        }
+        self._url = url
+        self._questions = questions
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(_Answer)
         self._session: aiohttp.ClientSession | None = None
@@ -87,7 +106,7 @@ class GatewayClient:
         if self._session is not None:
             await self._session.close()
 
-    async def ask_all(self, events: Mapping[str, pl.DataFrame]) -> list[tuple[Answer, float]]:
+    async def ask_all(self, events: Mapping[str, pl.DataFrame]) -> list[GatewayReply]:
         """Ask about every event of a batch, CONCURRENCY at a time.
 
         After the gateway hung, ask nothing for a while.
@@ -96,30 +115,37 @@ class GatewayClient:
             events: Stream -> rows.
 
         Returns:
-            How each question ended and after how many seconds of wall time, an event's questions
-            together. Never raises, because an event does not depend on the answer.
+            How each question ended, an event's questions together. Never raises, because an event
+            happens without an answer too.
         """
         clock = asyncio.get_running_loop().time
         asked = [
             (rows, self._questions[of]) for of, rows in events.items() if of in self._questions
         ]
+        about = [
+            (model, at, row, fields)
+            for rows, models in asked
+            for at, row in enumerate(rows.iter_rows(named=True))
+            for model, fields in models.items()
+        ]
         if clock() < self._ask_again_at:
-            return [("skipped", 0.0)] * sum(rows.height * len(models) for rows, models in asked)
+            return [GatewayReply(model, at, "skipped", 0.0) for model, at, _, _ in about]
         questions = [
             (
-                address,
+                model,
+                at,
                 self._encoder.encode(
                     {"instances": [{field: row[column] for field, column in fields.items()}]}
                 ),
             )
-            for rows, models in asked
-            for row in rows.iter_rows(named=True)
-            for address, fields in models.items()
+            for model, at, row, fields in about
         ]
-        answers: list[tuple[Answer, float]] = [("timeout", BATCH_PATIENCE_SECONDS)] * len(questions)
+        replies = [
+            GatewayReply(model, at, "timeout", BATCH_PATIENCE_SECONDS) for model, at, _ in questions
+        ]
         waiting = iter(enumerate(questions))
         workers = [
-            asyncio.create_task(self._work(waiting, answers))
+            asyncio.create_task(self._work(waiting, replies))
             for _ in range(min(CONCURRENCY, len(questions)))
         ]
         if workers:
@@ -127,34 +153,36 @@ class GatewayClient:
             for worker in late:
                 worker.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-            if all(answer == "timeout" for answer, _ in answers):
+            if all(reply.ended == "timeout" for reply in replies):
                 self._ask_again_at = clock() + PAUSE_AFTER_HANGING_SECONDS
-        return answers
+        return replies
 
     async def _work(
-        self, waiting: Iterable[tuple[int, tuple[str, bytes]]], answers: list[tuple[Answer, float]]
+        self, waiting: Iterable[tuple[int, tuple[str, int, bytes]]], replies: list[GatewayReply]
     ) -> None:
         """One of the workers that share the iterator `waiting`."""
         clock = asyncio.get_running_loop().time
-        for index, (address, question) in waiting:
+        for index, (model, row, question) in waiting:
             asked = clock()
-            answers[index] = (await self._ask(address, question), clock() - asked)
+            ended, prediction = await self._ask(model, question)
+            replies[index] = GatewayReply(model, row, ended, clock() - asked, prediction)
 
-    async def _ask(self, address: str, question: bytes) -> Answer:
+    async def _ask(self, model: str, question: bytes) -> tuple[Answer, GatewayAnswer | None]:
         assert self._session is not None, "use as `async with GatewayClient(...)`"
+        address = self._url + PREDICT_PATH.format(model=model)
         try:
             async with self._session.post(address, data=question) as response:
                 body = await response.read()
         except TimeoutError:
-            return "timeout"
+            return "timeout", None
         except aiohttp.ClientError:
-            return "unreachable"
+            return "unreachable", None
         if response.status >= 500:
-            return "failed"
+            return "failed", None
         if response.status >= 400:
-            return "refused"
+            return "refused", None
         try:
             (prediction,) = self._decoder.decode(body).predictions
         except (msgspec.MsgspecError, ValueError):
-            return "malformed"
-        return "degraded" if prediction.degraded else "scored"
+            return "malformed", None
+        return "degraded" if prediction.degraded else "scored", prediction

@@ -5,8 +5,9 @@ These steps repeat for every batch between the cursor and now:
 1. take the drifts that people cause
 2. promise the batch
 3. ask the gateway about each event once, without waiting for a gateway that is away
-4. append the events, then the outcomes
-5. move the cursor and renew the clock
+4. act on the answers, where the shop does (decisions.py)
+5. append the events, the decisions, and the outcomes
+6. move the cursor and renew the clock
 
 A crash before the cursor moved repeats the batch with the same event ids. So nothing is lost, and
 consumers drop what they have seen. A cursor that is gone ends the life with a WorldLostError. Then
@@ -22,18 +23,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
+import polars as pl
 import structlog
 from redis.exceptions import RedisError
 
 from dojo.core.events.log import EventLog
 from dojo.core.state.clock import ClockNotSetError, WorldClock, wall_now
 from dojo.shop.drift_kinds import KINDS
+from dojo.shop.events import Decision
 from dojo.shop.world_drift import ActiveDrift, DriftError, DriftTable
 from services.simulator import metrics
 from services.simulator.clock_keeper import ClockKeeper
+from services.simulator.decisions import Decisions
 from services.simulator.events import events_of, outcome_events
 from services.simulator.feed import DueBatch, Feed
-from services.simulator.gateway_client import GatewayClient
+from services.simulator.gateway_client import GatewayClient, GatewayReply
 from services.simulator.world import RedisCursor
 
 log = structlog.get_logger()
@@ -99,6 +103,7 @@ class LiveWorld:
         cursor: RedisCursor,
         table: DriftTable,
         gateway: GatewayClient,
+        decisions: Decisions,
         state: LiveState,
     ) -> None:
         self._feed = feed
@@ -108,6 +113,7 @@ class LiveWorld:
         self._cursor = cursor
         self._table = table
         self._gateway = gateway
+        self._decisions = decisions
         self._state = state
         self._drifts: tuple[ActiveDrift, ...] = ()
         for kind in KINDS:
@@ -174,16 +180,16 @@ class LiveWorld:
         """
         if batch and not await self._written(lambda: self._cursor.promise(batch.until), stop):
             return False
-        for answer, seconds in await self._gateway.ask_all(batch.events):
-            metrics.GATEWAY_ANSWERS.labels(answer).inc()
-            if answer != "skipped":
-                metrics.GATEWAY_SECONDS.observe(seconds)
+        batch, decided = await self._answered(batch)
         wall = wall_now()
+        outcomes, settled = self._decisions.due(batch.outcomes, wall)
         events = [
             event
             for stream, rows in batch.events.items()
             for event in events_of(stream, rows, wall)
-        ] + outcome_events(batch.outcomes, wall)
+        ]
+        events += [*decided, *self._decisions.hidden(decided), *outcome_events(outcomes, wall)]
+        events += settled
 
         def append() -> None:
             if events:
@@ -194,8 +200,34 @@ class LiveWorld:
             return False
         for stream, rows in batch.events.items():
             metrics.EVENTS.labels(stream).inc(rows.height)
-        metrics.OUTCOMES.inc(batch.outcomes.height)
+        metrics.OUTCOMES.inc(outcomes.height)
+        metrics.count_decisions(decided, settled)
         return True
+
+    async def _answered(self, batch: DueBatch) -> tuple[DueBatch, list[Decision]]:
+        """Ask about the batch, and decide.
+
+        The rest of the batch may depend on the decisions, so it is asked about behind them.
+        """
+        first = {
+            stream: rows
+            for stream, rows in batch.events.items()
+            if stream in self._decisions.first_asked
+        }
+        decided: list[Decision] = []
+        for stream, rows in first.items():
+            decided += self._decisions.decide(rows, await self._ask({stream: rows}), wall_now())
+        batch = self._decisions.happening(batch)
+        await self._ask({of: rows for of, rows in batch.events.items() if of not in first})
+        return batch, decided
+
+    async def _ask(self, events: Mapping[str, pl.DataFrame]) -> list[GatewayReply]:
+        replies = await self._gateway.ask_all(events)
+        for reply in replies:
+            metrics.GATEWAY_ANSWERS.labels(reply.ended).inc()
+            if reply.ended != "skipped":
+                metrics.GATEWAY_SECONDS.observe(reply.seconds)
+        return replies
 
     async def _written(self, write: Callable[[], None], stop: threading.Event) -> bool:
         """Repeat a write until Redis has taken it. False when stopped before."""

@@ -2,6 +2,9 @@
 
     dojo_world_events_total{stream}             events appended to the event log, without labels
     dojo_world_outcomes_total                   labels appended to the event log
+    dojo_world_decisions_total{action}          flagged payments that the shop acted on
+    dojo_value_gained_euro_total{model,version} what decisions gained against letting payments pass
+    dojo_value_lost_euro_total{model,version}   what decisions lost
     dojo_world_gateway_answers_total{outcome}   how the question about each event ended:
                                                 scored       answered, nothing missing
                                                 degraded     answered, with the missing parts named
@@ -25,10 +28,28 @@ kinds are in dojo/shop/drift_kinds.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import get_args
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from dojo.shop.events import Action, Decision, Settlement
 
 EVENTS = Counter("dojo_world_events_total", "Events appended to the event log.", ["stream"])
 OUTCOMES = Counter("dojo_world_outcomes_total", "Labels appended to the event log.")
+DECISIONS = Counter(
+    "dojo_world_decisions_total", "Flagged payments that the shop acted on.", ["action"]
+)
+GAINED = Counter(
+    "dojo_value_gained_euro_total",
+    "Euros that decisions gained against letting payments pass, when the truth was due.",
+    ["model", "version"],
+)
+LOST = Counter(
+    "dojo_value_lost_euro_total",
+    "Euros that decisions lost against letting payments pass, when the truth was due.",
+    ["model", "version"],
+)
 GATEWAY_ANSWERS = Counter(
     "dojo_world_gateway_answers_total", "How the question about each event ended.", ["outcome"]
 )
@@ -65,6 +86,19 @@ for _outcome in (
     "skipped",
 ):
     GATEWAY_ANSWERS.labels(_outcome)
+for _action in get_args(Action):
+    DECISIONS.labels(_action)
 DRIFT = Gauge(
     "dojo_world_drift_intensity", "How much of a caused drift there is now, 0 to 1.", ["cause"]
 )
+
+
+def count_decisions(decided: Iterable[Decision], settled: Iterable[Settlement]) -> None:
+    """Count new decisions, and what earlier ones were worth."""
+    for decision in decided:
+        DECISIONS.labels(decision.action).inc()
+    for one in settled:
+        # Both counters of a version appear at once, so that a rate of one is never without the
+        # other.
+        GAINED.labels(one.model, one.version).inc(max(one.value_euro, 0.0))
+        LOST.labels(one.model, one.version).inc(max(-one.value_euro, 0.0))

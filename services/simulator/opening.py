@@ -19,6 +19,7 @@ from dojo.core.spec.schema import Label, ModelSpec
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Notifier
 from dojo.core.tasks.specs import load_specs
+from dojo.shop.decisions import Policy
 from dojo.shop.events import SHOP_EVENTS, TRANSACTIONS
 from dojo.shop.truths import TRUTHS
 from dojo.shop.world_drift import DriftTable
@@ -26,6 +27,7 @@ from feature_repo.catalog import SERVICES, agreed
 from feature_repo.views import join_key
 from services.simulator.clock_keeper import ClockKeeper
 from services.simulator.days import WorldDays
+from services.simulator.decisions import Decisions
 from services.simulator.gateway_client import Question
 from services.simulator.history import Progress, Readiness, ensure_world
 from services.simulator.sources.replay import ReplaySource
@@ -67,6 +69,7 @@ class OpenWorld:
     event_log: RedisEventLog
     cursor: RedisCursor
     drifts: DriftTable
+    decisions: Decisions
     everyday_speed: float
 
     def ensure(self, progress: Progress | None = None) -> Readiness:
@@ -109,8 +112,14 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         event_log=RedisEventLog(redis, settings.stream_max_length),
         cursor=RedisCursor(redis, world),
         drifts=DriftTable(redis),
+        decisions=Decisions(policy_of(settings), labels, settings.seed),
         everyday_speed=settings.speed,
     )
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The shop's policy about flagged payments."""
+    return Policy(settings.decisions, settings.reviews_per_day, settings.release_share)
 
 
 def asked_models(

@@ -65,7 +65,7 @@ def outcomes_of(payments: Sequence[Payment]) -> pl.DataFrame:
     """Return the outcomes that came, in lake columns, in the order they became known."""
     return pl.DataFrame(
         [
-            ("fraud_detection", p.transaction_id, p.time, label, arrival)
+            ("fraud_detection", p.transaction_id, p.time, label, "", 1.0, arrival)
             for p in payments
             for label, arrival in p.outcomes
         ],
@@ -74,6 +74,8 @@ def outcomes_of(payments: Sequence[Payment]) -> pl.DataFrame:
             "request_id": pl.String,
             "request_time": pl.Datetime("us", "UTC"),
             "label": pl.Float64,
+            "hidden_by": pl.String,
+            "weight": pl.Float64,
             "world_time": pl.Datetime("us", "UTC"),
         },
         orient="row",

@@ -69,6 +69,8 @@ def outcomes_of(
         pl.col("transaction_id").alias("request_id"),
         pl.col("time").alias("request_time"),
         pl.col("label").cast(pl.Float64),
+        pl.lit("").alias("hidden_by"),
+        pl.lit(1.0).alias("weight"),
         (pl.col("time") + delay).alias("world_time"),
     )
 

@@ -67,7 +67,8 @@ def _show(
         title=f"{model}: predictions and their outcomes",
         title_justify="left",
     )
-    for name in ("predictions", "labelled"):
+    hidden = ("hidden",) if rows[0].hidden else ()
+    for name in ("predictions", "labelled", *hidden):
         table.add_row(name, *(f"{getattr(row, name):,}" for row in rows))
     for name in rows[0].figures:
         figures = [row.figures[name] for row in rows]

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from dojo.actions import responder as actions
 from dojo.cli.context import CommandContext, Who, Why
-from dojo.cli.naming import complete_model
+from dojo.cli.naming import AnyModel
 from dojo.cli.output import JsonFlag, WatchFlag, out, print_json
 from dojo.cli.output import watch as keep_showing
 from dojo.core.severity import marked
@@ -19,15 +19,6 @@ from services.responder.state import Incident, ModelState, StateStore
 
 app = typer.Typer(no_args_is_help=True)
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        help="The model's name. Without it, every model.",
-        metavar="[MODEL]",
-        show_default=False,
-        autocompletion=complete_model,
-    ),
-]
 OnOff = Annotated[
     Literal["on", "off"],
     typer.Argument(help="Only say what would be done, or act again.", metavar="on|off"),
@@ -35,7 +26,7 @@ OnOff = Annotated[
 
 
 @app.command()
-def status(model: Model = "", watch: WatchFlag = False, as_json: JsonFlag = False) -> None:
+def status(model: AnyModel = "", watch: WatchFlag = False, as_json: JsonFlag = False) -> None:
     """Known troubles, the action in flight, the reason for doing nothing, and the cooldown.
 
     Example: dojo responder status fraud_detection
@@ -89,7 +80,7 @@ def _show_status(here: CommandContext, model: str, as_json: bool) -> bool:
 
 @app.command()
 def log(
-    model: Model = "",
+    model: AnyModel = "",
     limit: Annotated[int, typer.Option(min=1, help="Number of newest entries.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
@@ -119,7 +110,7 @@ def log(
 
 
 @app.command()
-def pause(why: Why, model: Model = "", who: Who = "", as_json: JsonFlag = False) -> None:
+def pause(why: Why, model: AnyModel = "", who: Who = "", as_json: JsonFlag = False) -> None:
     """The kill switch: no action begins until it is resumed.
 
     The responder still reads and reports verdicts. It follows a begun action to its end.
@@ -130,7 +121,7 @@ def pause(why: Why, model: Model = "", who: Who = "", as_json: JsonFlag = False)
 
 
 @app.command()
-def resume(why: Why, model: Model = "", who: Who = "", as_json: JsonFlag = False) -> None:
+def resume(why: Why, model: AnyModel = "", who: Who = "", as_json: JsonFlag = False) -> None:
     """Let it act again. It acts on trouble that is still there.
 
     Example: [bold]dojo responder resume --why "the feed is as before"[/]

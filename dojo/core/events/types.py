@@ -70,6 +70,11 @@ class Outcome(Event, frozen=True, kw_only=True):
         request_id: Joins the label to predictions, and to the request's event.
         request_time: World time of the request's event.
         label: The truth, in the unit of the model's task. It is 0 or 1, a value, or a relevance.
+            None if it will never be known, because the answer was acted on.
+        hidden_by: What was done about the answer and hides the label, such as "declined". Empty
+            where there is a label.
+        weight: Number of like requests that the label stands for, >= 1. It is above 1 if answers
+            like this one are acted on, and this request was let through by chance.
     """
 
     stream: ClassVar[Stream] = Stream.OUTCOMES
@@ -82,7 +87,14 @@ class Outcome(Event, frozen=True, kw_only=True):
     model: Identifier
     request_id: Identifier
     request_time: AwareTime
-    label: float
+    label: float | None
+    hidden_by: str = ""
+    weight: Annotated[float, msgspec.Meta(ge=1)] = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.label is None) != bool(self.hidden_by):  # a NaN in JSON is null as well
+            raise ValueError(f"label {self.label} does not fit hidden_by {self.hidden_by!r}")
 
     @staticmethod
     def id_for(model: str, request_id: str) -> str:

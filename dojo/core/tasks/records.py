@@ -33,6 +33,8 @@ class Answered:
         entities: Entity -> key of each row, as text or number. Rows of one entity resemble each
             other.
         times: UTC, datetime64. Empty where the task makes no lists.
+        weights: Number of like rows that each row stands for, >= 1. None where each stands for
+            itself. Only tasks that flag answers have weights, because only flags are acted on.
     """
 
     labels: npt.NDArray[np.float64]
@@ -42,6 +44,12 @@ class Answered:
     times: npt.NDArray[np.datetime64] = field(
         default_factory=lambda: np.empty(0, dtype="datetime64[us]")
     )
+    weights: npt.NDArray[np.float64] | None = None
+
+    @property
+    def each(self) -> npt.NDArray[np.float64]:
+        """Return the weight of each row, shape (rows,)."""
+        return np.ones(len(self.labels)) if self.weights is None else self.weights
 
     def of(self, rows: npt.NDArray[Any]) -> Answered:
         """Return some of the rows, by number or by mask."""
@@ -51,6 +59,7 @@ class Answered:
             None if self.flagged is None else self.flagged[rows],
             {entity: keys[rows] for entity, keys in self.entities.items()},
             self.times[rows] if len(self.times) else self.times,
+            None if self.weights is None else self.weights[rows],
         )
 
     def scored(
@@ -272,6 +281,8 @@ class LabelTest:
         limit: Largest allowed share. None without a value to compare with, as `note` explains.
         needed: Trials before the test may be ok.
         note: Explanation for people.
+        counts_flags: True if a flagged answer is the bad event. False if an answer without a flag
+            is, or if the task flags nothing.
     """
 
     name: str
@@ -279,6 +290,7 @@ class LabelTest:
     limit: float | None
     needed: int
     note: str = ""
+    counts_flags: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,8 +117,10 @@ class Tally:
         """Count an outcome.
 
         Outcomes of payments without a prediction here (history's) wait uncounted. Each costs one
-        dictionary entry.
+        dictionary entry. A hidden label counts nowhere.
         """
+        if event.label is None:
+            return
         label, at = int(event.label), event.world_time.timestamp()
         if (before := self._labels.corrected(event.request_id, label, at)) is not None:
             self._count_pair(before, -1)

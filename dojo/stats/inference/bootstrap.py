@@ -169,6 +169,7 @@ def relative_gain(
     draws: int,
     confidence: float,
     seed: int,
+    weights: Array | None = None,
 ) -> RelativeGain:
     """Return the gain with its percentile bootstrap interval.
 
@@ -181,6 +182,7 @@ def relative_gain(
         draws: Number of draws.
         confidence: Confidence of the two-sided interval, a fraction in (0, 1).
         seed: Seed of the random draws.
+        weights: Number of like rows that each row stands for, shape (rows,). None is 1 for each.
 
     Raises:
         ValueError: As for `rank` and `cluster_weights`, or no draw held a positive.
@@ -188,9 +190,10 @@ def relative_gain(
     first, second = rank(labels, baseline), rank(labels, contender)
     measure = {"pr_auc": RankedRows.pr_auc, "roc_auc": RankedRows.roc_auc}[metric]
 
-    def gain(weights: Weights) -> float:
-        base = measure(first, weights)
-        return (measure(second, weights) - base) / base
+    def gain(copies: Weights) -> float:
+        drawn = copies if weights is None else copies * weights
+        base = measure(first, drawn)
+        return (measure(second, drawn) - base) / base
 
     return _with_interval(gain, first.rows, clusters, draws, confidence, seed)
 

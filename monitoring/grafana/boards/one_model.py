@@ -285,6 +285,34 @@ QUALITY = Row(
             queries=(Query(f"dojo_performance{{{VERSIONS}}}", "{{measure}}, version {{version}}"),),
             unit="short",
         ),
+        time_series(
+            title="Euros that decisions gain",
+            description=(
+                "Gained minus lost euros a minute of wall time, against letting every request pass."
+                " Counted when the truth is due. Below zero the model costs money. Empty while"
+                " nothing acts on the answers. `dojo value` has the sums."
+            ),
+            queries=(
+                Query(
+                    "60 * (sum by (version)"
+                    f" (rate(dojo_value_gained_euro_total{{{VERSIONS}}}{RATE}))"
+                    f" - sum by (version) (rate(dojo_value_lost_euro_total{{{VERSIONS}}}{RATE})))",
+                    "version {{version}}",
+                ),
+            ),
+            unit="currencyEUR",
+            links=(runbook("ModelLosesMoney"),),
+        ),
+        time_series(
+            title="Decisions about flagged requests",
+            description=(
+                "Decisions a minute of wall time. A declined or reviewed request gets no label. A"
+                " released one stands for all flagged ones. Without released ones, nothing tells"
+                " whether flags are right."
+            ),
+            queries=(Query(f"60 * rate(dojo_world_decisions_total{RATE})", "{{action}}"),),
+            unit="short",
+        ),
         share_of_limit(
             title="Every check, of what is a warning",
             description=(

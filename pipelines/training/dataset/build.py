@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from dojo.core.labels import WEIGHT, weights_of
 from dojo.core.lake import content_hash
 from feature_repo import catalog
 from feature_repo.store import open_store
@@ -38,9 +39,10 @@ def label_examples(
 
     Args:
         requests: Lake rows of the events that the service's requests are about.
-        outcomes: One model's, one per request, with columns request_id and label.
+        outcomes: One model's, one per request, with columns request_id, label and weight. A null
+            label teaches nothing.
 
-    Columns: request_id, the entities' keys, event_timestamp, the request's inputs, label.
+    Columns: request_id, the entities' keys, event_timestamp, the request's inputs, label, weight.
     """
     recorded, keys = (
         catalog.recorded_requests(service),
@@ -49,7 +51,9 @@ def label_examples(
     return (
         requests.filter(pl.col("world_time").is_between(start, end, closed="left"))
         .join(
-            outcomes.select(pl.col("request_id").alias(recorded.key), "label"),
+            outcomes.drop_nulls("label").select(
+                pl.col("request_id").alias(recorded.key), "label", weight=WEIGHT
+            ),
             on=recorded.key,
             how="inner",
         )
@@ -59,6 +63,7 @@ def label_examples(
             pl.col("world_time").alias("event_timestamp"),
             *catalog.SERVICES[service].request.numbers,
             "label",
+            "weight",
         )
         .sort("event_timestamp", "request_id")
     )
@@ -110,10 +115,13 @@ def stored_features(service: str) -> tuple[str, ...]:
 
 
 def dataset_hash(dataset: pl.DataFrame, service: str) -> str:
-    """Return the SHA-256 of the ids, times, labels and features, independent of the file format."""
-    return content_hash(
-        dataset, ["request_id", "event_timestamp", "label", *catalog.SERVICES[service].features]
-    )
+    """Return the SHA-256 of the ids, times, labels and features, independent of the file format.
+
+    Weights count where a row has one.
+    """
+    weight = [] if weights_of(dataset) is None else ["weight"]
+    features = catalog.SERVICES[service].features
+    return content_hash(dataset, ["request_id", "event_timestamp", "label", *weight, *features])
 
 
 def feature_hash() -> str:

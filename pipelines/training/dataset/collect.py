@@ -159,7 +159,9 @@ def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[str, pl.D
 def _columns_of(service: str) -> dict[str, list[str]]:
     """The streams that a service learns from, with their columns. The column of ids is first."""
     columns: dict[str, list[str]] = {
-        Stream.OUTCOMES: ["request_id", "model", "request_time", "label", "world_time", "wall_time"]
+        Stream.OUTCOMES: [
+            *("request_id", "model", "request_time", "label", "weight", "world_time", "wall_time")
+        ]
     }
     for source in (catalog.recorded_requests(service), *catalog.sources(catalog.views_of(service))):
         known = columns.setdefault(source.stream, [source.key])

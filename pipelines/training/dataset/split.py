@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dojo.core.labels import weights_of
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.records import Answered
 from dojo.core.tasks.specs import task_of
@@ -31,6 +32,7 @@ class Part:
         labels: Labels, shape (rows,).
         entities: Entity -> key of each row.
         times: World times in UTC, shape (rows,).
+        weights: As in `Answered`.
     """
 
     name: str
@@ -38,10 +40,11 @@ class Part:
     labels: npt.NDArray[np.float64]
     entities: Mapping[str, npt.NDArray[np.str_]]
     times: npt.NDArray[np.datetime64]
+    weights: npt.NDArray[np.float64] | None = None
 
     def answered(self, scores: npt.NDArray[np.float64]) -> Answered:
         """Add a version's scores, shape (rows,). Which rows it flags is not known yet."""
-        return Answered(self.labels, scores, None, self.entities, self.times)
+        return Answered(self.labels, scores, None, self.entities, self.times, self.weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ def part(
         labels=labels,
         entities=entities_of(rows, spec),
         times=rows["event_timestamp"].dt.replace_time_zone(None).to_numpy(),
+        weights=weights_of(rows),
     )
 
 

@@ -15,7 +15,7 @@ import pandera.polars as pa
 import polars as pl
 
 from dojo.core.events.columns import UTC_MICROSECONDS
-from dojo.core.labels import latest_labels
+from dojo.core.labels import latest_labels, standing_for, weights_of
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.specs import task_of
 from feature_repo import catalog
@@ -42,7 +42,7 @@ def validate(
     outcomes = latest_labels(outcomes.filter(pl.col("model") == spec.name))
     recorded = catalog.recorded_requests(spec.feature_service)
     faults = schema_faults(recorded.stream, request_schema(spec), requests) + schema_faults(
-        "outcomes", outcome_schema(spec), outcomes
+        "outcomes", outcome_schema(spec), outcomes.drop_nulls("label")
     )
     # With a broken schema, the checks of labels would only report its consequences.
     if faults := faults or label_faults(
@@ -146,13 +146,16 @@ def label_faults(
             f" others, e.g. {row['request_id']}: made {row['world_time']}, outcome says"
             f" {row['request_time']}"
         )
-    labels = joined.filter(pl.col("world_time") >= manifest.start)["label"]
-    missing = labels.null_count() / max(len(labels), 1)
+    examples = joined.filter(pl.col("world_time") >= manifest.start)
+    # A null label has arrived as well. It says that the label will never be known.
+    missing = examples["request_time"].null_count() / max(len(examples), 1)
     allowed = spec.training.checks.unlabelled
     if missing > allowed:
         faults.append(
             f"outcomes: expected a label for at least {100 * (1 - allowed):g}% of the"
-            f" {len(labels):,} examples by {manifest.as_of} (spec: training.checks.unlabelled),"
+            f" {len(examples):,} examples by {manifest.as_of} (spec: training.checks.unlabelled),"
             f" found {1 - missing:.2%}"
         )
-    return faults + task_of(spec).label_faults(labels.drop_nulls().to_numpy())
+    known = examples.drop_nulls("label")
+    stand_for = standing_for(weights_of(known), len(known))
+    return faults + task_of(spec).label_faults(known["label"].to_numpy()[stand_for])

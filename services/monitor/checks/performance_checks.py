@@ -87,6 +87,7 @@ def early_labels_are_biased(lake: Lake, spec: ModelSpec, end: datetime) -> bool:
         outcomes_of(lake, spec.name, complete - spec.label.delay.maximum, end)
         .filter(asked >= complete - spec.label.delay.maximum, asked < complete)
         .select("label", delay=pl.col("first_known") - asked)
+        .drop_nulls("label")
         .collect()
     )
     one_side = task_of(spec).split_labels(labels["label"].to_numpy())

@@ -71,12 +71,17 @@ def fold_predictions(known: MonitorMemory, events: Sequence[Prediction]) -> Fold
 
 
 def fold_outcomes(known: MonitorMemory, events: Sequence[Outcome]) -> Folded:
-    """Count labels in the windows of their arrival. A correction is no arrival."""
+    """Count labels in the windows of their arrival. A correction is no arrival.
+
+    An outcome without a label is no arrival either. A shop that acts on many of its answers is
+    therefore told that labels are missing.
+    """
     folded = Folded()
     for hour, fresh in _fresh(known, Stream.OUTCOMES, events, folded).items():
         delays: dict[str, list[float]] = defaultdict(list)
         for event in fresh:
-            delays[event.model].append((event.world_time - event.request_time).total_seconds())
+            if event.label is not None:
+                delays[event.model].append((event.world_time - event.request_time).total_seconds())
         for model, seconds in delays.items():
             known.label_hours.setdefault(model, {}).setdefault(hour, LabelWindow()).add(
                 np.array(seconds)

@@ -57,6 +57,8 @@ RETURN_CUSTOMER_SIGMA = 0.9
 RETURN_PRICE_WEIGHT = 0.4
 LATE_AFTER_DAYS = 6.0
 RETURN_IF_LATE = 0.8
+ORDER_PREFIX = "O"  # before the payment's id
+
 BACK_DAYS = (2.0, 12.0)  # from the door until a returned order is back, between these
 RETURN_DAYS = 30.0  # after the order. What is not back by then was kept.
 LOST_DAYS = 14.0  # a parcel that takes longer is written off
@@ -128,7 +130,7 @@ class Orders:
             seller=pl.Series(ordered.seller, dtype=pl.Int64),
             product=pl.Series(ordered.product, dtype=pl.Int64),
         ).select(
-            ("O" + pl.col("transaction_id")).alias("order_id"),
+            (ORDER_PREFIX + pl.col("transaction_id")).alias("order_id"),
             "customer_id",
             numbered("M", "seller", 5).alias("merchant_id"),
             numbered("P", "product", 4).alias("product_id"),
@@ -196,6 +198,11 @@ class Orders:
         work = self._handling[ordered.seller] * rush + WAY_DAYS[0] + WAY_DAYS[1] * ordered.distance
         usual: Floats = waits + work * np.where(ordered.express > 0, EXPRESS_FACTOR, 1.0)
         return usual
+
+
+def order_of(payment: str) -> str:
+    """Return the id of the order that belongs to a payment, if it has one."""
+    return ORDER_PREFIX + payment
 
 
 def _popular(count: int, chance: Floats) -> Ints:

@@ -59,6 +59,7 @@ class GateHoldout:
         start: World time of the beginning, included.
         end: World time of the end, excluded.
         labels: Shape (rows,).
+        weights: As in `Answered`. None where each row stands for itself.
         times: UTC, datetime64, shape (rows,).
         clusters: Entity -> the entity of each row as a number, shape (rows,).
         segments: Name of a group of customers -> its row numbers.
@@ -72,6 +73,7 @@ class GateHoldout:
     clusters: Mapping[str, Codes]
     segments: Mapping[str, npt.NDArray[np.int64]]
     segmentation: str
+    weights: npt.NDArray[np.float64] | None = None
 
     @property
     def rows(self) -> int:
@@ -81,7 +83,9 @@ class GateHoldout:
         """Return the rows as a candidate answers them. The candidate must have scores."""
         assert candidate.scores is not None
         flagged = task_of(spec).flagged(candidate.scores, candidate.decision)
-        return Answered(self.labels, candidate.scores, flagged, self.clusters, self.times)
+        return Answered(
+            self.labels, candidate.scores, flagged, self.clusters, self.times, self.weights
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,8 @@ def _watch(at: _Stage) -> tuple[CheckResult, ...]:
         limits.slow,
         note=_median(arm),
     )
-    return (errors, slow, *(_labelled(at, test) for test in label_tests(at.gate, at.spec).values()))
+    tests = label_tests(at.gate, at.spec, evidence.labelled.weight)
+    return (errors, slow, *(_labelled(at, test) for test in tests.values()))
 
 
 def _labelled(at: _Stage, test: LabelTest) -> CheckResult:
@@ -182,8 +183,12 @@ def _labelled(at: _Stage, test: LabelTest) -> CheckResult:
         test.limit,
         observations=trials,
         needed=test.needed,
-        note=test.note,
+        note=_joined(test.note, _selective(labelled.weight)),
     )
+
+
+def _selective(weight: float) -> str:
+    return f"one of {weight:g} flagged requests gets a label" if weight > 1 else ""
 
 
 def _errors(at: _Stage) -> CheckResult:

@@ -27,10 +27,12 @@ class LabelJoin(OutcomeJoin[int | float, int | float], kw_only=True):
     Attributes:
         trials: Test -> number of labels used as trials.
         happened: Test -> number of these trials with the bad event.
+        weight: Largest weight of a label so far. It is 1 while no answer is acted on.
     """
 
     trials: dict[str, int] = msgspec.field(default_factory=dict)
     happened: dict[str, int] = msgspec.field(default_factory=dict)
+    weight: float = 1.0
 
     def count(self, test: str, happened: bool) -> None:
         """Count a trial."""

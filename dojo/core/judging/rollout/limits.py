@@ -85,17 +85,39 @@ def watch_limits(measured: Baseline, spec: ModelSpec) -> WatchLimits:
     )
 
 
-def label_tests(gate: Mapping[str, float], spec: ModelSpec) -> dict[str, LabelTest]:
+def label_tests(
+    gate: Mapping[str, float], spec: ModelSpec, weight: float = 1.0
+) -> dict[str, LabelTest]:
     """Return the task's tests of labels by name, with testable limits.
 
     Args:
         gate: The gate's figures of the old champion (`Task.baseline`).
         spec: The model's spec.
+        weight: Number of flagged requests for which one flagged request with a label stands.
     """
     return {
-        test.name: test if test.limit is None else replace(test, limit=testable(test.limit))
+        test.name: test
+        if test.limit is None
+        else replace(test, limit=testable(as_labelled(test.limit, test.counts_flags, weight)))
         for test in task_of(spec).label_tests(gate)
     }
+
+
+def as_labelled(limit: float, counts_flags: bool, weight: float) -> float:
+    """Return a limit of all requests as a limit of those whose label becomes known.
+
+    Where flagged answers are acted on, one in `weight` of them gets a label. So flagged requests
+    are rarer among the labelled ones. Their share p of all requests becomes
+    (p / weight) / (p / weight + 1 - p) of the labelled ones.
+
+    Args:
+        limit: Largest allowed share of all requests, a fraction.
+        counts_flags: True for a share of flagged requests, False for one of the others.
+        weight: As in `label_tests`.
+    """
+    flagged = (limit if counts_flags else 1 - limit) / weight
+    others = 1 - limit if counts_flags else limit
+    return (flagged if counts_flags else others) / (flagged + others)
 
 
 def _upper(events: int, requests: int) -> float:

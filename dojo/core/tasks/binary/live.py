@@ -8,12 +8,10 @@ of positives may be worth dozens.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from dojo.core.tasks.binary.metrics import flagged_share
 from dojo.core.tasks.binary.spec import BinarySpec
 from dojo.core.tasks.measured import Measured
 from dojo.core.tasks.records import Answered, Figure, Results
@@ -38,24 +36,20 @@ MINIMUM_NEGATIVES = 1000
 
 def results(answered: Answered) -> Results:
     """Return the catch rate of positives, the false-positive rate of negatives, and the PR-AUC."""
-    assert answered.flagged is not None
-    labels, flagged = answered.labels, answered.flagged
+    labels = answered.labels
     positive = labels == 1
-    entities = list(answered.entities.values())
     count = int(positive.sum())
     both = positive.any() and not positive.all()
-    known = _effective(flagged[positive], [keys[positive] for keys in entities])
+    positives, negatives = answered.of(positive), answered.of(~positive)
+    known = _effective(positives)
+    measurable = both and count >= MINIMUM_POSITIVES
     return Results(
         rows=len(labels),
         figures={
-            CATCH_RATE: Figure(_share(flagged[positive]), count, known),
-            FALSE_POSITIVES: Figure(
-                _share(flagged[~positive]),
-                len(labels) - count,
-                _effective(flagged[~positive], [keys[~positive] for keys in entities]),
-            ),
+            CATCH_RATE: Figure(_share(positives), count, known),
+            FALSE_POSITIVES: Figure(_share(negatives), len(labels) - count, _effective(negatives)),
             PR_AUC: Figure(
-                pr_auc(labels, answered.scores) if both and count >= MINIMUM_POSITIVES else None,
+                pr_auc(labels, answered.scores, answered.weights) if measurable else None,
                 count,
                 known,
             ),
@@ -144,21 +138,30 @@ def _rate(figure: Figure) -> Rate:
     return Rate(figure.value or 0.0, figure.rows, 0, max(figure.effective, 1.0))
 
 
-def _share(hits: npt.NDArray[np.bool_]) -> float | None:
-    return float(hits.mean()) if len(hits) else None
+def _share(rows: Answered) -> float | None:
+    return flagged_share(rows) if len(rows.labels) else None
 
 
-def _effective(hits: npt.NDArray[np.bool_], entities: Sequence[npt.NDArray[Any]]) -> float:
-    """Return how many independent rows would give the rate of hits the same precision.
+def _effective(rows: Answered) -> float:
+    """Return how many independent rows would give the flagged share the same precision.
 
-    The kind of entity with the strongest resemblance between rows decides.
+    The kind of entity with the strongest resemblance between rows decides. So do unequal weights.
+
+    Source: Kish, Survey Sampling (1965), for the effective number of weighted rows.
     """
-    if not len(hits):
+    if not len(rows.labels):
         return 0.0
-    found = [float(len(hits))]
-    for keys in entities:
+    assert rows.flagged is not None
+    each = rows.each
+    hits = rows.flagged * each
+    found = [float(each.sum() ** 2 / np.dot(each, each))]
+    if rows.weights is not None:
+        found.append(clustered_rate(hits, each).effective)
+    for keys in rows.entities.values():
         _, cluster = np.unique(keys, return_inverse=True)
         found.append(
-            clustered_rate(np.bincount(cluster, weights=hits), np.bincount(cluster)).effective
+            clustered_rate(
+                np.bincount(cluster, weights=hits), np.bincount(cluster, weights=each)
+            ).effective
         )
     return min(found)

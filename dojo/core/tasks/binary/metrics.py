@@ -37,28 +37,33 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
-def evaluate(
-    labels: npt.NDArray[np.floating], scores: npt.NDArray[np.floating]
-) -> dict[str, float]:
-    """Return the metrics that need no threshold. labels, scores: shape (rows,)."""
+def evaluate(rows: Answered) -> dict[str, float]:
+    """Return the metrics that need no threshold."""
+    labels, scores, weights = rows.labels, rows.scores, rows.weights
     return {
-        "pr_auc": pr_auc(labels, scores),
-        "roc_auc": roc_auc(labels, scores),
-        "precision_at_1pct_fpr": precision_at_fpr(labels, scores, 0.01),
-        "recall_at_50pct_precision": recall_at_precision(labels, scores, 0.5),
-        "brier_score": brier_score(labels, scores),
-        "expected_calibration_error": expected_calibration_error(labels, scores),
+        "pr_auc": pr_auc(labels, scores, weights),
+        "roc_auc": roc_auc(labels, scores, weights),
+        "precision_at_1pct_fpr": precision_at_fpr(labels, scores, 0.01, weights),
+        "recall_at_50pct_precision": recall_at_precision(labels, scores, 0.5, weights),
+        "brier_score": brier_score(labels, scores, weights),
+        "expected_calibration_error": expected_calibration_error(labels, scores, weights=weights),
     }
 
 
-def at_threshold(
-    labels: npt.NDArray[np.floating], flagged: npt.NDArray[np.bool_]
-) -> dict[str, float]:
+def at_threshold(rows: Answered) -> dict[str, float]:
     """Return the fractions of positives and of negatives that are flagged."""
+    assert rows.flagged is not None
+    positive, negative = rows.labels == 1, rows.labels == 0
     return {
-        "recall_at_threshold": float(flagged[labels == 1].mean()),
-        "false_positive_rate_at_threshold": float(flagged[labels == 0].mean()),
+        "recall_at_threshold": flagged_share(rows.of(positive)),
+        "false_positive_rate_at_threshold": flagged_share(rows.of(negative)),
     }
+
+
+def flagged_share(rows: Answered) -> float:
+    """Return the fraction of the rows that is flagged. NaN without rows."""
+    assert rows.flagged is not None
+    return float(np.dot(rows.flagged, rows.each) / rows.each.sum()) if len(rows.labels) else np.nan
 
 
 def gain(
@@ -80,6 +85,7 @@ def gain(
         draws=draws,
         confidence=confidence,
         seed=seed,
+        weights=champion.weights,
     )
 
 
@@ -105,7 +111,7 @@ def loss(
         seed: Seed of the draws.
     """
     ranking = rank(fresh.labels, fresh.scores)
-    weights = weights_for(fresh.labels, positive_share)
+    weights = weights_for(fresh, positive_share)
 
     def lost(drawn: npt.NDArray[np.floating]) -> float:
         return 1 - ranking.pr_auc(drawn) / promised
@@ -119,14 +125,15 @@ def loss(
     )
     tail = (1 - confidence) / 2
     low, high = (float(np.nanquantile(drawn, share)) for share in (tail, 1 - tail))
-    measured = ranking.pr_auc(np.ones(len(fresh.labels)))
+    measured = ranking.pr_auc(fresh.each)
     return Loss(promised, measured, promised * (1 - value), value, low, high)
 
 
-def weights_for(labels: npt.NDArray[np.floating], positive_share: float) -> npt.NDArray[np.float64]:
+def weights_for(rows: Answered, positive_share: float) -> npt.NDArray[np.float64]:
     """Return weights, shape (rows,), that give positives the share `positive_share`.
 
-    Negatives keep 1.
+    Negatives keep theirs.
     """
-    positives, others = int(labels.sum()), int((labels == 0).sum())
-    return np.where(labels == 1, positive_share / (1 - positive_share) * others / positives, 1.0)
+    positive, each = rows.labels == 1, rows.each
+    positives, others = each[positive].sum(), each[rows.labels == 0].sum()
+    return each * np.where(positive, positive_share / (1 - positive_share) * others / positives, 1)

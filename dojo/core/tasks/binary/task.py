@@ -137,17 +137,18 @@ class Binary(Task):
         The holdout would flatter its own figures.
         """
         target = self.spec.serving.threshold_false_positive_rate
-        return {THRESHOLD: threshold_at_fpr(validation.labels, validation.scores, target)}
+        return {
+            THRESHOLD: threshold_at_fpr(
+                validation.labels, validation.scores, target, validation.weights
+            )
+        }
 
     def flagged(self, scores: Array, decision: Decision) -> npt.NDArray[np.bool_]:
         flagged: npt.NDArray[np.bool_] = scores >= decision[THRESHOLD]
         return flagged
 
     def evaluate(self, holdout: Answered) -> dict[str, float]:
-        assert holdout.flagged is not None
-        return metrics.evaluate(holdout.labels, holdout.scores) | metrics.at_threshold(
-            holdout.labels, holdout.flagged
-        )
+        return metrics.evaluate(holdout) | metrics.at_threshold(holdout)
 
     def curves(self, holdout: Answered, label: str) -> tuple[Curve, ...]:
         return curves.precision_recall(holdout, label), curves.calibration(holdout, label)
@@ -214,8 +215,7 @@ class Binary(Task):
         )
 
     def baseline(self, champion: Answered) -> dict[str, float]:
-        assert champion.flagged is not None
-        return metrics.at_threshold(champion.labels, champion.flagged)
+        return metrics.at_threshold(champion)
 
     def intended_use(self, decision: Decision) -> str:
         return (
@@ -247,10 +247,9 @@ class Binary(Task):
     ) -> tuple[Quantity, ...]:
         assert requests.flagged is not None
         flagged, positive, negative = requests.flagged, requests.labels == 1, requests.labels == 0
-        every, euros = (
-            np.ones(len(flagged), dtype=bool),
-            np.where(positive, np.nan_to_num(stakes), 0.0),
-        )
+        # Every request has a flag, so only quantities of labels are weighted.
+        every, each = np.ones(len(flagged), dtype=bool), requests.each
+        euros = np.where(positive, np.nan_to_num(stakes), 0.0) * each
 
         def share(
             name: str,
@@ -258,14 +257,13 @@ class Binary(Task):
             trials: npt.NDArray[np.bool_],
             needed: int,
             of: str,
+            weights: npt.NDArray[np.float64] = each,
         ) -> Quantity:
-            return Quantity(
-                name, hits.astype(np.float64), trials.astype(np.float64), trials, needed, of
-            )
+            return Quantity(name, hits * weights, trials * weights, trials, needed, of)
 
         euro_name = f"{self.spec.label.positive_class}_euro_catch_rate"
         return (
-            share("flag_rate", flagged, every, 0, "requests"),
+            share("flag_rate", flagged, every, 0, "requests", np.ones(len(flagged))),
             share("catch_rate", flagged & positive, positive, MINIMUM_POSITIVES, POSITIVES),
             share(
                 "false_positive_rate",
@@ -357,7 +355,7 @@ class Binary(Task):
             ),
             LabelTest(
                 "false_positives", "share of labelled negatives flagged", allowed,
-                self.spec.rollout.minimum_requests,
+                self.spec.rollout.minimum_requests, counts_flags=True,
             ),
         )  # fmt: skip
 

@@ -616,14 +616,20 @@ def test_every_model_is_asked_about_every_payment() -> None:
         (instance,) = (await request.json())["instances"]
         asked.append((request.match_info["model"], instance["request_id"]))
         assert set(instance) == set(questions[request.match_info["model"]])
-        return web.json_response({"predictions": [{"prediction_id": "p", "degraded": None}]})
+        return web.json_response(
+            {
+                "predictions": [
+                    {"prediction_id": "p", "version": "1", "arm": "champion", "degraded": None}
+                ]
+            }
+        )
 
     async def scenario() -> list[str]:
         async with (
             gateway(predict) as port,
             GatewayClient(f"http://127.0.0.1:{port}", {TRANSACTIONS: questions}, "key") as client,
         ):
-            return [answer for answer, _ in await client.ask_all({TRANSACTIONS: PAYMENTS})]
+            return [reply.ended for reply in await client.ask_all({TRANSACTIONS: PAYMENTS})]
 
     assert asyncio.run(scenario()) == ["scored"] * 2 * PAYMENTS.height
     wanted = [
@@ -640,7 +646,13 @@ def test_a_hanging_gateway_is_not_waited_for_again_and_again() -> None:
     async def predict(request: web.Request) -> web.Response:
         if hanging:
             await asyncio.sleep(60)
-        return web.json_response({"predictions": [{"prediction_id": "p", "degraded": None}]})
+        return web.json_response(
+            {
+                "predictions": [
+                    {"prediction_id": "p", "version": "1", "arm": "champion", "degraded": None}
+                ]
+            }
+        )
 
     async def scenario() -> None:
         nonlocal hanging
@@ -650,15 +662,15 @@ def test_a_hanging_gateway_is_not_waited_for_again_and_again() -> None:
                 f"http://127.0.0.1:{port}", {TRANSACTIONS: {"fraud_detection": QUESTION}}, "key"
             ) as client,
         ):
-            assert {answer for answer, _ in await client.ask_all({TRANSACTIONS: PAYMENTS})} == {
+            assert {reply.ended for reply in await client.ask_all({TRANSACTIONS: PAYMENTS})} == {
                 "timeout"
             }
-            assert {answer for answer, _ in await client.ask_all({TRANSACTIONS: PAYMENTS})} == {
+            assert {reply.ended for reply in await client.ask_all({TRANSACTIONS: PAYMENTS})} == {
                 "skipped"
             }
             hanging = False
             deadline = asyncio.get_running_loop().time() + 10
-            while {answer for answer, _ in await client.ask_all({TRANSACTIONS: PAYMENTS})} != {
+            while {reply.ended for reply in await client.ask_all({TRANSACTIONS: PAYMENTS})} != {
                 "scored"
             }:
                 assert asyncio.get_running_loop().time() < deadline, "it is asked again"
@@ -672,7 +684,14 @@ def test_every_mood_of_the_gateway_is_told_apart_and_none_is_waited_for() -> Non
         "good": (
             {
                 "predictions": [
-                    {"prediction_id": "p", "score": 0.1, "degraded": None, "flagged": False}
+                    {
+                        "prediction_id": "p",
+                        "version": "1",
+                        "arm": "champion",
+                        "score": 0.1,
+                        "degraded": None,
+                        "flagged": False,
+                    }
                 ]
             },
             200,
@@ -682,6 +701,8 @@ def test_every_mood_of_the_gateway_is_told_apart_and_none_is_waited_for() -> Non
                 "predictions": [
                     {
                         "prediction_id": "p",
+                        "version": "1",
+                        "arm": "champion",
                         "score": 0.1,
                         "degraded": ["cold_start"],
                         "flagged": False,
@@ -709,7 +730,7 @@ def test_every_mood_of_the_gateway_is_told_apart_and_none_is_waited_for() -> Non
         async with GatewayClient(
             f"http://127.0.0.1:{port}", {TRANSACTIONS: {"fraud_detection": QUESTION}}, "key"
         ) as client:
-            return [answer for answer, _ in await client.ask_all({TRANSACTIONS: PAYMENTS})]
+            return [reply.ended for reply in await client.ask_all({TRANSACTIONS: PAYMENTS})]
 
     async def scenario() -> tuple[list[str], list[str]]:
         async with gateway(predict) as port:

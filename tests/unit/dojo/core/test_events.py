@@ -126,7 +126,9 @@ OUTCOME = msgspec.to_builtins(
             {"world_time": "yesterday"},
             "Invalid RFC3339 encoded datetime - at `$.world_time`",
         ),
-        (Stream.OUTCOMES, {"label": None}, "Expected `float`, got `null` - at `$.label`"),
+        (Stream.OUTCOMES, {"label": None}, "label None does not fit hidden_by ''"),
+        (Stream.OUTCOMES, {"hidden_by": "declined"}, "does not fit hidden_by 'declined'"),
+        (Stream.OUTCOMES, {"weight": 0.5}, "`float` >= 1.0 - at `$.weight`"),
         (Stream.OUTCOMES, {"model": ""}, "length >= 1 - at `$.model`"),
         (
             Stream.OUTCOMES,
