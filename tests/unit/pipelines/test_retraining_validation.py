@@ -11,6 +11,8 @@ import pytest
 
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
+from dojo.core.registry.bundle import PROFILE_FILE
+from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.shop.events import TRANSACTIONS
 from pipelines.training import steps
 from pipelines.training.dataset.build import DATASET_FILE
@@ -199,6 +201,62 @@ def test_missing_labels_are_refused_beyond_one_percent() -> None:
     assert "found 50." in fault
     few_missing = outcomes_of(known(), SPEC.name).filter(pl.int_range(pl.len()) % 500 != 0)
     validate(transactions_of(known()), few_missing, manifest(), SPEC)
+
+
+def acted_on(released: int) -> pl.DataFrame:
+    """Return outcomes where most frauds' labels are hidden. One in `released` has its label."""
+    fraud = outcomes_of(known(), SPEC.name).with_columns(
+        at=pl.when(label=1.0).then(pl.col("label").cum_sum())
+    )
+    hidden = pl.col("at") % released != 0
+    return fraud.select(
+        pl.col("model", "request_id", "request_time", "world_time"),
+        label=pl.when(hidden).then(None).otherwise("label"),
+        hidden_by=pl.when(hidden).then(pl.lit("declined")).otherwise(pl.lit("")),
+        weight=pl.when(label=1.0).then(float(released)).otherwise(1.0),
+    )
+
+
+def test_a_hidden_label_is_no_missing_label_and_released_ones_stand_for_it() -> None:
+    """Of 4 % frauds, one in ten has a label. Only with its weight is the rate within bounds."""
+    outcomes = acted_on(10)
+    assert outcomes["label"].null_count() / len(outcomes) > 0.03, "more than may be missing"
+    validate(transactions_of(known()), outcomes, manifest(), SPEC)
+    (fault,) = refusal(transactions_of(known()), outcomes.with_columns(weight=1.0))
+    assert "spec: training.label_rate" in fault
+
+
+def test_a_version_learns_from_labels_with_their_weights(tmp_path: Path) -> None:
+    """What is hidden is no example. The rest teaches the base rate of all requests."""
+    lake = fill_lake(tmp_path, ROWS, AS_OF)
+    outcomes = acted_on(10)
+    lake.write(
+        Stream.OUTCOMES,
+        outcomes.with_columns(
+            event_id=pl.format("event-{}", "request_id"), wall_time="world_time"
+        ).filter(pl.col("world_time") < AS_OF),
+        "part",
+    )
+    run = Run(lake=lake, spec=SPEC, workspace=tmp_path / "run")
+    run.workspace.mkdir()
+    steps.collect_step(run, AS_OF)
+    steps.validate_step(run)
+    steps.build_dataset_step(run, champion=None)
+    examples = pl.read_parquet(run.workspace / DATASET_FILE)
+    shown = set(outcomes.drop_nulls("label")["request_id"])
+    assert set(examples["request_id"]) <= shown
+    steps.train_step(run)
+    steps.evaluate_step(run)
+    split = steps.split_of(run, examples)
+    scores = steps.answered_parts(run, split)[1].scores
+    weights = split.holdout.weights
+    assert weights is not None
+    assert set(weights) == {1.0, 10.0}
+    rate = float(np.average(split.holdout.labels, weights=weights))
+    assert float(np.average(scores, weights=weights)) == pytest.approx(rate, rel=0.5)
+    assert rate > 3 * split.holdout.labels.mean()
+    profile = ReferenceProfile.read(run.workspace / PROFILE_FILE)
+    assert profile.rows == int(weights.sum()), "the distributions are of all requests"
 
 
 @pytest.mark.parametrize("label", [0.5, 2.0, -1.0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -56,8 +57,18 @@ def prediction(
     }
 
 
-def lake_of(root: Path, predictions: list[dict[str, object]], outcomes: dict[int, int]) -> Lake:
-    """Make a lake. `outcomes`: payment number -> label, two days after its payment."""
+def lake_of(
+    root: Path,
+    predictions: list[dict[str, object]],
+    outcomes: Mapping[int, int | None],
+    weights: Mapping[int, float] | None = None,
+) -> Lake:
+    """Make a lake.
+
+    Args:
+        outcomes: Payment number -> label, two days after its payment. None is a hidden label.
+        weights: Payment number -> weight of its label, where it is not 1.
+    """
     lake = Lake(root)
     lake.write(
         Stream.PREDICTIONS, pl.DataFrame(predictions, schema=SCHEMAS[Stream.PREDICTIONS]), "part-1"
@@ -71,6 +82,8 @@ def lake_of(root: Path, predictions: list[dict[str, object]], outcomes: dict[int
             "request_id": f"t{number}",
             "request_time": NOON + timedelta(seconds=number),
             "label": label,
+            "hidden_by": "declined" if label is None else "",
+            "weight": (weights or {}).get(number, 1.0),
         }
         for number, label in outcomes.items()
     ]
@@ -117,6 +130,19 @@ def test_a_model_is_judged_by_its_own_labels_only(tmp_path: Path) -> None:
     assert shares_of(judged) == (1.0, None)
     since, until = NOON - timedelta(days=1), NOON + timedelta(days=9)
     assert labelled_predictions(lake, "fraud", since, until, until)["label"].to_list() == [1, 1]
+
+
+def test_a_hidden_label_is_counted_as_such_and_a_released_one_by_its_weight(tmp_path: Path) -> None:
+    predictions = [prediction(n, score) for n, score in enumerate((0.9, 0.9, 0.1, 0.1))]
+    lake = lake_of(tmp_path, predictions, {0: None, 1: 1, 2: 1, 3: 0}, {1: 4.0})
+    judged = judged_predictions(lake, "fraud")
+    found = measure(judged, TASK)
+    assert (found.predictions, found.labelled, found.hidden) == (4, 3, 1)
+    assert rows_of(found) == (2, 1)
+    assert shares_of(judged) == (0.8, 0.0), "one flagged positive stands for four"
+    since, until = NOON - timedelta(days=1), NOON + timedelta(days=9)
+    live = labelled_predictions(lake, "fraud", since, until, until)
+    assert sorted(live.select("label", "weight").rows()) == [(0, 1), (1, 1), (1, 4)]
 
 
 def test_few_labels_are_insufficient_data_and_give_no_rates(tmp_path: Path) -> None:

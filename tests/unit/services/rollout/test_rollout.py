@@ -27,6 +27,7 @@ from dojo.core.state.clock import wall_now
 from dojo.core.state.rollouts import Action, Rollout, RolloutRequest, Transition
 from dojo.core.state.routes import Route
 from dojo.core.tasks.specs import load_spec, task_of
+from dojo.stats.inference.sequential import RestartingEProcess
 from services.rollout.fold import fold
 from services.rollout.pace import backoff, look_interval
 from services.rollout.requests import answer
@@ -128,6 +129,36 @@ def test_labels_of_another_model_are_no_evidence() -> None:
     answers = [event for event in events if not isinstance(event, Outcome)]
     assert len(foreign) == 50
     assert evidence_of(Stage.WATCH, [*answers, *foreign]) == evidence_of(Stage.WATCH, answers)
+
+
+def test_hidden_labels_are_no_evidence_and_weights_move_the_limits() -> None:
+    """Most flagged answers have no label. The limits follow, also for labels that came before."""
+    events = events_of(Stage.WATCH, 3_000, challenger=Quality(flagged=0.1))
+    flagged = {e.request_id for e in events if isinstance(e, Prediction) and e.flagged}
+    number = {request: at for at, request in enumerate(sorted(flagged))}
+    selective: list[Event] = []
+    for event in events:
+        if not isinstance(event, Outcome) or event.request_id not in flagged:
+            selective.append(event)
+        elif number[event.request_id] % 5:
+            selective.append(msgspec.structs.replace(event, label=None, hidden_by="declined"))
+        else:
+            selective.append(msgspec.structs.replace(event, weight=5.0))
+    found = evidence_of(Stage.WATCH, selective)
+    assert found.labelled.weight == 5.0
+    whole = evidence_of(Stage.WATCH, events)
+    for name in ("missed", "false_positives"):
+        assert found.labelled.trials[name] < whole.labelled.trials[name]
+    # In order, or with the first weight behind all labels without one: the same evidence.
+    last = sorted(selective, key=lambda e: isinstance(e, Outcome) and e.weight > 1)
+    again = evidence_of(Stage.WATCH, last)
+    assert again.labelled.trials == found.labelled.trials
+    limits = label_tests(rollout_in(Stage.WATCH).baseline, SPEC, 5.0)
+    alone = RestartingEProcess()
+    for kept, label in again.labelled.paired.values():
+        if label == 1:
+            alone.observe(not kept, limits["missed"].limit)
+    assert again.e_value("missed") == pytest.approx(alone.e_value)
 
 
 def test_a_customer_whose_payments_keep_failing_counts_once() -> None:
