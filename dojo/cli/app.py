@@ -148,6 +148,11 @@ COMMANDS = {
         "Show each process, the world's time, champions and freshness.",
         "stack",
     ),
+    "study": CommandRow(
+        "dojo.studies.cli:app",
+        "Long experiments in a smaller town, and their results.",
+        "pipelines,world",
+    ),
     "train": CommandRow(
         "dojo.cli.training.train:train", "Train and register a version without a gate.", "pipelines"
     ),

@@ -13,7 +13,15 @@ from typer.testing import CliRunner
 from dojo.cli.app import COMMANDS, build, load
 
 # Commands that repeat on a terminal until Ctrl-C.
-WATCHED = {"status", "alerts", "performance", "rollout show", "drift show", "responder status"}
+WATCHED = {
+    "status",
+    "alerts",
+    "performance",
+    "value",
+    "rollout show",
+    "drift show",
+    "responder status",
+}
 
 # Commands with an optional reason, because a first version needs none.
 REASON_BY_DEFAULT = {"train"}

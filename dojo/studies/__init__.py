@@ -1,0 +1,1 @@
+"""Long experiments in a smaller town, without servers. Their dated results are kept beside them."""
