@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -385,3 +386,24 @@ def test_the_latest_label_of_a_request_counts(tmp_path: Path) -> None:
         "part-2",
     )
     assert requests(lake, experiment(), SPEC).sort("label")["label"].to_list() == [0, 1]
+
+
+def test_an_arms_catch_rate_counts_labels_by_their_weights(tmp_path: Path) -> None:
+    """One flagged positive has the weight 4, and one that was missed has 1. So 4 of 5 are caught."""
+    predictions = [prediction(n, f"c{n}", flagged=n % 2 == 0) for n in range(40)]
+    lake = lake_of(tmp_path, predictions, dict.fromkeys(range(40), 1), {})
+    outcomes = lake.scan(Stream.OUTCOMES).collect()
+    even = pl.col("request_id").str.slice(1).cast(pl.Int64) % 2 == 0
+    shutil.rmtree(tmp_path / Stream.OUTCOMES)
+    lake.write(
+        Stream.OUTCOMES,
+        outcomes.with_columns(hidden_by=pl.lit(""), weight=pl.when(even).then(4.0).otherwise(1.0)),
+        "part-1",
+    )
+    rows = requests(lake, experiment(), SPEC)
+    arms = report(experiment(), rows, SPEC).arms
+    caught = sum(arm.sums["catch_rate"][0] for arm in arms)
+    positives = sum(arm.sums["catch_rate"][1] for arm in arms)
+    assert (caught, positives) == (80.0, 100.0)
+    flagged = sum(arm.sums["flag_rate"][0] for arm in arms)
+    assert flagged == 20.0, "every request has a flag, so these have no weight"

@@ -14,6 +14,7 @@ from dojo.core.lake import Lake
 from dojo.core.registry.bundle import PROFILE_FILE
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.shop.events import TRANSACTIONS
+from pipelines.gate.decide import holdout_of, holdout_rows
 from pipelines.training import steps
 from pipelines.training.dataset.build import DATASET_FILE
 from pipelines.training.dataset.collect import Manifest, collect, read_streams, verify
@@ -255,6 +256,9 @@ def test_a_version_learns_from_labels_with_their_weights(tmp_path: Path) -> None
     rate = float(np.average(split.holdout.labels, weights=weights))
     assert float(np.average(scores, weights=weights)) == pytest.approx(rate, rel=0.5)
     assert rate > 3 * split.holdout.labels.mean()
+    of_gate = holdout_of(run, holdout_rows(run)).weights
+    assert of_gate is not None
+    assert of_gate.tolist() == weights.tolist()
     profile = ReferenceProfile.read(run.workspace / PROFILE_FILE)
     assert profile.rows == int(weights.sum()), "the distributions are of all requests"
 
