@@ -159,6 +159,7 @@ def requests(lake: Lake, experiment: Experiment, spec: ModelSpec) -> pl.DataFram
             "score",
             "flagged",
             "label",
+            "weight",
             "stakes",
         )
     )

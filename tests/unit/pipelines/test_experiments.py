@@ -178,7 +178,7 @@ def test_each_request_of_the_experiment_is_read_once_with_its_outcome_and_amount
         prediction(8, "c3", entity_keys="{}"),
     ]
     found = requests(lake_of(tmp_path, predictions, {1: 1, 4: 0}, {1: 9.5}), experiment(), SPEC)
-    rows = sorted(found.drop("arm", "world_time", "score").rows(), key=str)
+    rows = sorted(found.drop("arm", "world_time", "score", "weight").rows(), key=str)
     assert rows == sorted(
         [
             ("c1", True, False, True, 1, 9.5),

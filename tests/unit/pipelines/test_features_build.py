@@ -108,3 +108,15 @@ def test_one_models_outcomes_never_count_as_anothers() -> None:
     assert FRAUD_LABELS.labels_of == "fraud_detection"
     found, expected = (offline.source_rows(streams, VIEWS.values()) for streams in (mixed, alone))
     assert all(found[source].equals(expected[source]) for source in expected)
+
+
+def test_a_hidden_label_is_no_label_in_the_features() -> None:
+    """A merchant's rate counts the known labels, and not the hidden ones as honest payments."""
+    rows = payments(20, per_day=20)
+    outcomes = outcomes_of(rows).with_columns(model=pl.lit("fraud_detection"))
+    half = pl.int_range(pl.len()) % 2 == 0
+    hidden = outcomes.with_columns(label=pl.when(half).then(None).otherwise("label"))
+    streams = {TRANSACTIONS: transactions_of(rows), Stream.OUTCOMES: hidden}
+    without = {**streams, Stream.OUTCOMES: outcomes.filter(~half)}
+    found, expected = (offline.source_rows(of, VIEWS.values()) for of in (streams, without))
+    assert all(found[source].equals(expected[source]) for source in expected)

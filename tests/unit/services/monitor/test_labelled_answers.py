@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -83,3 +84,20 @@ def test_corrections_are_no_late_labels(tmp_path: Path) -> None:
     )
     lake.write(Stream.OUTCOMES, corrected, "part-2")
     assert not early_labels_are_biased(lake, SPEC, END)
+
+
+def test_hidden_labels_are_no_early_labels(tmp_path: Path) -> None:
+    """Half of the labels are hidden at once. They say nothing about the delay of the others."""
+    lake = lake_with(tmp_path, DAY, DAY)
+    known = lake.scan(Stream.OUTCOMES).collect()
+    half = pl.int_range(pl.len()) % 2 == 0
+    hidden = known.with_columns(
+        world_time=pl.when(half).then("request_time").otherwise("world_time"),
+        label=pl.when(half).then(None).otherwise("label"),
+        hidden_by=pl.when(half).then(pl.lit("declined")).otherwise(pl.lit("")),
+    )
+    shutil.rmtree(tmp_path / Stream.OUTCOMES)
+    lake.write(Stream.OUTCOMES, hidden, "part")
+    assert not early_labels_are_biased(lake, SPEC, END)
+    live = read(lake, SPEC, {"1": PROFILE}, END, END)["1"]
+    assert live.all.rows == 300, "half of two days"

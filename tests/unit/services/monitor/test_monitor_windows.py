@@ -176,6 +176,18 @@ def test_labels_count_in_the_hour_of_their_arrival_once() -> None:
     )
 
 
+def test_a_hidden_label_is_no_arrival() -> None:
+    """It comes with the decision. Counted, it would make labels look quick."""
+    of, shop = MonitorMemory(), Shop()
+    outcomes = shop.outcomes(shop.predictions(START, 100), timedelta(hours=5))
+    hidden = [
+        msgspec.structs.replace(o, label=None, hidden_by="declined", world_time=o.request_time)
+        for o in outcomes[:60]
+    ]
+    fold_outcomes(of, [*hidden, *outcomes[60:]])
+    assert sum(window.rows for window in of.label_hours[MODEL].values()) == 40
+
+
 def test_labels_of_two_models_are_counted_apart() -> None:
     of, shop = MonitorMemory(), Shop()
     outcomes = shop.outcomes(shop.predictions(START, 100), timedelta(hours=5))
