@@ -18,7 +18,6 @@ import structlog
 from dojo.core.keys import time_key
 from dojo.core.service import Service, serve
 from dojo.core.settings import Settings, SettingsError
-from dojo.core.specs_in_use import SpecsInUse
 from dojo.shop.datasets import DatasetError
 from services.simulator.feed import Feed
 from services.simulator.gateway_client import GatewayClient
@@ -118,8 +117,8 @@ def of_settings() -> Iterator[None]:
 def open_simulator(settings: Settings) -> Simulator:
     with of_settings():
         opened = open_world(settings)
-        in_use = SpecsInUse(settings.models_dir, opened.specs)
-        return Simulator(opened, settings.gateway_url, time_key(settings)).using(in_use)
+        simulator = Simulator(opened, settings.gateway_url, time_key(settings))
+        return simulator.using(opened.specs)
 
 
 def main() -> int:

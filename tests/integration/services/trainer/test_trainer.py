@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from redis import Redis
 
+from dojo.core.tasks.specs import LoadedSpecs
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.clock import RedisWorldClock
@@ -62,7 +63,8 @@ class World:
         """Let a fresh trainer look once at a paused world's `moment`."""
         clock, specs = RedisWorldClock(self.redis), {self.spec.name: self.spec}
         clock.set(moment, speed=0)
-        executor = Executor(WorkOrders(self.redis), specs, clock.now, Path("unused"), airflow=None)
+        loaded = LoadedSpecs(specs, {})
+        executor = Executor(WorkOrders(self.redis), loaded, clock.now, Path("unused"), airflow=None)
         trainer = TrainerService(
             specs,
             clock,

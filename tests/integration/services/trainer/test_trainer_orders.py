@@ -19,6 +19,7 @@ import msgspec
 import pytest
 from redis import Redis
 
+from dojo.core.tasks.specs import LoadedSpecs
 from dojo.core.lake import Lake
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings, load_settings
@@ -310,7 +311,7 @@ class Shop:
 
     def start(self) -> None:
         """Start a new trainer."""
-        specs = {MODEL: small_spec(MODEL)}
+        specs = LoadedSpecs({MODEL: small_spec(MODEL)}, {"broken": "models/broken.yaml:3: wrong"})
         self.executor = Executor(
             self.orders,
             specs,
@@ -524,10 +525,13 @@ def test_orders_that_make_no_sense_are_refused_in_words(
 ) -> None:
     shop = Shop(redis_server.url, tmp_path)
     shop.orders.place(order("nobody-1", "evaluate", model="nobody"))
+    shop.orders.place(order("broken-1", "retrain", model="broken"))
     shop.orders.place(order("next-week", "retrain", at=NOW + timedelta(days=7)))
     shop.look()
     answers = {work.order.id: (work.state, work.answer["error"]) for work in shop.orders.ended()}
     assert answers["nobody-1"] == ("refused", "there is no model nobody")
+    state, why = answers["broken-1"]
+    assert state == "refused" and why.endswith("models/broken.yaml:3: wrong")
     assert answers["next-week"][0] == "refused"
     assert "of another world" in answers["next-week"][1]
     assert shop.children.run == []
