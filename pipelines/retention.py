@@ -79,8 +79,8 @@ class Retention:
     Args:
         lake: The lake.
         offline_dir: The offline store, computed from the lake.
-        loaded: Specs of all models. One that is wrong holds every deletion back, because the
-            days that its model needs are not known.
+        loaded: Specs of all models. A wrong spec holds every deletion back, because the days that
+            its model needs are not known.
         audit: The audit trail.
         champions: Returns the champions' manifests. Called only when something is too old.
     """

@@ -16,7 +16,6 @@ from dojo.core.lake import Lake
 from dojo.core.settings import Settings
 from dojo.core.spec.read import SpecError
 from dojo.core.spec.schema import Label, LabelDelay, ModelSpec
-from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Notifier
 from dojo.core.tasks.specs import LoadedSpecs
@@ -24,7 +23,7 @@ from dojo.shop.events import SHOP_EVENTS, TRANSACTIONS
 from dojo.shop.truths import TRUTHS
 from dojo.shop.world_drift import DriftTable
 from feature_repo.catalog import SERVICES
-from feature_repo.specs import in_use, load, load_agreed_spec
+from feature_repo.specs import load, load_agreed_spec
 from feature_repo.views import join_key
 from services.simulator.clock_keeper import ClockKeeper
 from services.simulator.days import WorldDays
@@ -59,11 +58,11 @@ class OpenWorld:
     """A world and everything that keeps it.
 
     Attributes:
-        specs: What was read at the start, beside the files.
+        specs: What was read at the start.
         questions: Stream -> model -> its question about each event.
     """
 
-    specs: SpecsInUse
+    specs: LoadedSpecs
     questions: Mapping[str, Mapping[str, Question]]
     source: Source
     world: World
@@ -95,8 +94,7 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         OtherWorldError, TooShortError: As in `agree_on_world`.
     """
     source = open_source(settings)
-    read = spec_reader(source)
-    loaded = load(settings, read)
+    loaded = load(settings, spec_reader(source))
     specs = asked_models(loaded, settings.models_dir)
     lake = Lake(settings.lake_dir)
     world, labels = agree_on_world(
@@ -110,7 +108,7 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
     redis = connect_redis(settings.redis)
     clock = RedisWorldClock(redis, CLOCK_REFRESH)
     return OpenWorld(
-        specs=in_use(settings, loaded, read=read),
+        specs=loaded,
         questions=questions_to(specs),
         source=source,
         world=world,

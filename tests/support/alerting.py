@@ -117,7 +117,9 @@ class Alerting:
         )
         targets = {"gateway": self.gateway.port, "monitor": self.monitor.port}
         targets |= {name: self.settings.port_of(name) for name in ("alertmanager", "receiver")}
-        prometheus_home = prepare_prometheus(self.settings, targets, {"fraud_detection": "payments-risk"})
+        prometheus_home = prepare_prometheus(
+            self.settings, targets, {"fraud_detection": "payments-risk"}
+        )
         alertmanager_home = prepare_alertmanager(self.settings)
         hurry(self.settings.home)
         configuration = alertmanager_home / "alertmanager.yml"

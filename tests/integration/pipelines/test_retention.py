@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from dojo.core.tasks.specs import LoadedSpecs
 from dojo.core.lake import Lake
 from dojo.core.registry.errors import RegistryUnavailableError
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import Version
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import AuditTrail
+from dojo.core.tasks.specs import LoadedSpecs
 from dojo.shop.events import TRANSACTIONS
 from pipelines.features.offline import offline_file
 from pipelines.retention import Retention, champions_of
@@ -157,7 +157,8 @@ def test_nothing_is_deleted_while_a_spec_is_wrong(shop: Shop) -> None:
     held = shop.retention(keeping(3), faults={"long": fault})
     held.daily(NOW)
     assert shop.first_day == START.date()
-    assert "the spec of long is wrong" in held.held_back and fault in held.held_back
+    assert "the spec of long is wrong" in held.held_back
+    assert fault in held.held_back
     shop.retention(keeping(3)).daily(NOW)
     assert shop.first_day > START.date()
 
@@ -166,7 +167,9 @@ def test_nothing_is_deleted_while_the_registry_cannot_say_what_champions_need(sh
     def away() -> Mapping[str, Manifest]:
         raise RegistryUnavailableError("MLflow does not answer")
 
-    retention = Retention(shop.lake, shop.offline, LoadedSpecs({"short": keeping(3)}, {}), shop.audit, away)
+    retention = Retention(
+        shop.lake, shop.offline, LoadedSpecs({"short": keeping(3)}, {}), shop.audit, away
+    )
     with pytest.raises(RegistryUnavailableError):
         retention.daily(NOW)
     assert shop.first_day == START.date()

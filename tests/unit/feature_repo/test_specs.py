@@ -7,7 +7,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from dojo.core.settings import load_settings
-from feature_repo.specs import in_use, load
+from dojo.core.specs_in_use import SpecsInUse
+from feature_repo.specs import load, load_agreed_spec
 
 RIGHT = Path("models/fraud_detection.yaml").read_text()
 SERVICE = "feature_service: fraud_detection_v1"
@@ -22,5 +23,5 @@ def test_a_model_of_unknown_features_is_left_out_alone(tmp_path: Path) -> None:
     loaded = load(settings)
     assert list(loaded.specs) == ["fraud_detection"]
     assert loaded.faults["lost"].startswith("lost: feature_service: lost_v1 is not one of")
-    shown = in_use(settings, loaded, CollectorRegistry()).look()
+    shown = SpecsInUse(tmp_path, loaded, CollectorRegistry(), load_agreed_spec).look()
     assert shown["lost"] == {"read": f"wrong: {loaded.faults['lost']}"}, "its file is unchanged"

@@ -151,5 +151,6 @@ def test_reading_the_files_costs_little(inventory: dict[str, Any]) -> None:
 def test_a_model_with_a_wrong_spec_has_a_dag_that_says_why(inventory: dict[str, Any]) -> None:
     dag = inventory["dags"]["retrain_broken"]
     assert list(dag["tasks"]) == ["wrong_spec"]
-    assert "broken.yaml" in dag["doc_md"] and "task: must be one of" in dag["doc_md"]
+    assert "broken.yaml" in dag["doc_md"]
+    assert "task: must be one of" in dag["doc_md"]
     assert (dag["owner"], dag["schedule"], dag["on_failure"]) == ("storefront", None, True)

@@ -245,7 +245,8 @@ def test_a_model_with_a_wrong_spec_comes_first_and_the_others_are_judged(
     broken = found["broken"]
     assert (broken["severity"], broken["serving"]) == ("critical", "3")
     assert broken["owner"] == "team of broken"
-    assert "task: must be one of" in broken["wrong"] and str(file) in broken["wrong"]
+    assert "task: must be one of" in broken["wrong"]
+    assert str(file) in broken["wrong"]
     assert broken["doing"].startswith("nothing: its owner corrects the file")
     assert "the rollout of version 4 (canary) stands still" in broken["doing"]
     assert '"broken"' in dojo("list", "--json", command="rollout")
@@ -258,5 +259,6 @@ def test_doctor_names_the_model_and_the_fault(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("name: broken\ntask: prophecy\n")
     found = specs(load_settings(models_dir=tmp_path))
     assert found.verdict is DoctorVerdict.MISSING
-    assert "broken is left out" in found.found and "broken.yaml:2: task" in found.found
+    assert "broken is left out" in found.found
+    assert "broken.yaml:2: task" in found.found
     assert "dojo config apply" in found.next_step

@@ -16,13 +16,13 @@ import msgspec
 import pytest
 from redis import Redis
 
-from dojo.core.tasks.specs import LoadedSpecs
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Inbox
 from dojo.core.state.loss import RedisLoss, held_back, loss_document
 from dojo.core.state.work_orders import WorkOrders
+from dojo.core.tasks.specs import LoadedSpecs
 from pipelines.training.job import Job
 from pipelines.training.schedule import ScheduleStore
 from pipelines.training.workspaces import exclusive

@@ -19,14 +19,13 @@ import msgspec
 import pytest
 from redis import Redis
 
-from dojo.core.tasks.specs import LoadedSpecs
 from dojo.core.lake import Lake
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings, load_settings
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.work_orders import NO_DEADLINE, Kind, Work, WorkOrder, WorkOrders
-from dojo.core.tasks.specs import load_spec
+from dojo.core.tasks.specs import LoadedSpecs, load_spec
 from pipelines.champion_check.evaluate import evaluate_champion, verdict_of
 from pipelines.release.artefacts import dump_spec
 from pipelines.retraining import run_retraining
@@ -531,7 +530,8 @@ def test_orders_that_make_no_sense_are_refused_in_words(
     answers = {work.order.id: (work.state, work.answer["error"]) for work in shop.orders.ended()}
     assert answers["nobody-1"] == ("refused", "there is no model nobody")
     state, why = answers["broken-1"]
-    assert state == "refused" and why.endswith("models/broken.yaml:3: wrong")
+    assert state == "refused"
+    assert why.endswith("models/broken.yaml:3: wrong")
     assert answers["next-week"][0] == "refused"
     assert "of another world" in answers["next-week"][1]
     assert shop.children.run == []
