@@ -12,12 +12,10 @@ from pathlib import Path
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
 from dojo.core.spec.compare import SHOWN, spec_hash
+from dojo.core.spec.names import WRONG
 from dojo.core.spec.read import SpecError
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.specs import LoadedSpecs, load_spec
-
-# Begins what is said of a wrong spec, where a right one has its hash.
-WRONG = "wrong: "
 
 
 class SpecsInUse:

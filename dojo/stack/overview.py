@@ -17,8 +17,7 @@ from dojo.core.airflow_access import airflow_access
 from dojo.core.connections import connect_redis
 from dojo.core.registry.versions import CHAMPION
 from dojo.core.settings import Settings
-from dojo.core.spec.names import model_names
-from dojo.core.specs_in_use import WRONG
+from dojo.core.spec.names import WRONG, model_names
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from dojo.core.state.freshness import State, ViewFreshness, read_freshness
 from dojo.core.state.loss import held_back

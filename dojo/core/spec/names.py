@@ -13,6 +13,8 @@ from dojo.core.settings import ALL_MODELS
 
 # The line as YAML understands it. `load_specs` refuses another way to write it.
 _OPTIONAL = re.compile(r"^optional:[ \t]+(true|True|TRUE|yes|Yes|YES|on|On|ON)[ \t]*(#.*)?$", re.M)
+# Begins what a process says of a wrong spec, where a right one has its hash.
+WRONG = "wrong: "
 # Owns a model whose file does not say who does.
 PLATFORM_TEAM = "ml-platform"
 _OWNER = re.compile(r"""^owner:[ \t]+["']?([^"'#\n]*[^"'#\s])["']?[ \t]*(#.*)?$""", re.M)
