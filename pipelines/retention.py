@@ -24,6 +24,7 @@ from dojo.core.registry.versions import CHAMPION, ModelRegistry
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import AuditTrail, Entry
+from dojo.core.tasks.specs import LoadedSpecs
 from pipelines.features import offline
 from pipelines.training.dataset.collect import MANIFEST_FILE, Manifest
 
@@ -78,7 +79,8 @@ class Retention:
     Args:
         lake: The lake.
         offline_dir: The offline store, computed from the lake.
-        specs: Specs of all models by name.
+        loaded: Specs of all models. A wrong spec holds every deletion back, because the days that
+            its model needs are not known.
         audit: The audit trail.
         champions: Returns the champions' manifests. Called only when something is too old.
     """
@@ -87,22 +89,26 @@ class Retention:
         self,
         lake: Lake,
         offline_dir: Path,
-        specs: Mapping[str, ModelSpec],
+        loaded: LoadedSpecs,
         audit: AuditTrail,
         champions: Champions,
     ) -> None:
-        self._lake, self._offline, self._specs = lake, offline_dir, specs
+        self._lake, self._offline, self._specs = lake, offline_dir, loaded.specs
+        self.held_back = held_back(loaded.faults)
         self._audit, self._champions = audit, champions
         self._done: date | None = None
 
     def daily(self, now: datetime) -> None:
-        """Delete what is too old, unless that was done today.
+        """Delete what is too old, unless that was done today or `held_back` says why not.
 
         Raises:
             RedisError, RegistryUnavailableError: Nothing was deleted.
         """
         if self._done != utc_date(now):
-            self.delete(now)
+            if self.held_back:
+                log.warning(self.held_back)
+            else:
+                self.delete(now)
             self._done = utc_date(now)
 
     def delete(self, now: datetime) -> Expired:
@@ -184,6 +190,20 @@ class Retention:
                 world_time=now,
             )
         )
+
+
+def held_back(faults: Mapping[str, str]) -> str:
+    """Return why nothing is deleted. Empty when nothing holds it back.
+
+    Args:
+        faults: Model -> what is wrong with its spec.
+    """
+    if not faults:
+        return ""
+    return (
+        f"nothing is deleted while the spec of {', '.join(faults)} is wrong, because the days that"
+        f" it needs are not known: {'; '.join(faults.values())}"
+    )
 
 
 def champions_of(registry: ModelRegistry, specs: Mapping[str, ModelSpec]) -> dict[str, Manifest]:

@@ -119,6 +119,18 @@ class Desk:
 
         return load_spec(self.settings.models_dir / f"{self.require_model(model)}.yaml")
 
+    def owner(self, model: str) -> str:
+        """A model's owner, also when its spec is wrong."""
+        from dojo.core.spec.names import owner_of
+
+        return owner_of(self.settings.models_dir, model)
+
+    def right_specs(self) -> dict[str, ModelSpec]:
+        """The specs of the models that run, without the wrong ones. Raises SpecError: None is."""
+        from dojo.core.tasks.specs import load_right_specs
+
+        return load_right_specs(self.settings.models_dir, self.settings.models).specs
+
     def now(self) -> datetime:
         """The world's time. Raises ClockNotSetError."""
         return self.clock.now()

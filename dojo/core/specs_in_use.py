@@ -1,19 +1,21 @@
 """The specs that a process read at its start, beside the present content of their files.
 
-An edited file takes effect with a restart.
+An edited file takes effect with a restart. A model whose spec was wrong at the start is left out
+until then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
 from dojo.core.spec.compare import SHOWN, spec_hash
+from dojo.core.spec.names import WRONG
 from dojo.core.spec.read import SpecError
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.specs import load_spec
+from dojo.core.tasks.specs import LoadedSpecs, load_spec
 
 
 class SpecsInUse:
@@ -21,17 +23,21 @@ class SpecsInUse:
 
     Args:
         directory: Where the files are.
-        specs: Specs that the process read there.
+        loaded: What the process read there.
+        read: Reads one file, as the process did.
     """
 
     def __init__(
         self,
         directory: Path,
-        specs: Mapping[str, ModelSpec],
+        loaded: LoadedSpecs,
         registry: CollectorRegistry = REGISTRY,
+        read: Callable[[Path], ModelSpec] = load_spec,
     ) -> None:
-        self._directory = directory
-        self._read = {name: spec_hash(spec)[:SHOWN] for name, spec in specs.items()}
+        self._directory, self._load = directory, read
+        self._read = {name: spec_hash(spec)[:SHOWN] for name, spec in loaded.specs.items()} | {
+            name: f"{WRONG}{fault}" for name, fault in loaded.faults.items()
+        }
         self._files: dict[
             str, tuple[tuple[int, int] | None, str]
         ] = {}  # model -> the file's stamp, and its hash or fault
@@ -40,14 +46,22 @@ class SpecsInUse:
             "1 if a model's spec file differs from what this process read at its start.",
             ["model"], registry=registry,
         )  # fmt: skip
+        wrong = Gauge(
+            "dojo_spec_wrong",
+            "1 if this process leaves a model out, because its spec was wrong at the start.",
+            ["model"], registry=registry,
+        )  # fmt: skip
+        for name in self._read:
+            wrong.labels(name).set(name in loaded.faults)
+        self.faults: Mapping[str, str] = loaded.faults
         self.latest = self.look()
 
     def look(self) -> Mapping[str, Mapping[str, str]]:
         """Compare with the files. Only a file that was written since the last look is read.
 
         Returns:
-            Model -> `read`, the hash in use. Where the file differs, `file` is its hash, or what is
-            wrong with it.
+            Model -> `read`, the hash in use. A model that is left out has what was wrong there.
+            Where the file differs, `file` is its hash, or what is wrong with it.
         """
         found = {}
         for name, read in self._read.items():
@@ -66,8 +80,8 @@ class SpecsInUse:
         known = self._files.get(model)
         if known is None or known[0] != stamp:
             try:
-                known = stamp, spec_hash(load_spec(path))[:SHOWN]
+                known = stamp, spec_hash(self._load(path))[:SHOWN]
             except SpecError as error:
-                known = stamp, f"wrong: {error}"
+                known = stamp, f"{WRONG}{error}"
             self._files[model] = known
         return known[1]

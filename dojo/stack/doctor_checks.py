@@ -26,7 +26,6 @@ from dojo.core.private import is_open_to_others
 from dojo.core.settings import Settings
 from dojo.core.spec.read import SpecError
 from dojo.core.state.clock import wall_now
-from dojo.core.tasks.specs import load_specs
 from dojo.stack.observability.installed import (
     ALERTMANAGER,
     PROMETHEUS,
@@ -35,7 +34,7 @@ from dojo.stack.observability.installed import (
     how_to_install,
 )
 from dojo.stack.paths import is_home
-from feature_repo.catalog import agreed
+from feature_repo.specs import load
 
 DISTRIBUTION = "mlops-dojo"
 PYTHON_FLOOR, PYTHON_CEILING = (3, 11), (3, 14)
@@ -59,7 +58,7 @@ INSTALL = "make setup (or: uv sync --locked --extra embedded --group dev)"
 class DoctorVerdict(StrEnum):
     OK = "ok"
     WARNING = "warning"  # works, but not well
-    MISSING = "missing"  # the stack does not start without it
+    MISSING = "missing"  # the stack, or one of its models, does not start without it
     OPTIONAL = "optional"  # not there, and only an optional tool needs it
 
 
@@ -253,11 +252,15 @@ def clock() -> Check:
 
 def specs(settings: Settings) -> Check:
     try:
-        found = agreed(load_specs(settings.models_dir, settings.models))
+        loaded = load(settings)
     except SpecError as error:
         step = "correct the file, start in the checkout, or set DOJO_MODELS_DIR"
         return Check("model specs", DoctorVerdict.MISSING, str(error), step)
-    return Check("model specs", DoctorVerdict.OK, ", ".join(sorted(found)))
+    if loaded.faults:
+        faults = "\n".join(f"{model} is left out: {why}" for model, why in loaded.faults.items())
+        step = "correct the file, then dojo config apply --why ..."
+        return Check("model specs", DoctorVerdict.MISSING, faults, step)
+    return Check("model specs", DoctorVerdict.OK, ", ".join(sorted(loaded.specs)))
 
 
 def alerting(settings: Settings) -> Check:

@@ -17,7 +17,7 @@ from dojo.core.airflow_access import airflow_access
 from dojo.core.connections import connect_redis
 from dojo.core.registry.versions import CHAMPION
 from dojo.core.settings import Settings
-from dojo.core.spec.names import model_names
+from dojo.core.spec.names import WRONG, model_names
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock
 from dojo.core.state.freshness import State, ViewFreshness, read_freshness
 from dojo.core.state.loss import held_back
@@ -92,6 +92,7 @@ class Overview(msgspec.Struct, frozen=True):
     serving: dict[str, str]
     registry: dict[str, tuple[RegistryFault, ...]]
     specs: dict[str, list[str]]
+    left_out: dict[str, str]
     airflow: AirflowLogin | None
     alerts_off: str
 
@@ -109,6 +110,7 @@ def look(stack: StackStatus, settings: Settings) -> Overview:
         serving=serving,
         registry=faults,
         specs=outdated(stack),
+        left_out=left_out(stack),
         airflow=airflow_login(settings),
         alerts_off=alerts_off(stack, settings),
     )
@@ -125,6 +127,16 @@ def outdated(stack: StackStatus) -> dict[str, list[str]]:
             if "file" in spec:
                 found.setdefault(model, []).append(process.name)
     return found
+
+
+def left_out(stack: StackStatus) -> dict[str, str]:
+    """By model, what was wrong with its spec when the processes started."""
+    return {
+        model: spec["read"]
+        for process in stack.processes
+        for model, spec in process.details.get("specs", {}).items()
+        if spec["read"].startswith(WRONG)
+    }
 
 
 def alerts_off(stack: StackStatus, settings: Settings) -> str:

@@ -36,8 +36,9 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from dojo.core.judging.gate.decision import FOLLOWS
 from dojo.core.settings import load_settings
+from dojo.core.spec.names import owner_of
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.specs import load_specs
+from feature_repo.specs import load
 from pipelines.dags.wiring import AS_OF, DRY_RUN, REASON, TASK_POLICY, page_owner, run_step
 from pipelines.training.job import RUN_TIMEOUT
 
@@ -103,6 +104,36 @@ def retraining_dag(spec: ModelSpec) -> DAG:
     return dag
 
 
+def left_out_dag(model: str, owner: str, fault: str) -> DAG:
+    """Return the DAG `retrain_<model>` of a model with a wrong spec. Each run fails, and says why.
+
+    The DAG keeps its name, so its earlier runs stay in sight. The other models have theirs.
+    """
+
+    @task(task_id="wrong_spec")
+    def wrong_spec() -> None:
+        raise AirflowFailException(fault)
+
+    with DAG(
+        dag_id=f"retrain_{model}",
+        description=f"{model} is left out: its spec is wrong",
+        doc_md=f"**{model} is left out, because its spec is wrong.**\n\n```\n{fault}\n```\n",
+        schedule=None,
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=RUN_TIMEOUT,
+        default_args={**TASK_POLICY, "owner": owner},
+        params={"as_of": AS_OF, "dry_run": DRY_RUN, "reason": REASON},
+        tags=["retraining", model, owner, "wrong_spec"],
+        on_failure_callback=partial(page_owner, model, owner, "the champion stays"),
+    ) as dag:
+        wrong_spec()
+    return dag
+
+
 _settings = load_settings()
-for _spec in load_specs(_settings.models_dir, _settings.models).values():
+_loaded = load(_settings)
+for _spec in _loaded.specs.values():
     retraining_dag(_spec)
+for _model, _fault in _loaded.faults.items():
+    left_out_dag(_model, owner_of(_settings.models_dir, _model), _fault)

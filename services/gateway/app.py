@@ -16,9 +16,8 @@ from dojo.core.keys import time_key
 from dojo.core.registry.bundle import CorruptBundleError
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings
-from dojo.core.specs_in_use import SpecsInUse
-from dojo.core.tasks.specs import load_specs, task_of
-from feature_repo import catalog
+from dojo.core.tasks.specs import task_of
+from feature_repo import specs as model_specs
 from services.gateway.clock import GatewayClock
 from services.gateway.features.breaker import CircuitBreaker
 from services.gateway.features.lookup import FeatureSource
@@ -58,12 +57,12 @@ def build(settings: Settings) -> DirectPaths:
     """Return the application.
 
     Raises:
-        SpecError: A model's spec is wrong.
+        SpecError: No model's spec is right.
     """
-    specs = catalog.agreed(load_specs(settings.models_dir, settings.models))
-    directory = settings.home / "gateway"
+    loaded = model_specs.load(settings)
+    specs, directory = loaded.specs, settings.home / "gateway"
     metrics = GatewayMetrics(specs)
-    in_use = SpecsInUse(settings.models_dir, specs, metrics.registry)
+    in_use = model_specs.in_use(settings, loaded, metrics.registry)
     metrics.spool_limit.set(settings.spool_max_bytes)
     # Two connections even to one Redis, so that a large batch of events delays no feature lookup.
     features_client, events_client = RedisClient(settings.online_store), RedisClient(settings.redis)
@@ -99,7 +98,13 @@ def build(settings: Settings) -> DirectPaths:
         endpoints[name] = Endpoint(schema, answers, predictor)
     times = TimeGuard(clock, timedelta(seconds=settings.time_tolerance_seconds), time_key(settings))
     gateway = Gateway(
-        endpoints, models, metrics, times, settings.max_body_bytes, settings.max_in_flight
+        endpoints,
+        models,
+        metrics,
+        times,
+        settings.max_body_bytes,
+        settings.max_in_flight,
+        loaded.faults,
     )
 
     def model_details() -> Mapping[str, object]:
@@ -110,7 +115,7 @@ def build(settings: Settings) -> DirectPaths:
                 "refused_route": routes.refused.get(name),
             }
             for name in specs
-        }
+        } | {name: {"version": None, "spec": fault} for name, fault in loaded.faults.items()}
 
     def details() -> Mapping[str, object]:
         return {

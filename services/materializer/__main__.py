@@ -14,11 +14,9 @@ from dojo.core.lake import Lake
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import serve
 from dojo.core.settings import Settings
-from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
-from dojo.core.tasks.specs import load_specs
-from feature_repo.catalog import agreed
+from feature_repo.specs import in_use, load
 from feature_repo.store import open_store
 from pipelines.features.materialize import Materialization, materialize, recorded_until
 from pipelines.retention import Retention, champions_of
@@ -33,7 +31,8 @@ REGISTRY_TIMEOUT_SECONDS = 5
 def open_materializer(settings: Settings) -> MaterializerService:
     redis, online = connect_redis(settings.redis), connect_redis(settings.online_store)
     lake, metrics = Lake(settings.lake_dir), MaterializerMetrics()
-    specs = agreed(load_specs(settings.models_dir, settings.models))
+    loaded = load(settings)
+    specs = loaded.specs
     store = open_store(
         settings.offline_dir, settings.online_store, settings.home / "feast" / "materializer.db"
     )
@@ -43,7 +42,7 @@ def open_materializer(settings: Settings) -> MaterializerService:
 
     registry = ModelRegistry.of(settings, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
     retention = Retention(
-        lake, settings.offline_dir, specs, AuditTrail(redis), lambda: champions_of(registry, specs)
+        lake, settings.offline_dir, loaded, AuditTrail(redis), lambda: champions_of(registry, specs)
     )
     skew, recorded = SkewWatch(lake, redis, specs, metrics), partial(recorded_until, lake)
     service = MaterializerService(
@@ -55,8 +54,9 @@ def open_materializer(settings: Settings) -> MaterializerService:
         skew.look,
         retention.daily,
         metrics,
+        retention.held_back,
     )
-    return service.using(SpecsInUse(settings.models_dir, specs))
+    return service.using(in_use(settings, loaded))
 
 
 def main() -> int:

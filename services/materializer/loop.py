@@ -92,6 +92,7 @@ class MaterializerService(Service):
         measure_skew: Called with the world time at every look, after due features are online. It
             never raises.
         retain: Called with the world time at every look. It deletes data that is kept too long.
+        not_deleted: Why it deletes nothing. Empty when it does.
     """
 
     causes = (REDIS, ANY_ERROR)
@@ -108,11 +109,12 @@ class MaterializerService(Service):
         measure_skew: Callable[[datetime], None],
         retain: Callable[[datetime], None],
         metrics: MaterializerMetrics,
+        not_deleted: str = "",
     ) -> None:
         super().__init__()
         self._clock, self._redis, self._online, self._recorded = clock, redis, online, recorded
         self._materialize, self._measure_skew, self._retain = materialize, measure_skew, retain
-        self._metrics = metrics
+        self._metrics, self._not_deleted = metrics, not_deleted
         self._runs = 0
         self._last: Materialization | None = None
 
@@ -128,7 +130,8 @@ class MaterializerService(Service):
 
     def details(self) -> Mapping[str, object]:
         last = {"as_of": self._last.as_of, "seconds": self._last.seconds} if self._last else {}
-        return {"runs": self._runs, **last}
+        held = {RETENTION: self._not_deleted} if self._not_deleted else {}
+        return {"runs": self._runs, **last, **held}
 
     def _look(self) -> str:
         """Materialise if it is due. Returns what it waits for next."""

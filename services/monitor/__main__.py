@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from dojo.core.connections import connect_redis
@@ -17,13 +17,13 @@ from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import serve
 from dojo.core.settings import Settings
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock, WorldClock
 from dojo.core.state.inbox import Notifier
 from dojo.core.state.routes import RouteTable
-from dojo.core.tasks.specs import load_specs, task_of
+from dojo.core.tasks.specs import task_of
 from feature_repo import catalog
+from feature_repo.specs import in_use, load
 from services.monitor.counting.consumer import STREAMS, Consumer
 from services.monitor.counting.profiles import Profiles
 from services.monitor.counting.state import Store
@@ -47,8 +47,9 @@ def open_monitor(settings: Settings) -> Monitor:
     metrics = MonitorMetrics()
     # The start counts as a look. A value of 0 would mean a monitor stuck since 1970.
     metrics.alive.set_to_current_time()
-    specs = catalog.agreed(load_specs(settings.models_dir, settings.models))
-    return build(settings, specs, metrics).using(SpecsInUse(settings.models_dir, specs))
+    loaded = load(settings)
+    monitor = build(settings, loaded.specs, metrics, left_out=loaded.faults)
+    return monitor.using(in_use(settings, loaded))
 
 
 def build(
@@ -57,8 +58,13 @@ def build(
     metrics: MonitorMetrics,
     lease: timedelta = timedelta(seconds=5),
     clock: WorldClock | None = None,
+    left_out: Collection[str] = (),
 ) -> Monitor:
-    """Return a monitor with all its parts. Tests use this too."""
+    """Return a monitor with all its parts. Tests use this too.
+
+    Args:
+        left_out: Models with a wrong spec. Their events are passed over.
+    """
     redis = connect_redis(settings.redis, REDIS_TIMEOUT)
     log = RedisEventLog(redis, settings.stream_max_length)
     store = Store(redis, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}", lease)
@@ -83,7 +89,7 @@ def build(
     )
     bounds = {name: task_of(spec).score_bounds for name, spec in specs.items()}
     consumer = Consumer(
-        log, DeadLetters(redis, "monitor", STREAMS), store, profiles, bounds, metrics
+        log, DeadLetters(redis, "monitor", STREAMS), store, profiles, bounds, metrics, left_out
     )
     notices = RegistryNotices(redis, Notifier(redis, "monitor"), specs, serving)
     return Monitor(

@@ -17,7 +17,6 @@ from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import EXIT_WRONG_SETTINGS, serve
 from dojo.core.settings import Settings
-from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Notifier
@@ -25,7 +24,7 @@ from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from dojo.core.state.watch import StateWatch
 from dojo.core.state.work_orders import WorkOrders
-from dojo.core.tasks.specs import load_specs
+from feature_repo.specs import in_use, load
 from services.responder.actions import Actions
 from services.responder.announcements import RESPONDER, ResponseAnnouncements
 from services.responder.loop import ResponderService
@@ -40,7 +39,8 @@ REGISTRY_TIMEOUT_SECONDS = 5
 
 
 def open_responder(settings: Settings, dry_run: bool) -> ResponderService:
-    specs, redis = load_specs(settings.models_dir, settings.models), connect_redis(settings.redis)
+    loaded, redis = load(settings), connect_redis(settings.redis)
+    specs = loaded.specs
     audit, orders, rollouts, routes = (
         AuditTrail(redis),
         WorkOrders(redis),
@@ -71,10 +71,11 @@ def open_responder(settings: Settings, dry_run: bool) -> ResponderService:
         reports=Reports(redis, orders, announcements),
         metrics=metrics,
         dry_run=dry_run,
+        left_out=loaded.faults,
     )
     watch = StateWatch(redis, settings.home / "responder" / "redis.json", sorted(specs))
     return ResponderService(watch, responder, sorted(specs), metrics).using(
-        SpecsInUse(settings.models_dir, specs)
+        in_use(settings, loaded)
     )
 
 

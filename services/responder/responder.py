@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -74,19 +74,21 @@ class Responder:
         reports: Reports,
         metrics: ResponderMetrics,
         dry_run: bool = False,
+        left_out: Collection[str] = (),
         settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
         """Set the responder up.
 
         Args:
             dry_run: Act as after `dojo responder dry-run on`.
+            left_out: Models with a wrong spec. Their verdicts are passed over.
             settle_seconds: See SETTLE_SECONDS.
         """
         self._redis, self._log, self._dead_letters = redis, event_log, dead_letters
         self._specs, self._clock, self._store = specs, clock, store
         self._situation, self._actions, self._announcements = situation, actions, announcements
         self._reports, self._metrics, self._dry_run = reports, metrics, dry_run
-        self._settle_seconds = settle_seconds
+        self._settle_seconds, self._left_out = settle_seconds, left_out
         self._heard: dict[str, float] = {}  # model -> its latest verdict, monotonic seconds
 
     def recover(self) -> None:
@@ -108,6 +110,8 @@ class Responder:
         found, rejected = sift(Verdict, deliveries, self._fault)
         self._dead_letters.keep(Stream.VERDICTS, rejected)
         for _, verdict in found:
+            if verdict.model in self._left_out:
+                continue
             by_model.setdefault(verdict.model, []).append(verdict)
         now = self._clock.now()
         for model, verdicts in by_model.items():
@@ -290,9 +294,9 @@ class Responder:
         return ModelState(model=state.model, revision=state.revision)
 
     def _fault(self, verdict: Verdict) -> str:
-        return (
-            "" if verdict.model in self._specs else f"verdicts: there is no model {verdict.model!r}"
-        )
+        if verdict.model in self._specs or verdict.model in self._left_out:
+            return ""
+        return f"verdicts: there is no model {verdict.model!r}"
 
     def _show(self, state: ModelState, control: Control) -> None:
         self._metrics.paused.set(bool(control.paused))

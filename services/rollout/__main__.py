@@ -11,14 +11,13 @@ from dojo.core.registry.promotion import RoleChanges
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import serve
 from dojo.core.settings import Settings
-from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Notifier
 from dojo.core.state.loss import held_back
 from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
-from dojo.core.tasks.specs import load_specs
+from feature_repo.specs import in_use, load
 from services.rollout.announcements import RolloutAnnouncements
 from services.rollout.controller import Controller
 from services.rollout.journal import Journal
@@ -31,11 +30,8 @@ REGISTRY_TIMEOUT_SECONDS = 5
 
 
 def open_rollout(settings: Settings) -> RolloutService:
-    specs, redis, metrics = (
-        load_specs(settings.models_dir, settings.models),
-        connect_redis(settings.redis),
-        RolloutMetrics(),
-    )
+    loaded, redis, metrics = load(settings), connect_redis(settings.redis), RolloutMetrics()
+    specs = loaded.specs
     metrics.show_specs(specs)
     clock, audit = RedisWorldClock(redis), AuditTrail(redis)
     registry = ModelRegistry.of(settings, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
@@ -49,9 +45,7 @@ def open_rollout(settings: Settings) -> RolloutService:
         metrics=metrics,
         held_back=partial(held_back, redis),
     )
-    return RolloutService(controller, sorted(specs), metrics, clock).using(
-        SpecsInUse(settings.models_dir, specs)
-    )
+    return RolloutService(controller, sorted(specs), metrics, clock).using(in_use(settings, loaded))
 
 
 def main() -> int:

@@ -18,12 +18,12 @@ import structlog
 from dojo.core.keys import time_key
 from dojo.core.service import Service, serve
 from dojo.core.settings import Settings, SettingsError
-from dojo.core.specs_in_use import SpecsInUse
 from dojo.shop.datasets import DatasetError
+from feature_repo.specs import in_use
 from services.simulator.feed import Feed
 from services.simulator.gateway_client import GatewayClient
 from services.simulator.live import WAITING_FOR_REDIS, LiveState, LiveWorld
-from services.simulator.opening import OpenWorld, open_world
+from services.simulator.opening import OpenWorld, open_world, spec_reader
 from services.simulator.sources.span import TooShortError
 from services.simulator.world import OtherWorldError, WorldLostError
 
@@ -120,8 +120,9 @@ def of_settings() -> Iterator[None]:
 def open_simulator(settings: Settings) -> Simulator:
     with of_settings():
         opened = open_world(settings)
-        in_use = SpecsInUse(settings.models_dir, opened.specs)
-        return Simulator(opened, settings.gateway_url, time_key(settings)).using(in_use)
+        simulator = Simulator(opened, settings.gateway_url, time_key(settings))
+        specs = in_use(settings, opened.specs, read=spec_reader(opened.source))
+        return simulator.using(specs)
 
 
 def main() -> int:

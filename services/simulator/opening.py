@@ -5,7 +5,7 @@ It serves the process and `dojo data history` alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,15 +15,16 @@ from dojo.core.events.log import RedisEventLog
 from dojo.core.lake import Lake
 from dojo.core.settings import Settings
 from dojo.core.spec.read import SpecError
-from dojo.core.spec.schema import Label, ModelSpec
+from dojo.core.spec.schema import Label, LabelDelay, ModelSpec
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Notifier
-from dojo.core.tasks.specs import load_specs
+from dojo.core.tasks.specs import LoadedSpecs
 from dojo.shop.decisions import Policy
 from dojo.shop.events import SHOP_EVENTS, TRANSACTIONS
 from dojo.shop.truths import TRUTHS
 from dojo.shop.world_drift import DriftTable
-from feature_repo.catalog import SERVICES, agreed
+from feature_repo.catalog import SERVICES
+from feature_repo.specs import load, load_agreed_spec
 from feature_repo.views import join_key
 from services.simulator.clock_keeper import ClockKeeper
 from services.simulator.days import WorldDays
@@ -40,6 +41,7 @@ from services.simulator.world import (
     World,
     differences,
     load_world,
+    new_world_refusal,
     save_world,
 )
 
@@ -49,16 +51,20 @@ from services.simulator.world import (
 CLOCK_REFRESH = timedelta(milliseconds=100)
 
 
+# The key of a model's labels in a world's identity.
+LABEL_OF = "label of "
+
+
 @dataclass(frozen=True)
 class OpenWorld:
     """A world and everything that keeps it.
 
     Attributes:
-        specs: The models that are asked about what happens here.
+        specs: What was read at the start.
         questions: Stream -> model -> its question about each event.
     """
 
-    specs: Mapping[str, ModelSpec]
+    specs: LoadedSpecs
     questions: Mapping[str, Mapping[str, Question]]
     source: Source
     world: World
@@ -86,20 +92,26 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
     A new world is only named (`world.json`), and `ensure` builds it.
 
     Raises:
-        SpecError, DatasetError: A spec or the file to replay is missing or wrong.
+        SpecError: No spec is right. Or one is wrong, and the world is new.
+        DatasetError: The file to replay is missing or wrong.
         OtherWorldError, TooShortError: As in `agree_on_world`.
     """
     source = open_source(settings)
-    specs = asked_models(
-        agreed(load_specs(settings.models_dir, settings.models)), settings.models_dir, source
-    )
-    labels = {name: spec.label for name, spec in specs.items()}
+    loaded = load(settings, spec_reader(source))
+    specs = asked_models(loaded, settings.models_dir)
     lake = Lake(settings.lake_dir)
-    world = agree_on_world(settings, lake, source, labels, history_days)
+    world, labels = agree_on_world(
+        settings,
+        lake,
+        source,
+        {name: spec.label for name, spec in specs.items()},
+        loaded.faults,
+        history_days,
+    )
     redis = connect_redis(settings.redis)
     clock = RedisWorldClock(redis, CLOCK_REFRESH)
     return OpenWorld(
-        specs=specs,
+        specs=loaded,
         questions=questions_to(specs),
         source=source,
         world=world,
@@ -122,29 +134,47 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(settings.decisions, settings.reviews_per_day, settings.release_share)
 
 
-def asked_models(
-    specs: Mapping[str, ModelSpec], directory: Path, source: Source
-) -> dict[str, ModelSpec]:
+def spec_reader(source: Source) -> Callable[[Path], ModelSpec]:
+    """Return what reads one spec. It raises SpecError also for a model that `source` cannot ask."""
+
+    def read(path: Path) -> ModelSpec:
+        spec = load_agreed_spec(path)
+        check_asked(spec, source)
+        return spec
+
+    return read
+
+
+def check_asked(spec: ModelSpec, source: Source) -> None:
+    """Check a model whose labels are about the shop's events.
+
+    Raises SpecError when this world has no such events, no such label, or no such inputs.
+    """
+    event, truth = spec.label.event, spec.label.truth
+    if event not in SHOP_EVENTS:
+        return
+    if event != TRANSACTIONS and event not in source.scenes:
+        raise SpecError(
+            f"{spec.name}: label.event: a recorded world has no {event}; leave the model out of"
+            " DOJO_MODELS"
+        )
+    known = [name for name, of in TRUTHS.items() if of.stream == event]
+    if truth not in known:
+        raise SpecError(f"{spec.name}: label.truth: {truth} is not one of {', '.join(known)}")
+    question_of(spec)
+
+
+def asked_models(loaded: LoadedSpecs, directory: Path) -> dict[str, ModelSpec]:
     """The models whose labels are about the shop's events.
 
-    Raises SpecError when there is none, this world has no such events, or knows no such label.
+    Raises SpecError when there is none. A wrong spec may be one.
     """
-    asked = {name: spec for name, spec in specs.items() if spec.label.event in SHOP_EVENTS}
-    if not asked:
+    asked = {name: spec for name, spec in loaded.specs.items() if spec.label.event in SHOP_EVENTS}
+    if not asked and not loaded.faults:
         raise SpecError(
             f"{directory}: no model has `label.event: {' or '.join(SHOP_EVENTS)}`, so this world"
             " would ask nothing"
         )
-    for name, spec in asked.items():
-        event, truth = spec.label.event, spec.label.truth
-        if event != TRANSACTIONS and event not in source.scenes:
-            raise SpecError(
-                f"{name}: label.event: a recorded world has no {event}; leave the model out of"
-                " DOJO_MODELS"
-            )
-        known = [name for name, of in TRUTHS.items() if of.stream == event]
-        if truth not in known:
-            raise SpecError(f"{name}: label.truth: {truth} is not one of {', '.join(known)}")
     return asked
 
 
@@ -181,16 +211,26 @@ def agree_on_world(
     lake: Lake,
     source: Source,
     asked: Mapping[str, Label],
+    faults: Mapping[str, str],
     history_days: int | None = None,
-) -> World:
+) -> tuple[World, dict[str, Label]]:
     """The world of the settings' home: an existing one, or a new one over `source`.
+
+    An existing world keeps the labels of a model whose spec is wrong now. So the world stays the
+    same, and its outcomes arrive.
 
     Args:
         lake: The home's lake. A new world needs an empty one.
+        asked: Model -> its labels, by its spec.
+        faults: Model -> what is wrong with its spec.
         history_days: Days that history must have. None takes the days of an existing world, else
             settings.history_days.
 
+    Returns:
+        The world, and each model's labels.
+
     Raises:
+        SpecError: The world is new, and a spec is wrong.
         OtherWorldError: The home has another world, or a lake of unknown origin.
         TooShortError: Raised for a new world over a file of a single day.
     """
@@ -201,23 +241,42 @@ def agree_on_world(
         if existing is None or history_days
         else existing.span
     )
-    labels = {"label_seed": seed} | {
-        f"label of {name}": _identity(label) for name, label in sorted(asked.items())
-    }
-    wanted = World(dict(source.identity()), labels, span.start, span.end)
+    if existing is None and faults:
+        raise SpecError(new_world_refusal(faults))
+    kept = _labels_kept(existing, faults) if existing is not None else {}
+    labels = dict(sorted({**asked, **kept}.items()))
+    identity = {f"{LABEL_OF}{name}": _identity(label) for name, label in labels.items()}
+    wanted = World(dict(source.identity()), {"label_seed": seed} | identity, span.start, span.end)
     if existing is None:
         if any(lake.root.glob("*/date=*")):
             raise OtherWorldError(
                 f"{lake.root} holds data of unknown origin: choose another DOJO_HOME, or delete it"
             )
         save_world(home, wanted)
-        return wanted
+        return wanted, labels
     if wrong := differences(existing, wanted):
         raise OtherWorldError(
             f"{home} belongs to another world: {'; '.join(wrong)}. Choose another DOJO_HOME, delete"
             " this one, or use its settings"
         )
-    return existing
+    return existing, labels
+
+
+def _labels_kept(world: World, faults: Mapping[str, str]) -> dict[str, Label]:
+    """The labels of models with a wrong spec, as the world began with them."""
+    found = {}
+    for model in faults:
+        # A model that the world does not have is none of its own.
+        if (known := world.labels.get(f"{LABEL_OF}{model}")) is not None:
+            truth, median, sigma, maximum = known
+            delay = LabelDelay(
+                distribution="lognormal",
+                median=timedelta(seconds=median),
+                sigma=sigma,
+                maximum=timedelta(seconds=maximum),
+            )
+            found[model] = Label(event=TRUTHS[truth].stream, truth=truth, delay=delay)
+    return found
 
 
 def _identity(label: Label) -> list[str | float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,19 @@ def save_world(home: Path, world: World) -> None:
     temporary = home / f".{WORLD_FILE}.{os.getpid()}.tmp"
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(world), indent=2))
     temporary.replace(home / WORLD_FILE)
+
+
+def new_world_refusal(faults: Mapping[str, str]) -> str:
+    """Return why a new world does not begin. Its models are its own for good.
+
+    Args:
+        faults: Model -> what is wrong with its spec.
+    """
+    return (
+        "\n".join(faults.values())
+        + "\na new world does not begin while a spec is wrong, because it keeps the models that it"
+        " begins with: correct the file, or leave the model out of DOJO_MODELS"
+    )
 
 
 def differences(existing: World, wanted: World) -> list[str]:

@@ -12,14 +12,12 @@ from functools import partial
 from dojo.core.connections import connect_redis
 from dojo.core.service import serve
 from dojo.core.settings import Settings
-from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.dag_failures import DagFailures
 from dojo.core.state.loss import held_back
 from dojo.core.state.work_orders import WorkOrders
-from dojo.core.tasks.specs import load_specs
-from feature_repo.catalog import agreed
+from feature_repo.specs import in_use, load
 from pipelines.training.schedule import ScheduleStore
 from services.trainer.airflow import airflow_client
 from services.trainer.loop import InAirflow, InChild, TrainerService
@@ -28,24 +26,22 @@ from services.trainer.order_executor import Executor
 
 
 def open_trainer(settings: Settings) -> TrainerService:
-    specs, redis = (
-        agreed(load_specs(settings.models_dir, settings.models)),
-        connect_redis(settings.redis),
-    )
+    loaded, redis = load(settings), connect_redis(settings.redis)
+    specs = loaded.specs
     # Scrapes run on another thread, so they need their own client and clock.
     scraped = connect_redis(settings.redis)
     TrainerMetrics(specs, RedisWorldClock(scraped), ScheduleStore(scraped), DagFailures(scraped))
     clock, client = RedisWorldClock(redis), airflow_client(settings)
     deadline = timedelta(seconds=settings.order_deadline_seconds)
     executor = Executor(
-        WorkOrders(redis), specs, clock.now, settings.home, client, deadline=deadline
+        WorkOrders(redis), loaded, clock.now, settings.home, client, deadline=deadline
     )
     launch = InAirflow(client) if client else InChild()
     schedule, applied = ScheduleStore(redis), AppliedSpecs(redis)
     service = TrainerService(
         specs, clock, schedule, launch, executor, applied, partial(held_back, redis)
     )
-    return service.using(SpecsInUse(settings.models_dir, specs))
+    return service.using(in_use(settings, loaded))
 
 
 def main() -> int:

@@ -23,7 +23,6 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.clock import wall_now
 from dojo.core.state.work_orders import (
     NO_DEADLINE,
@@ -34,6 +33,7 @@ from dojo.core.state.work_orders import (
     overdue_words,
 )
 from dojo.core.state.work_orders import Ended as State
+from dojo.core.tasks.specs import LoadedSpecs
 from pipelines.dags.failure_notes import failure_note
 from pipelines.training.errors import RetrainingRunningError
 from pipelines.training.job import RUN_TIMEOUT, Job
@@ -93,14 +93,14 @@ class Executor:
     def __init__(
         self,
         orders: WorkOrders,
-        specs: Mapping[str, ModelSpec],
+        loaded: LoadedSpecs,
         now: Callable[[], datetime],
         home: Path,
         airflow: AirflowClient | None,
         child: ChildRunner = run_in_child,
         deadline: timedelta = NO_DEADLINE,
     ) -> None:
-        self._orders, self._specs, self._now, self._home = orders, specs, now, home
+        self._orders, self._loaded, self._now, self._home = orders, loaded, now, home
         self._airflow, self._child, self._deadline = airflow, child, deadline
         self._begun: set[str] = set()  # by this process, and not interrupted since
         self._not_before: dict[str, float] = {}
@@ -147,7 +147,9 @@ class Executor:
         return "; ".join(going_on)
 
     def _refusal(self, order: WorkOrder) -> str:
-        if order.model not in self._specs:
+        if fault := self._loaded.faults.get(order.model):
+            return f"the spec of {order.model} was wrong when the trainer started: {fault}"
+        if order.model not in self._loaded.specs:
             return f"there is no model {order.model}"
         if order.world_time > self._now() + CLOCKS_DIFFER:
             return (

@@ -17,7 +17,6 @@ from dojo.core.connections import connect_redis
 from dojo.core.settings import Settings, load_settings
 from dojo.core.state.clock import wall_now
 from dojo.core.state.inbox import Inbox, Message
-from dojo.core.tasks.specs import load_specs
 from dojo.stack.observability.commands import alertmanager_command, prometheus_command
 from dojo.stack.observability.files import prepare_alertmanager, prepare_prometheus
 from tests.support.installed import installed
@@ -118,7 +117,9 @@ class Alerting:
         )
         targets = {"gateway": self.gateway.port, "monitor": self.monitor.port}
         targets |= {name: self.settings.port_of(name) for name in ("alertmanager", "receiver")}
-        prometheus_home = prepare_prometheus(self.settings, targets, load_specs(Path("models")))
+        prometheus_home = prepare_prometheus(
+            self.settings, targets, {"fraud_detection": "payments-risk"}
+        )
         alertmanager_home = prepare_alertmanager(self.settings)
         hurry(self.settings.home)
         configuration = alertmanager_home / "alertmanager.yml"

@@ -39,7 +39,7 @@ def status(model: AnyModel = "", watch: WatchFlag = False, as_json: JsonFlag = F
 
 
 def _show_status(here: CommandContext, model: str, as_json: bool) -> bool:
-    specs = {name: here.spec(name) for name in ([model] if model else here.models)}
+    specs = {model: here.spec(model)} if model else here.right_specs()
     control = read_control(here.redis)
     states = [StateStore(here.redis).load(name) for name in specs]
     if as_json:

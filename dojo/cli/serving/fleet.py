@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MODEL_ITSELF = "-"  # the version of a verdict about no version
 
+WRONG_SPEC = "its spec is wrong, and processes start without it"
 NO_VERSION = "no version yet: the fallback answers"
 
 
@@ -31,6 +32,7 @@ class FleetLine(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         serving: The versions that answer, such as `3` or `3 90%, 4 10%`. Empty without a version.
+        task: The kind of prediction. Empty while the spec is wrong.
         severity: The worst of the latest verdicts on these versions and on the model itself.
         wrong: What the worst verdict says. Empty when nothing is wrong.
         doing: What is under way, or why nothing is done about what is wrong. Empty without either.
@@ -69,19 +71,35 @@ def show(as_json: bool) -> bool:
 def look(here: CommandContext) -> list[FleetLine]:
     """Return how each model that runs is doing, the worst first.
 
+    A model with a wrong spec is critical, and what is wrong is the spec.
+
     Raises:
-        SpecError: A spec is wrong.
+        SpecError: No spec is right.
         redis.RedisError: Redis is out of reach.
     """
     from dojo.core.state.responder_control import read_control
+    from feature_repo.specs import load
     from services.monitor.judging.records import MonitorRecords
     from services.responder.state import StateStore
 
     records = MonitorRecords(here.redis, here.settings.stream_max_length)
     control = read_control(here.redis)
     found = []
-    for model in here.models:
-        spec, route = here.spec(model), here.routes.get(model)
+    loaded = load(here.settings)
+    for model, fault in loaded.faults.items():
+        found.append(
+            FleetLine(
+                model=model,
+                owner=here.owner(model),
+                task="",
+                serving=_serving(here.routes.get(model)),
+                severity="critical",
+                wrong=f"{WRONG_SPEC}: {fault}",
+                doing=_doing_with_a_wrong_spec(here.rollouts.get(model)),
+            )
+        )
+    for model, spec in loaded.specs.items():
+        route = here.routes.get(model)
         worst = _worst(records.latest(model).values(), route)
         wrong, severity = _wrong(route, worst)
         found.append(
@@ -97,7 +115,10 @@ def look(here: CommandContext) -> list[FleetLine]:
                 ),
             )
         )
-    return sorted(found, key=lambda one: (-ORDER.index(one.severity), one.model))
+    return sorted(
+        found,
+        key=lambda one: (-ORDER.index(one.severity), one.model not in loaded.faults, one.model),
+    )
 
 
 def _answering(route: Route | None) -> list[Arm]:
@@ -152,6 +173,13 @@ def _doing(
     if not said and worst is not None:
         said = _held(state, worst)
     return "; ".join(said)
+
+
+def _doing_with_a_wrong_spec(rollout: Rollout | None) -> str:
+    said = "nothing: its owner corrects the file, then dojo config apply"
+    if rollout is None or not rollout.active:
+        return said
+    return f"{said}; the rollout of version {rollout.version} ({rollout.stage}) stands still"
 
 
 def _held(state: ModelState, worst: Verdict) -> list[str]:

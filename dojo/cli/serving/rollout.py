@@ -75,7 +75,7 @@ def list_(as_json: JsonFlag = False) -> None:
             (rollout for rollout in found if rollout is not None),
             key=lambda one: (not one.active, one.stage is not Stage.AWAITING_APPROVAL, one.model),
         )
-        owners = {one.model: here.spec(one.model).owner for one in rollouts}
+        owners = {one.model: here.owner(one.model) for one in rollouts}
     if as_json:
         print_json([{**msgspec.to_builtins(one), "owner": owners[one.model]} for one in rollouts])
         return

@@ -12,12 +12,15 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, print_json
+from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, note, print_json
 from dojo.cli.stack.commands import CONTAINERS, settings_here
 
 if TYPE_CHECKING:
     from dojo.core.settings import Settings
     from dojo.stack.status import StackStatus
+
+
+CORRECT_FILE = "correct the file"
 
 
 def up(
@@ -192,6 +195,7 @@ def _start(settings: Settings, transactions: Path | None) -> None:
     from dojo.stack.control import launch
     from dojo.stack.environment import check_same_world
 
+    _look_at_specs(settings)
     if transactions is None:
         launch(settings, os.environ)
         return
@@ -201,6 +205,27 @@ def _start(settings: Settings, transactions: Path | None) -> None:
     # Also for later steps of this process: `dojo demo` goes on from here.
     os.environ.update(replay, DOJO_REPLAY_DATASET=str(_import(transactions)))
     launch(settings_here(), os.environ)
+
+
+def _look_at_specs(settings: Settings) -> None:
+    """Name each model that will be left out, because its spec is wrong.
+
+    Refuses when no spec is right, and when the world is new.
+    """
+    from dojo.core.spec.read import SpecError
+    from feature_repo.specs import load
+
+    with errors_become_messages(SpecError, next_step=CORRECT_FILE):
+        loaded = load(settings)
+    if not loaded.faults:
+        return
+    from services.simulator.world import load_world, new_world_refusal
+
+    if load_world(settings.home) is None:
+        raise fail(new_world_refusal(loaded.faults), f"{CORRECT_FILE}, or DOJO_MODELS=... dojo up")
+    for model, fault in loaded.faults.items():
+        note(f"{model} is left out, because its spec is wrong: {fault}")
+    note(f"next: {CORRECT_FILE}, then dojo config apply --why ...")
 
 
 def _import(transactions: Path) -> Path:

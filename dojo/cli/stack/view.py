@@ -194,6 +194,9 @@ def print_status(overview: Overview) -> None:
                 highlight=False,
                 soft_wrap=True,
             )
+    for model, wrong in overview.left_out.items():
+        words = f"{marked('left out')}, its spec is {escape(wrong)}"
+        out.print(f"{'spec':<13}{model}: {words}", highlight=False, soft_wrap=True)
     for model, processes in overview.specs.items():
         edited = f"{marked('edited')} since the start of {', '.join(processes)}: dojo config diff"
         out.print(f"{'spec':<13}{model}: {edited}", highlight=False, soft_wrap=True)

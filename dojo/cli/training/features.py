@@ -91,7 +91,7 @@ def catalog(
     from pipelines.features.catalog_report import search as matching
 
     with CommandContext() as here:
-        entries = catalog_entries([here.spec(model) for model in here.models], _freshness(here))
+        entries = catalog_entries(here.right_specs().values(), _freshness(here))
     found = matching(entries, search) if search else entries
     if not found:
         raise fail(f"no feature matches {search!r}", "dojo features catalog lists them all")
@@ -123,7 +123,7 @@ def impact(
     from pipelines.features.catalog_report import impact as models_touched
 
     with CommandContext() as here:
-        specs = [here.spec(model) for model in here.models]
+        specs = list(here.right_specs().values())
     try:
         found = models_touched(name, specs)
     except KeyError:

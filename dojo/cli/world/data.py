@@ -209,18 +209,21 @@ def retention(as_json: JsonFlag = False) -> None:
     Example: [bold]dojo data retention --json[/]
     """
     from dojo.core.lake import Lake
-    from dojo.core.tasks.specs import load_specs
+    from feature_repo.specs import load
     from pipelines.retention import Retention, champions_of
 
     with CommandContext() as here:
-        specs = load_specs(here.settings.models_dir, here.settings.models)
-        found = Retention(
+        loaded = load(here.settings)
+        retention = Retention(
             Lake(here.settings.lake_dir),
             here.settings.offline_dir,
-            specs,
+            loaded,
             here.audit,
-            lambda: champions_of(here.registry, specs),
-        ).expired(here.now())
+            lambda: champions_of(here.registry, loaded.specs),
+        )
+        if retention.held_back:
+            raise fail(retention.held_back, "correct the file; the next deletion follows a restart")
+        found = retention.expired(here.now())
     if as_json:
         print_json(found)
         return

@@ -11,9 +11,8 @@ import polars as pl
 from dojo.core.lake import start_of
 from dojo.core.settings import Settings
 from dojo.core.spec.read import SpecError, with_lines
-from dojo.core.tasks.specs import load_specs
 from dojo.shop.truths import truth
-from feature_repo.catalog import agreed
+from feature_repo.specs import load
 from pipelines.training.dataset.forecast import refusals
 from services.simulator.sources.replay import ReplaySource
 from services.simulator.sources.span import Span, TooShortError, history_span
@@ -41,13 +40,15 @@ def training_refusals(
         as_of: When they are trained, in a world with this past.
     """
     try:
-        specs = agreed(load_specs(settings.models_dir, settings.models))
+        loaded = load(settings)
         span = history_span(ReplaySource(dataset), settings.history_days)
     except (SpecError, TooShortError) as error:
         return [str(error)]
+    if fault := loaded.faults.get(model):
+        return [fault]
     rows = pl.read_parquet(dataset, glob=False).filter(pl.col("time") >= start_of(span.start))
-    found = []
-    for name, spec in specs.items():
+    found = [] if model else list(loaded.faults.values())
+    for name, spec in loaded.specs.items():
         if spec.label.event == ReplaySource.stream and model in ("", name):
             events = rows.with_columns(label=truth(spec.label.truth)).rename({"time": "world_time"})
             file = settings.models_dir / f"{name}.yaml"

@@ -1,4 +1,7 @@
-"""Which models run, without reading their specs. Commands ask it, completion at each key."""
+"""Which models run and who owns them, without reading their specs.
+
+Commands ask it, completion at each key. It answers for a wrong spec too.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,11 @@ from dojo.core.settings import ALL_MODELS
 
 # The line as YAML understands it. `load_specs` refuses another way to write it.
 _OPTIONAL = re.compile(r"^optional:[ \t]+(true|True|TRUE|yes|Yes|YES|on|On|ON)[ \t]*(#.*)?$", re.M)
+# Begins what a process says of a wrong spec, where a right one has its hash.
+WRONG = "wrong: "
+# Owns a model whose file does not say who does.
+PLATFORM_TEAM = "ml-platform"
+_OWNER = re.compile(r"""^owner:[ \t]+["']?([^"'#\n]*[^"'#\s])["']?[ \t]*(#.*)?$""", re.M)
 
 
 def model_names(directory: Path, chosen: Collection[str] = ()) -> list[str]:
@@ -25,6 +33,15 @@ def model_names(directory: Path, chosen: Collection[str] = ()) -> list[str]:
     if chosen:
         return [file.stem for file in files if file.stem in chosen]
     return [file.stem for file in files if not _is_optional(file)]
+
+
+def owner_of(directory: Path, model: str) -> str:
+    """Return a model's owner, also of a wrong spec. PLATFORM_TEAM where its file does not say."""
+    try:
+        found = _OWNER.search((directory / f"{model}.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return PLATFORM_TEAM
+    return found[1] if found else PLATFORM_TEAM
 
 
 def _is_optional(file: Path) -> bool:

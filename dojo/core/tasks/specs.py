@@ -5,9 +5,9 @@ The key `task:` selects the allowed fields.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dojo.core.settings import ALL_MODELS
 from dojo.core.spec.names import model_names
@@ -29,6 +29,18 @@ TASKS: Mapping[str, tuple[type[ModelSpec], type[Any]]] = {
 }
 
 
+class LoadedSpecs(NamedTuple):
+    """The specs of the models that run.
+
+    Attributes:
+        specs: The right ones, by name. At least one.
+        faults: Model -> what is wrong with its spec. The process goes on without these models.
+    """
+
+    specs: dict[str, ModelSpec]
+    faults: dict[str, str]
+
+
 def load_spec(path: Path) -> ModelSpec:
     """Read one spec.
 
@@ -38,15 +50,20 @@ def load_spec(path: Path) -> ModelSpec:
     return read_spec(path, {name: kind for name, (kind, _) in TASKS.items()})
 
 
-def load_specs(directory: Path, chosen: Collection[str] = ()) -> dict[str, ModelSpec]:
-    """Return the specs of the models that run, by name.
+def load_right_specs(
+    directory: Path,
+    chosen: Collection[str] = (),
+    read: Callable[[Path], ModelSpec] = load_spec,
+) -> LoadedSpecs:
+    """Return the specs of the models that run. A wrong one is left out, with its fault.
 
     Args:
         directory: Where the files are.
         chosen: Names, or ALL_MODELS. Without names, every model runs that is not optional.
+        read: Reads one file. It raises SpecError when the spec is wrong.
 
     Raises:
-        SpecError: The spec of a model that runs is wrong, there is none, or a name has none.
+        SpecError: No spec is right, there is none, or a name has none.
     """
     there_are = model_names(directory, (ALL_MODELS,))
     if not there_are:
@@ -58,14 +75,37 @@ def load_specs(directory: Path, chosen: Collection[str] = ()) -> dict[str, Model
             f"DOJO_MODELS: no {', '.join(sorted(unknown))} in {directory}; there are"
             f" {', '.join(there_are)}"
         )
-    specs = {name: load_spec(directory / f"{name}.yaml") for name in model_names(directory, chosen)}
+    specs: dict[str, ModelSpec] = {}
+    faults: dict[str, str] = {}
+    for name in model_names(directory, chosen):
+        path = directory / f"{name}.yaml"
+        try:
+            spec = read(path)
+            if spec.optional and not chosen:
+                raise SpecError(f"{path}: optional: write `optional: true` on a line of its own")
+            specs[name] = spec
+        except SpecError as error:
+            faults[name] = str(error)
     if not specs:
-        raise SpecError(f"{directory}: every model is optional, so DOJO_MODELS must name one")
-    if not chosen and (hidden := [name for name, spec in specs.items() if spec.optional]):
         raise SpecError(
-            f"{directory / hidden[0]}.yaml: optional: write `optional: true` on a line of its own"
+            "\n".join(faults.values())
+            or f"{directory}: every model is optional, so DOJO_MODELS must name one"
         )
-    return specs
+    return LoadedSpecs(specs, faults)
+
+
+def load_specs(directory: Path, chosen: Collection[str] = ()) -> dict[str, ModelSpec]:
+    """Return the specs of the models that run, by name, once every one is right.
+
+    For commands. A process goes on with the right ones (`load_right_specs`).
+
+    Raises:
+        SpecError: As `load_right_specs`. Also when a single spec is wrong.
+    """
+    loaded = load_right_specs(directory, chosen)
+    if loaded.faults:
+        raise SpecError("\n".join(loaded.faults.values()))
+    return loaded.specs
 
 
 def task_of(spec: ModelSpec) -> Task:

@@ -13,12 +13,13 @@ import sys
 from pathlib import Path
 
 from dojo.core.settings import Settings, SettingsError, load_settings
+from dojo.core.spec.names import owner_of
 from dojo.core.spec.read import SpecError
-from dojo.core.tasks.specs import load_specs
 from dojo.stack.observability.commands import alertmanager_command, prometheus_command
 from dojo.stack.observability.files import prepare_alertmanager, prepare_prometheus
 from dojo.stack.observability.installed import ALERTMANAGER, PROMETHEUS, binary, how_to_install
 from dojo.stack.table import processes
+from feature_repo.specs import load
 
 
 def main(arguments: list[str]) -> int:
@@ -50,7 +51,11 @@ class NotInstalledError(RuntimeError):
 
 def _prometheus_files(settings: Settings) -> Path:
     targets = {spec.name: spec.port for spec in processes(settings) if spec.metrics}
-    return prepare_prometheus(settings, targets, load_specs(settings.models_dir, settings.models))
+    loaded = load(settings)
+    teams = {name: spec.owner for name, spec in loaded.specs.items()} | {
+        name: owner_of(settings.models_dir, name) for name in loaded.faults
+    }
+    return prepare_prometheus(settings, targets, teams)
 
 
 def _prometheus(settings: Settings) -> list[str]:

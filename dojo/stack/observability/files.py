@@ -20,7 +20,6 @@ from pathlib import Path
 import yaml
 
 from dojo.core.settings import Settings
-from dojo.core.spec.schema import ModelSpec
 
 MONITORING = Path(__file__).parents[3] / "monitoring"
 
@@ -32,12 +31,13 @@ OWNERS = "model:team:info"
 
 
 def prepare_prometheus(
-    settings: Settings, targets: Mapping[str, int], specs: Mapping[str, ModelSpec]
+    settings: Settings, targets: Mapping[str, int], teams: Mapping[str, str]
 ) -> Path:
     """Write the files that Prometheus reads.
 
     Args:
         targets: Port of each process' /metrics.
+        teams: Model -> its owner.
 
     Returns:
         Its home.
@@ -56,18 +56,18 @@ def prepare_prometheus(
         [{"targets": [f"{settings.peer('alertmanager')}:{settings.alertmanager_port}"]}],
     )
     (home / "generated").mkdir(exist_ok=True)
-    (home / "generated" / "owners.yml").write_text(yaml.safe_dump(owners(specs), sort_keys=False))
+    (home / "generated" / "owners.yml").write_text(yaml.safe_dump(owners(teams), sort_keys=False))
     return home
 
 
-def owners(specs: Mapping[str, ModelSpec]) -> dict[str, object]:
+def owners(teams: Mapping[str, str]) -> dict[str, object]:
     """A rule group that records, for each model, the team that owns it.
 
     A rule needs no process. So alerts have their addressee even while every process is down.
     """
     rules = [
-        {"record": OWNERS, "expr": "vector(1)", "labels": {"model": name, "team": spec.owner}}
-        for name, spec in specs.items()
+        {"record": OWNERS, "expr": "vector(1)", "labels": {"model": name, "team": team}}
+        for name, team in teams.items()
     ]
     return {"groups": [{"name": "owners", "rules": rules}]}
 

@@ -16,7 +16,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.gateway.messages.answers import Answer, AnswerSchema
-from services.gateway.messages.problems import Problem, overloaded, problem_response, unknown_model
+from services.gateway.messages.problems import (
+    Problem,
+    overloaded,
+    problem_response,
+    unknown_model,
+    wrong_spec,
+)
 from services.gateway.messages.requests import Instance, InstanceSchema, read_body
 from services.gateway.messages.trace import response_header, trace_of, traced
 from services.gateway.metrics import UNKNOWN_MODEL, GatewayMetrics
@@ -52,13 +58,20 @@ class Gateway:
         times: TimeGuard,
         max_body_bytes: int,
         max_in_flight: int,
+        faults: Mapping[str, str],
     ) -> None:
+        """Set the gateway up.
+
+        Args:
+            faults: Model -> what is wrong with its spec. These models have no endpoint.
+        """
         self.endpoints = endpoints
         self.models = models
         self.metrics = metrics
         self.times = times
         self.max_body_bytes = max_body_bytes
         self.max_in_flight = max_in_flight
+        self.faults = faults
         self.in_flight = 0  # requests being answered now
         self._counted = {
             (name, code): metrics.requests.labels(name, str(code))
@@ -72,15 +85,22 @@ class Gateway:
         """Return a model's endpoint.
 
         Raises:
-            Problem: 404.
+            Problem: 404. Or 503, when the model's spec is wrong.
         """
         try:
             return self.endpoints[model]
         except KeyError:
-            raise unknown_model(model, list(self.endpoints)) from None
+            raise self.missing(model) from None
+
+    def missing(self, model: str) -> Problem:
+        """Return the refusal of a model without an endpoint."""
+        if fault := self.faults.get(model):
+            return wrong_spec(model, fault)
+        return unknown_model(model, [*self.endpoints, *self.faults])
 
     def count(self, model: str, code: int) -> None:
-        name = model if model in self.endpoints else UNKNOWN_MODEL
+        known = model in self.endpoints or model in self.faults
+        name = model if known else UNKNOWN_MODEL
         counted = self._counted.get((name, code)) or self.metrics.requests.labels(name, str(code))
         counted.inc()
 
@@ -214,14 +234,14 @@ def add_routes(
         models: The serving versions of each model for /healthz, and their problems.
     """
 
-    # Only unknown models come here. The path is in the document that `docs` completes.
+    # Only models without an endpoint come here. The path is in the document that `docs` completes.
     @app.post(PREDICT_PATH, tags=["predictions"])
     async def predict(request: Request) -> Response:
         """Score each instance. `degraded` names the missing parts of an answer."""
         model = request.path_params["model"]
-        gateway.count(model, HTTPStatus.NOT_FOUND)
-        unknown = problem_response(unknown_model(model, list(gateway.endpoints)))
-        return traced(unknown, trace_of(request.scope["headers"]))
+        missing = gateway.missing(model)
+        gateway.count(model, missing.status)
+        return traced(problem_response(missing), trace_of(request.scope["headers"]))
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> Response:
@@ -232,7 +252,8 @@ def add_routes(
     async def readyz() -> Response:
         """Ready once each model with a version serves it, verified.
 
-        The answer also names models without a version. They answer by their fallback.
+        The answer also names models without a version. They answer by their fallback. A model whose
+        spec is wrong has its fault as `spec`. It answers nothing, and the others are ready.
         """
         ready = gateway.models.ready
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE

@@ -83,6 +83,15 @@ def unknown_model(model: str, known: Sequence[str]) -> Problem:
     )
 
 
+def wrong_spec(model: str, fault: str) -> Problem:
+    """503, because the caller is right and the platform cannot answer."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "wrong-spec",
+        f"{model} is left out, because its spec was wrong when the gateway started: {fault}",
+    )
+
+
 def body_too_large(limit: int) -> Problem:
     return Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

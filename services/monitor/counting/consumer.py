@@ -46,6 +46,8 @@ class Consumer:
 
     Args:
         models: Model -> lowest and highest score of its task.
+        left_out: Models with a wrong spec. Their events are passed over, because no part of the
+            monitor can judge them.
     """
 
     def __init__(
@@ -56,11 +58,12 @@ class Consumer:
         profiles: Profiles,
         models: Mapping[str, tuple[float, float]],
         metrics: MonitorMetrics,
+        left_out: Collection[str] = (),
     ) -> None:
         self._log, self._dead_letters = log, dead_letters
         self._store = store
         self._profiles = profiles
-        self._models = models
+        self._models, self._left_out = models, left_out
         self._metrics = metrics
 
     def recover(
@@ -119,16 +122,25 @@ class Consumer:
         latest = None if now is None else now + FUTURE
         if stream == Stream.PREDICTIONS:
             answers, rejected = sift(
-                Prediction, deliveries, lambda event: prediction_fault(event, self._models, latest)
+                Prediction,
+                deliveries,
+                lambda event: (
+                    ""
+                    if event.model in self._left_out
+                    else prediction_fault(event, self._models, latest)
+                ),
             )
-            predictions = [event for _, event in answers]
+            predictions = [event for _, event in answers if event.model not in self._left_out]
             self._meet_versions(known, predictions)
             folded = fold_predictions(known, predictions)
         else:
             outcomes, rejected = sift(
-                Outcome, deliveries, lambda event: model_fault(event, self._models, latest)
+                Outcome,
+                deliveries,
+                lambda event: model_fault(event, {*self._models, *self._left_out}, latest),
             )
-            folded = fold_outcomes(known, [event for _, event in outcomes])
+            known_labels = [event for _, event in outcomes if event.model not in self._left_out]
+            folded = fold_outcomes(known, known_labels)
         self._dead_letters.keep(stream, rejected)
 
         def save(pipe) -> None:  # type: ignore[no-untyped-def]

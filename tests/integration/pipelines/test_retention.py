@@ -18,6 +18,7 @@ from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import Version
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import AuditTrail
+from dojo.core.tasks.specs import LoadedSpecs
 from dojo.shop.events import TRANSACTIONS
 from pipelines.features.offline import offline_file
 from pipelines.retention import Retention, champions_of
@@ -47,10 +48,9 @@ class Shop:
         fill_lake(self.lake.root, payments(DAYS), NOW)
         self.champions: dict[str, Manifest] = {}
 
-    def retention(self, *specs: ModelSpec) -> Retention:
-        return Retention(
-            self.lake, self.offline, {spec.name: spec for spec in specs}, self.audit, self.asked
-        )
+    def retention(self, *specs: ModelSpec, faults: Mapping[str, str] | None = None) -> Retention:
+        loaded = LoadedSpecs({spec.name: spec for spec in specs}, dict(faults or {}))
+        return Retention(self.lake, self.offline, loaded, self.audit, self.asked)
 
     def asked(self) -> Mapping[str, Manifest]:
         return self.champions
@@ -152,11 +152,24 @@ def test_a_champion_that_loses_pinned_files_is_named_in_the_entry(shop: Shop) ->
     assert "other@1" not in entry.what
 
 
+def test_nothing_is_deleted_while_a_spec_is_wrong(shop: Shop) -> None:
+    fault = "models/long.yaml:9: data.retention: expected a duration"
+    held = shop.retention(keeping(3), faults={"long": fault})
+    held.daily(NOW)
+    assert shop.first_day == START.date()
+    assert "the spec of long is wrong" in held.held_back
+    assert fault in held.held_back
+    shop.retention(keeping(3)).daily(NOW)
+    assert shop.first_day > START.date()
+
+
 def test_nothing_is_deleted_while_the_registry_cannot_say_what_champions_need(shop: Shop) -> None:
     def away() -> Mapping[str, Manifest]:
         raise RegistryUnavailableError("MLflow does not answer")
 
-    retention = Retention(shop.lake, shop.offline, {"short": keeping(3)}, shop.audit, away)
+    retention = Retention(
+        shop.lake, shop.offline, LoadedSpecs({"short": keeping(3)}, {}), shop.audit, away
+    )
     with pytest.raises(RegistryUnavailableError):
         retention.daily(NOW)
     assert shop.first_day == START.date()

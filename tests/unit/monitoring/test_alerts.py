@@ -290,7 +290,6 @@ def test_most_commands_of_runbooks_look_and_change_nothing() -> None:
 def test_the_receiver_is_where_the_rendered_configuration_says(tmp_path: Path) -> None:
     """The one address in alertmanager.yml is replaced everywhere."""
     from dojo.core.settings import load_settings
-    from dojo.core.tasks.specs import load_specs
     from dojo.stack.observability.files import prepare_alertmanager, prepare_prometheus
 
     settings = load_settings(home=tmp_path, receiver_port=4321, alertmanager_port=4322)
@@ -299,7 +298,7 @@ def test_the_receiver_is_where_the_rendered_configuration_says(tmp_path: Path) -
     assert urls == [f"http://127.0.0.1:4321/{name}" for name in ("chat", "pager", "watchdog")]
 
     home = prepare_prometheus(
-        settings, {"gateway": 8000, "recorder": 8102}, load_specs(settings.models_dir)
+        settings, {"gateway": 8000, "recorder": 8102}, {"fraud_detection": "payments-risk"}
     )
     targets = msgspec.json.decode((home / "targets" / "processes.json").read_bytes())
     assert targets == [

@@ -28,6 +28,8 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         (directory / f"{name}.yaml").write_text(
             yaml.safe_dump({**SPEC, "name": name, "owner": owner})
         )
+    wrong = {**SPEC, "name": "broken", "owner": "storefront", "task": "prophecy"}
+    (directory / "broken.yaml").write_text(yaml.safe_dump(wrong))
     clean = {
         name: value
         for name, value in os.environ.items()
@@ -47,8 +49,9 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def dags(inventory: dict[str, Any]) -> dict[str, Any]:
+    """Return the DAGs of right specs."""
     found: dict[str, Any] = inventory["dags"]
-    return found
+    return {name: dag for name, dag in found.items() if name != "retrain_broken"}
 
 
 def tasks(dags: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -64,6 +67,7 @@ def test_every_file_is_read_and_there_is_one_retraining_per_model(
     assert sorted(inventory["dags"]) == [
         "materialize_features",
         "retrain_basket_value",
+        "retrain_broken",
         "retrain_fraud_detection",
     ]
 
@@ -142,3 +146,11 @@ def test_reading_the_files_costs_little(inventory: dict[str, Any]) -> None:
     """
     assert sum(inventory["seconds"].values()) < 3
     assert all(dag["bytes"] < 60_000 for dag in inventory["dags"].values())
+
+
+def test_a_model_with_a_wrong_spec_has_a_dag_that_says_why(inventory: dict[str, Any]) -> None:
+    dag = inventory["dags"]["retrain_broken"]
+    assert list(dag["tasks"]) == ["wrong_spec"]
+    assert "broken.yaml" in dag["doc_md"]
+    assert "task: must be one of" in dag["doc_md"]
+    assert (dag["owner"], dag["schedule"], dag["on_failure"]) == ("storefront", None, True)

@@ -389,7 +389,7 @@ def test_the_latest_label_of_a_request_counts(tmp_path: Path) -> None:
 
 
 def test_an_arms_catch_rate_counts_labels_by_their_weights(tmp_path: Path) -> None:
-    """One flagged positive has the weight 4, and one that was missed has 1. So 4 of 5 are caught."""
+    """A flagged positive weighs 4 and a missed one 1. So 4 of 5 are caught."""
     predictions = [prediction(n, f"c{n}", flagged=n % 2 == 0) for n in range(40)]
     lake = lake_of(tmp_path, predictions, dict.fromkeys(range(40), 1), {})
     outcomes = lake.scan(Stream.OUTCOMES).collect()

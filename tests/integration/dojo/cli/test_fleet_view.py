@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 from dojo.cli.app import build
 from dojo.core.events.types import Check, Verdict
 from dojo.core.judging.rollout.stages import Stage
+from dojo.core.settings import load_settings
 from dojo.core.severity import Severity
 from dojo.core.state.responder_control import switch_pause
 from dojo.core.state.rollouts import Rollout, Rollouts, Transition
 from dojo.core.state.routes import Arm, Route, RouteTable
+from dojo.stack.doctor_checks import DoctorVerdict, specs
 from services.monitor.judging.records import MonitorRecords, judgement
 from services.responder.state import Incident, LatestVerdict, ModelState, StateStore
 from tests.support.servers import RedisServer
@@ -228,3 +230,35 @@ def test_the_other_commands_are_as_before(dojo: Dojo) -> None:
     asked = CliRunner().invoke(build(), ["models", "show", "calm"], env={"DOJO_MODELS_DIR": "none"})
     assert asked.exit_code != 0, "there is no registry"
     assert "what is wrong" not in asked.output
+
+
+def test_a_model_with_a_wrong_spec_comes_first_and_the_others_are_judged(
+    redis: Redis, dojo: Dojo, tmp_path: Path
+) -> None:
+    give_route(redis, "calm", Arm("champion", "3", 1.0))
+    give_route(redis, "broken", Arm("champion", "3", 1.0))
+    roll_out(redis, "broken", Stage.CANARY)
+    file = tmp_path / "models" / "broken.yaml"
+    file.write_text(file.read_text().replace("task: binary", "task: prophecy"))
+    found = fleet(dojo)
+    assert list(found) == ["broken", "new", "calm"]
+    broken = found["broken"]
+    assert (broken["severity"], broken["serving"]) == ("critical", "3")
+    assert broken["owner"] == "team of broken"
+    assert "task: must be one of" in broken["wrong"]
+    assert str(file) in broken["wrong"]
+    assert broken["doing"].startswith("nothing: its owner corrects the file")
+    assert "the rollout of version 4 (canary) stands still" in broken["doing"]
+    assert '"broken"' in dojo("list", "--json", command="rollout")
+    assert "no trouble is known" in dojo("status", command="responder")
+
+
+def test_doctor_names_the_model_and_the_fault(tmp_path: Path) -> None:
+    text = Path("models/fraud_detection.yaml").read_text()
+    (tmp_path / "fraud_detection.yaml").write_text(text)
+    (tmp_path / "broken.yaml").write_text("name: broken\ntask: prophecy\n")
+    found = specs(load_settings(models_dir=tmp_path))
+    assert found.verdict is DoctorVerdict.MISSING
+    assert "broken is left out" in found.found
+    assert "broken.yaml:2: task" in found.found
+    assert "dojo config apply" in found.next_step

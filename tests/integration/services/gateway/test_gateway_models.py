@@ -46,6 +46,7 @@ def test_a_model_without_a_version_is_named_and_keeps_nobody_elses_callers_waiti
         text.replace("name: trained", "name: never_trained", 1)
     )
     registry = sealed_registry(mlflow_server.url)
+    (specs / "broken.yaml").write_text("name: broken\ntask: prophecy\n")
     gateway = start_gateway(online_redis.url, mlflow_server.url, cached=False, models_dir=specs)
     assert gateway.request("GET", "/readyz")[0] == 503  # no version serves at all
     register_champion(registry, tmp_path / "b1", make_bundle(tmp_path / "b1", "trained"), "trained")
@@ -63,6 +64,17 @@ def test_a_model_without_a_version_is_named_and_keeps_nobody_elses_callers_waiti
     assert gateway.request("GET", "/v2/health/ready")[0] == 200
     assert gateway.request("GET", "/v2/models/never_trained/ready")[0] == 503
     assert gateway.predict(INSTANCE, model="never_trained")[0]["degraded"] == ["model_unavailable"]
+
+    # A third model has a wrong spec. It is named, and refused alone.
+    assert "broken.yaml:2: task: must be one of" in models["broken"]["spec"]
+    for path in ("/v1/models/broken:predict", "/v2/models/broken/infer"):
+        status, problem, _ = gateway.request("POST", path, {"instances": [INSTANCE]})
+        assert (status, problem["type"]) == (503, "urn:mlops-dojo:problem:wrong-spec")
+        assert "broken.yaml:2: task: must be one of" in problem["detail"]
+    assert gateway.request("POST", "/v1/models/brok:predict", {})[0] == 404
+    assert gateway.metric("dojo_spec_wrong", model="broken") == 1
+    assert gateway.metric("dojo_spec_wrong", model="trained") == 0
+    assert gateway.metric("dojo_gateway_requests_total", code="503", model="broken") == 2
 
 
 def serving(gateway: GatewayServer, model: str) -> str:

@@ -25,6 +25,7 @@ from dojo.core.events.streams import decode
 from dojo.core.events.types import Event, Outcome, Stream
 from dojo.core.lake import Lake
 from dojo.core.settings import Settings, load_settings
+from dojo.core.spec.read import SpecError
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Inbox
 from dojo.core.tasks.specs import load_spec
@@ -747,3 +748,36 @@ def test_every_mood_of_the_gateway_is_told_apart_and_none_is_waited_for() -> Non
         "amount": 12.5,
         "transaction_time": "2024-01-01T12:30:00Z",
     }
+
+
+# A wrong spec
+
+
+def test_a_world_goes_on_with_the_labels_of_a_model_whose_spec_turned_wrong(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    text = Path("models/fraud_detection.yaml").read_text()
+    for name in ("early", "late"):
+        spec = text.replace("name: fraud_detection", f"name: {name}", 1)
+        (models / f"{name}.yaml").write_text(spec)
+    wrong, right = models / "late.yaml", (models / "late.yaml").read_text()
+    settings = town(tmp_path / "home", redis_server, models_dir=models)
+
+    wrong.write_text(right.replace("task: binary", "task: prophecy"))
+    with pytest.raises(SpecError, match=r"late\.yaml:\d+: task: [^$]*a new world does not begin"):
+        open_world(settings)
+    assert not (settings.home / "world.json").exists(), "a later start may begin it"
+
+    wrong.write_text(right)
+    began = open_world(settings)
+    began.ensure()
+    wrong.write_text(right.replace("task: binary", "task: prophecy"))
+    goes_on = open_world(settings)
+    assert goes_on.ensure().built is None
+    assert goes_on.world.fingerprint() == began.world.fingerprint()
+    assert list(goes_on.questions[TRANSACTIONS]) == ["early"], "late has no known question"
+    day = began.world.history_end
+    assert goes_on.days.outcomes(day).equals(began.days.outcomes(day))
+    assert set(goes_on.days.outcomes(day)["model"]) == {"early", "late"}

@@ -22,6 +22,7 @@ from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.inbox import Inbox
 from dojo.core.state.loss import RedisLoss, held_back, loss_document
 from dojo.core.state.work_orders import WorkOrders
+from dojo.core.tasks.specs import LoadedSpecs
 from pipelines.training.job import Job
 from pipelines.training.schedule import ScheduleStore
 from pipelines.training.workspaces import exclusive
@@ -62,7 +63,8 @@ class World:
         """Let a fresh trainer look once at a paused world's `moment`."""
         clock, specs = RedisWorldClock(self.redis), {self.spec.name: self.spec}
         clock.set(moment, speed=0)
-        executor = Executor(WorkOrders(self.redis), specs, clock.now, Path("unused"), airflow=None)
+        loaded = LoadedSpecs(specs, {})
+        executor = Executor(WorkOrders(self.redis), loaded, clock.now, Path("unused"), airflow=None)
         trainer = TrainerService(
             specs,
             clock,

@@ -25,7 +25,7 @@ from dojo.core.settings import Settings, load_settings
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.work_orders import NO_DEADLINE, Kind, Work, WorkOrder, WorkOrders
-from dojo.core.tasks.specs import load_spec
+from dojo.core.tasks.specs import LoadedSpecs, load_spec
 from pipelines.champion_check.evaluate import evaluate_champion, verdict_of
 from pipelines.release.artefacts import dump_spec
 from pipelines.retraining import run_retraining
@@ -310,7 +310,7 @@ class Shop:
 
     def start(self) -> None:
         """Start a new trainer."""
-        specs = {MODEL: small_spec(MODEL)}
+        specs = LoadedSpecs({MODEL: small_spec(MODEL)}, {"broken": "models/broken.yaml:3: wrong"})
         self.executor = Executor(
             self.orders,
             specs,
@@ -524,10 +524,14 @@ def test_orders_that_make_no_sense_are_refused_in_words(
 ) -> None:
     shop = Shop(redis_server.url, tmp_path)
     shop.orders.place(order("nobody-1", "evaluate", model="nobody"))
+    shop.orders.place(order("broken-1", "retrain", model="broken"))
     shop.orders.place(order("next-week", "retrain", at=NOW + timedelta(days=7)))
     shop.look()
     answers = {work.order.id: (work.state, work.answer["error"]) for work in shop.orders.ended()}
     assert answers["nobody-1"] == ("refused", "there is no model nobody")
+    state, why = answers["broken-1"]
+    assert state == "refused"
+    assert why.endswith("models/broken.yaml:3: wrong")
     assert answers["next-week"][0] == "refused"
     assert "of another world" in answers["next-week"][1]
     assert shop.children.run == []

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dojo.core.settings import ALL_MODELS
-from dojo.core.spec.names import model_names
+from dojo.core.spec.names import model_names, owner_of
 from dojo.core.spec.read import SpecError
-from dojo.core.tasks.specs import load_specs
+from dojo.core.tasks.specs import load_right_specs, load_specs
 
 ROOT = Path(__file__).parents[4]
 FRAUD = (ROOT / "models" / "fraud_detection.yaml").read_text()
@@ -82,6 +82,43 @@ def test_a_wrong_spec_of_a_model_that_does_not_run_stops_nobody(models: Path) ->
     assert list(load_specs(models)) == ["also", "always"]
     with pytest.raises(SpecError, match="prophecy"):
         load_specs(models, ("seldom",))
+
+
+def test_a_wrong_spec_is_left_out_alone_with_its_fault(models: Path) -> None:
+    file = models / "also.yaml"
+    file.write_text(file.read_text().replace("task: binary", "task: prophecy"))
+    loaded = load_right_specs(models)
+    assert list(loaded.specs) == ["always"]
+    line = 1 + file.read_text().splitlines().index("task: prophecy")
+    assert loaded.faults["also"].startswith(f"{file}:{line}: task: must be one of binary")
+    with pytest.raises(SpecError, match="prophecy"):
+        load_specs(models)
+
+
+def test_without_any_right_spec_every_fault_is_told(models: Path) -> None:
+    for name in ("always", "also"):
+        file = models / f"{name}.yaml"
+        file.write_text(file.read_text().replace("task: binary", "task: prophecy"))
+    with pytest.raises(SpecError) as refused:
+        load_right_specs(models)
+    assert [line.partition(":")[0] for line in str(refused.value).splitlines()] == [
+        str(models / "also.yaml"),
+        str(models / "always.yaml"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "owner"),
+    [
+        ("owner: payments-risk", "payments-risk"),
+        ('owner: "the team of risk"  # since May', "the team of risk"),
+        ("owner:", "ml-platform"),
+    ],
+)
+def test_the_owner_of_a_wrong_spec_is_known(tmp_path: Path, line: str, owner: str) -> None:
+    (tmp_path / "wrong.yaml").write_text(f"name: [\n{line}\n")
+    assert owner_of(tmp_path, "wrong") == owner
+    assert owner_of(tmp_path, "absent") == "ml-platform"
 
 
 def test_only_optional_models_are_too_few(models: Path) -> None:

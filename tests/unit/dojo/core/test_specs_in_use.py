@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from dojo.core.spec.compare import SHOWN, FieldChange, field_changes, plain, spec_hash
 from dojo.core.specs_in_use import SpecsInUse
-from dojo.core.tasks.specs import load_spec, load_specs
+from dojo.core.tasks.specs import load_right_specs, load_spec
 
 VALID = Path("models/fraud_detection.yaml").read_text()
 MODEL = "fraud_detection"
@@ -52,7 +52,7 @@ def test_changes_are_named_by_their_path_with_both_values(models: Path) -> None:
 
 def test_an_edited_file_shows_until_it_is_put_back(models: Path) -> None:
     registry = CollectorRegistry()
-    in_use = SpecsInUse(models, load_specs(models), registry)
+    in_use = SpecsInUse(models, load_right_specs(models), registry)
     read = spec_hash(load_spec(models / f"{MODEL}.yaml"))[:SHOWN]
 
     def changed() -> float | None:
@@ -73,3 +73,22 @@ def test_an_edited_file_shows_until_it_is_put_back(models: Path) -> None:
     edited.write_text(VALID)
     assert in_use.look() == {MODEL: {"read": read}}
     assert changed() == 0
+
+
+def test_a_spec_that_was_wrong_at_the_start_stays_so_until_a_restart(models: Path) -> None:
+    (models / "other.yaml").write_text(VALID.replace(f"name: {MODEL}", "name: other"))
+    edited = edit(models, "canary_time: 4h", "canary_time: ninety")
+    registry = CollectorRegistry()
+    in_use = SpecsInUse(models, load_right_specs(models), registry)
+
+    def gauges(model: str) -> tuple[float | None, float | None]:
+        names = ("dojo_spec_wrong", "dojo_spec_changed")
+        wrong, changed = (registry.get_sample_value(name, {"model": model}) for name in names)
+        return wrong, changed
+
+    assert list(in_use.look()[MODEL]) == ["read"]
+    assert "rollout.canary_time: " in in_use.look()[MODEL]["read"]
+    assert (gauges(MODEL), gauges("other")) == ((1, 0), (0, 0))
+    edited.write_text(VALID)
+    assert in_use.look()[MODEL]["file"] == spec_hash(load_spec(edited))[:SHOWN]
+    assert (gauges(MODEL), gauges("other")) == ((1, 1), (0, 0))

@@ -17,7 +17,7 @@ from dojo.core.tasks.specs import load_spec
 from dojo.shop.events import ORDERS, TRANSACTIONS, Order
 from services.simulator.days import WorldDays
 from services.simulator.events import event_history, events_of
-from services.simulator.opening import asked_models
+from services.simulator.opening import check_asked
 from services.simulator.sources.synthetic import SyntheticSource
 from services.simulator.town.ids import customer_id, seats
 
@@ -81,14 +81,17 @@ def test_the_seat_of_a_customer_is_found_in_a_town_of_any_size() -> None:
 def test_a_recorded_world_refuses_models_of_events_that_it_does_not_have(
     source: SyntheticSource,
 ) -> None:
-    models = Path("models")
-    specs = {name: load_spec(models / f"{name}.yaml") for name in ("fraud_detection", "banner")}
-    assert asked_models(specs, models, source) == specs
+    banner = load_spec(Path("models/banner.yaml"))
     recorded = SimpleNamespace(scenes={})
     with pytest.raises(SpecError, match=r"banner: label\.event: a recorded world has no banners"):
-        asked_models(specs, models, recorded)  # type: ignore[arg-type]
-    payments = {"fraud_detection": specs["fraud_detection"]}
-    assert asked_models(payments, models, recorded) == payments  # type: ignore[arg-type]
+        check_asked(banner, recorded)  # type: ignore[arg-type]
+    payments = load_spec(Path("models/fraud_detection.yaml"))
+    check_asked(payments, recorded)  # type: ignore[arg-type]
+    misnamed = payments.model_copy(
+        update={"label": payments.label.model_copy(update={"truth": "guilt"})}
+    )
+    with pytest.raises(SpecError, match=r"label\.truth: guilt is not one of"):
+        check_asked(misnamed, source)
 
 
 def test_express_and_distance_decide_the_time_to_the_door_and_weekends_add_to_it(
