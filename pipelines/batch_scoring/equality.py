@@ -70,7 +70,9 @@ def compare_with_online(
     same = ~unlike.any(axis=1)
     score, online_score = both["score"].to_numpy(), both["online_score"].to_numpy()
     gap = np.abs(score - online_score) / np.maximum(1.0, np.abs(online_score))
-    flags = both.select(pl.col("flagged").ne_missing("online_flagged")).to_series().to_numpy()
+    flags = (
+        both.select(pl.col("flagged").ne_missing(pl.col("online_flagged"))).to_series().to_numpy()
+    )
     differing = {
         name: int(count) for name, count in zip(features, unlike.sum(axis=0), strict=True) if count
     }

@@ -1,4 +1,4 @@
-"""Decides which world day is due to be scored, and remembers the latest one that was asked for.
+"""Decides which world day is due to be scored, and remembers what was asked for.
 
     dojo:batch:<model>:day    the day, as ISO date
 

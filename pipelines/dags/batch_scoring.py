@@ -11,8 +11,8 @@ API.
 **Parameters.** `day` is the world day. Empty is the latest finished one. `reason` is shown with
 the run.
 
-**When it fails.** A day without requests, a day that is not over, and a model without champion fail
-at once. So does a bundle that is not as it was registered. A problem of Redis, MLflow or the disk
+**When it fails.** A day without requests, an unfinished day, and a model without champion fail at
+once. So does a bundle that is not as it was registered. A problem of Redis, MLflow or the disk
 is tried again. The owner is paged, and online answers go on. Clear the task to run it again. It
 goes on where it stopped, and writes nothing twice.
 """
