@@ -208,7 +208,8 @@ def test_rows_whose_features_differed_are_named_and_not_judged(
     served = features.with_columns(
         pl.when(third).then(pl.col(FEATURE) + 1).otherwise(FEATURE).alias(FEATURE)
     )
-    found = compared(served, score=pl.col("score") + pl.when(third).then(0.3).otherwise(0.0))  # type: ignore[operator]
+    moved = pl.col("score") + pl.when(third).then(0.3).otherwise(0.0)
+    found = compared(served, score=moved)  # type: ignore[operator]
     hit = features.filter(third)
     assert found.differing == {FEATURE: len(hit)}
     assert (found.same_features, found.wrong) == (len(features) - len(hit), 0)
