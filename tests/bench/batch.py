@@ -1,8 +1,8 @@
 """How fast a day is scored at once: `python -m tests.bench batch`.
 
-One core. The rows have the fraud model's features, and the bundle is LightGBM's as ONNX. The path is
-that of a run: feature rows from Parquet, scores to the lake's Parquet, then keys to a real Redis.
-Point-in-time features are not included (`python -m tests.bench data` has them).
+One core. The rows have the fraud model's features, and the bundle is LightGBM's as ONNX. The path
+is a run's own. Feature rows come from Parquet, scores go to the lake's Parquet, and keys to a real
+Redis. Point-in-time features are not included (`python -m tests.bench data` has them).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
