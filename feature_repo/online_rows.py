@@ -22,17 +22,22 @@ TIMEOUT = timedelta(seconds=5)  # a hanging Redis must not hold the caller for e
 # meets its deadline.
 ROWS_AT_ONCE = 200
 
-# KEYS are hashes of entities. ARGV is the view, then one packed row per key. An unreadable stored
-# row is replaced. A stored row of the same time with another schema is replaced too. This happens
-# at the first materialisation after a change of the catalogue.
+# KEYS are hashes of entities. ARGV is the field, then one packed row per key. A last ARGV may give
+# the seconds (wall time) after which a written hash is deleted. An unreadable stored row is
+# replaced. A stored row of the same time with another schema is replaced too. This happens at the
+# first materialisation after a change of the catalogue.
 WRITE_NEWER = """
 local function is_newer(packed, stored)
     local new, old = cmsgpack.unpack(packed), cmsgpack.unpack(stored)
     return new[2] > old[2] or (new[2] == old[2] and new[1] ~= old[1])
 end
+local expiry = ARGV[#KEYS + 2]
 for at, key in ipairs(KEYS) do
     local readable, newer = pcall(is_newer, ARGV[at + 1], redis.call('HGET', key, ARGV[1]))
-    if newer or not readable then redis.call('HSET', key, ARGV[1], ARGV[at + 1]) end
+    if newer or not readable then
+        redis.call('HSET', key, ARGV[1], ARGV[at + 1])
+        if expiry then redis.call('EXPIRE', key, expiry) end
+    end
 end
 """
 

@@ -17,7 +17,7 @@ import msgspec
 import polars as pl
 import structlog
 
-from dojo.core.events.streams import EVENT_TYPES
+from dojo.core.events.streams import LAKE_TYPES
 from dojo.core.lake import Lake, utc_date
 from dojo.core.registry.errors import UnknownVersionError
 from dojo.core.registry.versions import CHAMPION, ModelRegistry
@@ -116,7 +116,7 @@ class Retention:
         expired = self.expired(now)
         if expired.streams or expired.features:
             self._record(expired, now)
-        for stream in EVENT_TYPES:
+        for stream in LAKE_TYPES:
             self._lake.delete(stream, expired.before)
         offline.delete_days(self._offline, expired.before)
         return expired
@@ -125,7 +125,7 @@ class Retention:
         """Return what `delete` would delete now."""
         longest = max(self._specs.values(), key=lambda spec: spec.data.retention)
         before = utc_date(now - longest.data.retention)
-        files = {stream: found for stream in EVENT_TYPES if (found := self._files(stream, before))}
+        files = {stream: found for stream in LAKE_TYPES if (found := self._files(stream, before))}
         going = {
             path.relative_to(self._lake.root).as_posix()
             for paths in files.values()

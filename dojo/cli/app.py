@@ -52,6 +52,11 @@ COMMANDS = {
         "Train and test on a file under the public book's protocol.",
         "pipelines",
     ),
+    "compare": CommandRow(
+        "dojo.cli.training.batch:compare_app",
+        "Ways of serving one model beside each other.",
+        "pipelines",
+    ),
     "config": CommandRow(
         "dojo.cli.stack.config:app",
         "Edited specs: what they would change, and letting them take effect.",
@@ -142,6 +147,11 @@ COMMANDS = {
     "routes": CommandRow("dojo.cli.serving.routes:app", "Which versions answer a model's traffic."),
     "runbook": CommandRow(
         "dojo.cli.stack.operate:runbook", "What an alert means and what to do first."
+    ),
+    "score": CommandRow(
+        "dojo.cli.training.batch:score_app",
+        "Score a whole world day at once, and read what that left online.",
+        "pipelines",
     ),
     "status": CommandRow(
         "dojo.cli.stack.commands:status",

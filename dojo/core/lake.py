@@ -5,7 +5,7 @@
 Files are written whole (temporary name, fsync, rename). They never change until their day is too
 old (`pipelines/retention.py`). So a list of file names and hashes pins a data set for good
 (`manifest`). Each writer owns its file names. History is `history.parquet`, and the recorder
-writes `part-<first message id>.parquet`.
+writes `part-<first message id>.parquet`. Batch scoring writes `<model>-v<version>-<chunk>.parquet`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import numpy as np
 import polars as pl
 
 from dojo.core.events.columns import schema_of
-from dojo.core.events.streams import EVENT_TYPES
+from dojo.core.events.streams import LAKE_TYPES
 
 # Column names and types on disk, per stream.
-SCHEMAS = {stream: schema_of(event_type) for stream, event_type in EVENT_TYPES.items()}
+SCHEMAS = {stream: schema_of(event_type) for stream, event_type in LAKE_TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)

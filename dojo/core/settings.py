@@ -370,6 +370,15 @@ class Settings(BaseSettings):
             " fails, and its owner is told. Two retrainings before it take 5,400 at most."
         ),
     )
+    core_hour_price: float = Field(
+        default=0.05,
+        gt=0,
+        allow_inf_nan=False,
+        description=(
+            "Price of one core for an hour, US dollars. `dojo compare` turns processor time into"
+            " cost with it. 0.05 is about a cloud's list price of a general machine per core."
+        ),
+    )
     registry_poll_seconds: float = Field(
         default=2.0,
         gt=0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +68,17 @@ def instant(text: str) -> datetime:
             f"as_of: expected a time such as 2018-06-24T00:00:00Z, got {text!r}"
         ) from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def world_day(text: str) -> date:
+    """Return the day of an ISO 8601 date.
+
+    Raises:
+        WrongParameterError: The text is no date.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise WrongParameterError(
+            f"day: expected a date such as 2018-06-24, got {text!r}"
+        ) from None

@@ -18,8 +18,10 @@ from dojo.core.state.dag_failures import DagFailures
 from dojo.core.state.loss import held_back
 from dojo.core.state.work_orders import WorkOrders
 from feature_repo.specs import in_use, load
+from pipelines.batch_scoring.nights import NightsAsked
 from pipelines.training.schedule import ScheduleStore
 from services.trainer.airflow import airflow_client
+from services.trainer.batch_nights import BatchNights, NightsInAirflow, nights_in_child
 from services.trainer.loop import InAirflow, InChild, TrainerService
 from services.trainer.metrics import TrainerMetrics
 from services.trainer.order_executor import Executor
@@ -38,8 +40,14 @@ def open_trainer(settings: Settings) -> TrainerService:
     )
     launch = InAirflow(client) if client else InChild()
     schedule, applied = ScheduleStore(redis), AppliedSpecs(redis)
+    nights = BatchNights(
+        specs,
+        clock.now,
+        NightsAsked(redis),
+        NightsInAirflow(client, schedule) if client else nights_in_child,
+    )
     service = TrainerService(
-        specs, clock, schedule, launch, executor, applied, partial(held_back, redis)
+        specs, clock, schedule, launch, executor, applied, partial(held_back, redis), nights
     )
     return service.using(in_use(settings, loaded))
 

@@ -22,6 +22,7 @@ from pipelines.training.job import Job
 from pipelines.training.schedule import ScheduleStore, scheduled_job, state
 from services.trainer import airflow as trigger
 from services.trainer.airflow_client import AirflowClient, RunExistsError
+from services.trainer.batch_nights import BatchNights
 from services.trainer.child import run_in_child
 from services.trainer.metrics import RUNS
 from services.trainer.order_executor import Executor
@@ -115,8 +116,12 @@ class TrainerService(Service):
         executor: Executor,
         applied: AppliedSpecs,
         held_back: Callable[[], str] = lambda: "",
+        nights: BatchNights | None = None,
     ) -> None:
-        """held_back: why nothing is decided automatically; "" when nothing stands in its way."""
+        """held_back: why nothing is decided automatically; "" when nothing stands in its way.
+
+        nights: The nightly batch scoring. It decides nothing, so nothing holds it back.
+        """
         super().__init__()
         self._held_back = held_back
         self._specs, self._clock, self._store, self._launch, self._executor = (
@@ -131,6 +136,7 @@ class TrainerService(Service):
             Lane("record of specs", self._record),
             Lane("scheduled retraining", self._schedule),
             Lane("work order", self._order),
+            *([Lane("batch scoring", nights.look)] if nights else []),
         )
         self._orders = ""
         self.models: dict[str, str] = {}  # model -> what its schedule waits for

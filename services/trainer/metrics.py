@@ -86,7 +86,8 @@ class TrainerMetrics:
                 RUNS.labels(name, outcome)
             for task, ended in product(get_args(Kind), get_args(Ended)):
                 ORDERS.labels(name, task, ended)
-        for dag in (*SHARED_DAGS, *(f"retrain_{name}" for name in specs)):
+        scored = [f"score_{name}" for name, spec in specs.items() if spec.batch is not None]
+        for dag in (*SHARED_DAGS, *(f"retrain_{name}" for name in specs), *scored):
             failed.labels(dag).set_function(partial(_or_nan, partial(self._failures.count, dag)))
 
     def _age(self, moment: Callable[[str], datetime | None], model: str) -> float:

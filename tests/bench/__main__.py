@@ -10,6 +10,7 @@ import argparse
 import sys
 
 from tests.bench import (
+    batch,
     data,
     detection,
     drift,
@@ -23,6 +24,7 @@ from tests.bench import (
 )
 
 BENCHES = {
+    "batch": batch.main,
     "data": data.main,
     "detection": detection.main,
     "drift": drift.main,

@@ -30,6 +30,7 @@ for name in (
     "pipelines.retraining",
     "pipelines.training.train",
     "pipelines.training.dataset.validate",
+    "tests.integration.pipelines.killed_batch",
     "tests.integration.pipelines.killed_tasks",
     "tests.integration.services.monitor.monitoring",
     "tests.integration.services.recorder.recording",

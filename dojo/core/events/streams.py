@@ -6,7 +6,7 @@ from importlib import import_module
 
 import msgspec
 
-from dojo.core.events.types import Event, Outcome, Prediction, Shadow, Verdict
+from dojo.core.events.types import BatchScore, Event, Outcome, Prediction, Shadow, Verdict
 
 # The domain's events, in its tuple EVENTS. Named and not imported, because the core knows no
 # domain. Every process reads the same name, so all agree on the streams.
@@ -19,6 +19,9 @@ EVENT_TYPES: dict[str, type[Event]] = {
     event_type.stream: event_type
     for event_type in (*import_module(DOMAIN).EVENTS, *_PLATFORM_EVENTS)
 }
+
+# The lake has one stream more. Its rows are results, and no process waits for them.
+LAKE_TYPES: dict[str, type[Event]] = {**EVENT_TYPES, BatchScore.stream: BatchScore}
 
 _encoder = msgspec.json.Encoder()
 _decoders = {stream: msgspec.json.Decoder(event_type) for stream, event_type in EVENT_TYPES.items()}

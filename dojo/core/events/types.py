@@ -31,6 +31,7 @@ class Stream(StrEnum):
     OUTCOMES = "outcomes"
     SHADOWS = "shadows"
     VERDICTS = "verdicts"
+    BATCH_SCORES = "batch_scores"  # written by pipelines straight to the lake
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,6 +191,37 @@ class Shadow(Event, frozen=True, kw_only=True):
     @staticmethod
     def id_for(prediction_id: str) -> str:
         return f"shadow-{prediction_id}"
+
+
+class BatchScore(Event, frozen=True, kw_only=True):
+    """The score that a version gave a recorded request after its day had ended.
+
+    It had no effect on the caller.
+
+    Attributes:
+        world_time: World time of the request's event. Features are as of this time.
+        wall_time: Begin of the run, the same at every try.
+        model: The model.
+        version: The version that scored.
+        request_id: The caller's id for the request.
+        entity_keys: Entity name -> key.
+        score: The version's score, in the unit of the model's task.
+        flagged: True if an online answer would have asked for an action. None where the task flags
+            nothing.
+    """
+
+    stream: ClassVar[Stream] = Stream.BATCH_SCORES
+
+    model: Identifier
+    version: Identifier
+    request_id: Identifier
+    entity_keys: dict[str, str]
+    score: float
+    flagged: bool | None
+
+    @staticmethod
+    def id_for(model: str, version: str, request_id: str) -> str:
+        return f"batch-{model}-{version}-{request_id}"
 
 
 # The subject of a verdict.

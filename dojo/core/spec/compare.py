@@ -26,8 +26,11 @@ class FieldChange(NamedTuple):
 
 
 def plain(spec: ModelSpec) -> dict[str, Any]:
-    """Return the spec as in YAML, with durations in their shortest spelling."""
-    found: dict[str, Any] = _plain(spec.model_dump())
+    """Return the spec as in YAML, with durations in their shortest spelling.
+
+    An absent section is absent.
+    """
+    found: dict[str, Any] = _plain(spec.model_dump(exclude_none=True))
     return found
 
 

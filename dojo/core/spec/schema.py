@@ -237,6 +237,32 @@ class Serving(Section):
         return self
 
 
+class Batch(Section):
+    """The nightly scoring of a whole world day. A spec without it has no such night.
+
+    Attributes:
+        after: World time from a day's end until the day is scored.
+        keep_online: World time from a request for which its score counts in the online store.
+    """
+
+    after: Duration
+    keep_online: Duration
+
+    @model_validator(mode="after")
+    def _scores_outlive_the_night(self) -> Batch:
+        if not timedelta(0) <= self.after < timedelta(days=1):
+            raise ValueError(
+                f"after must be shorter than a day, got {format_duration(self.after)}: the next day"
+                " ends by then"
+            )
+        if self.keep_online <= (needed := timedelta(days=1) + self.after):
+            raise ValueError(
+                f"keep_online must be longer than a day and after ({format_duration(needed)}), or"
+                " a morning's score is gone before it is written"
+            )
+        return self
+
+
 class DataGovernance(Section):
     """The model's rules for stored data.
 
@@ -272,6 +298,7 @@ class ModelSpec(Section):
     response: Response
     serving: Serving
     data: DataGovernance
+    batch: Batch | None = None
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> ModelSpec:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dojo.core.events.streams import EVENT_TYPES
+from dojo.core.events.streams import LAKE_TYPES
 from dojo.core.events.types import Event
 
 ROOT = Path(__file__).parents[3]
@@ -30,20 +30,20 @@ def test_the_fields_of_every_event_are_documented_in_order() -> None:
     ]
 
 
-@pytest.mark.parametrize("stream", EVENT_TYPES)
+@pytest.mark.parametrize("stream", LAKE_TYPES)
 def test_the_fields_of_each_stream_are_documented_in_order(stream: str) -> None:
     shared = set(documented_fields("Every event"))
     own = [
         field.name
-        for field in msgspec.structs.fields(EVENT_TYPES[stream])
+        for field in msgspec.structs.fields(LAKE_TYPES[stream])
         if field.name not in shared
     ]
     assert documented_fields(stream) == own
 
 
-@pytest.mark.parametrize("stream", EVENT_TYPES)
+@pytest.mark.parametrize("stream", LAKE_TYPES)
 def test_the_event_ids_prefix_is_documented(stream: str) -> None:
-    id_for = EVENT_TYPES[stream].id_for  # type: ignore[attr-defined]
+    id_for = LAKE_TYPES[stream].id_for  # type: ignore[attr-defined]
     prefix, _, _ = id_for(*"<" * len(inspect.signature(id_for).parameters)).partition("<")
     assert f"`event_id` is `{prefix}<" in re.sub(r"\s+", " ", EVENTS)
 

@@ -24,6 +24,7 @@ STARTED = (
     "services.gateway.sandbox.worker",
     "services.trainer.run_job",
     "services.trainer.run_order",
+    "services.trainer.run_night",
     "feature_repo.feast_cli",
 )
 

@@ -17,6 +17,7 @@ import yaml
 SPEC = yaml.safe_load(Path("models/fraud_detection.yaml").read_text())
 
 STEPS = ["collect", "validate", "build_dataset", "train", "evaluate", "compare", "decide"]
+SCORED_AT_NIGHT, BATCH = "basket_value", {"after": "2h", "keep_online": "48h"}
 BRANCHES = {"register", "keep_champion", "alert_regression"}
 
 
@@ -25,8 +26,9 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """List the DAGs with two models, so that generated DAGs appear."""
     directory = tmp_path_factory.mktemp("models")
     for name, owner in (("fraud_detection", "payments-risk"), ("basket_value", "shop")):
+        batch = {"batch": BATCH} if name == SCORED_AT_NIGHT else {}
         (directory / f"{name}.yaml").write_text(
-            yaml.safe_dump({**SPEC, "name": name, "owner": owner})
+            yaml.safe_dump({**SPEC, **batch, "name": name, "owner": owner})
         )
     wrong = {**SPEC, "name": "broken", "owner": "storefront", "task": "prophecy"}
     (directory / "broken.yaml").write_text(yaml.safe_dump(wrong))
@@ -60,7 +62,7 @@ def tasks(dags: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{dag_id}.{task_id}", task
 
 
-def test_every_file_is_read_and_there_is_one_retraining_per_model(
+def test_every_file_is_read_and_only_a_model_that_asks_is_scored_at_night(
     inventory: dict[str, Any],
 ) -> None:
     assert inventory["import_errors"] == {}
@@ -69,6 +71,7 @@ def test_every_file_is_read_and_there_is_one_retraining_per_model(
         "retrain_basket_value",
         "retrain_broken",
         "retrain_fraud_detection",
+        "score_basket_value",
     ]
 
 

@@ -83,6 +83,8 @@ def dojo(redis_server: RedisServer, tmp_path: Path) -> Commands:
         ("world", "drift", "list"),
         ("world", "drift", "start", "unit_bug", "--why", "x"),
         ("retrain", MODEL, "--in-process", "--why", "x"),
+        ("score", "batch", MODEL),
+        ("score", "show", MODEL, "c1"),
     ],
     ids=" ".join,
 )

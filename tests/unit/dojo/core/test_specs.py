@@ -153,6 +153,23 @@ def test_a_lake_that_is_deleted_before_a_window_is_full_is_refused(tmp_path: Pat
     )
 
 
+@pytest.mark.parametrize(
+    ("section", "field", "reason"),
+    [
+        ("{after: 2h, keep_online: 48h, hour: 2}", "batch.hour", "unknown"),
+        ("{after: 24h, keep_online: 72h}", "batch", "shorter than a day, got 1d"),
+        ("{after: 2h, keep_online: 26h}", "batch", "longer than a day and after (26h)"),
+        ("{keep_online: 26h}", "batch.after", "missing"),
+    ],
+)
+def test_a_night_that_makes_no_sense_is_refused(
+    tmp_path: Path, section: str, field: str, reason: str
+) -> None:
+    message = refusal(tmp_path, f"{VALID}\nbatch: {section}\n")
+    assert f": {field}: " in message
+    assert reason in message
+
+
 def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
     """Faults that every task has and faults of one task come in one answer."""
     text = (
