@@ -2,7 +2,7 @@
 
 Run as `python -m dojo.scaffold.check NAME`, in a process of its own. The catalogue reads at its
 import which models there are, and the new one must be among them. Progress goes to stderr, a
-`Report` as JSON to stdout.
+`CheckReport` as JSON to stdout.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dojo.core.tasks.specs import load_specs, task_of
 from dojo.scaffold.cost import ScoringCost, measure
 
 
-class Backtest(msgspec.Struct, frozen=True, kw_only=True):
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """How a version trained on the past judges the newest labelled days.
 
     Attributes:
@@ -48,7 +48,7 @@ class Backtest(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the check found.
 
     Attributes:
@@ -61,12 +61,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     faults: list[str] = []
-    backtest: Backtest | None = None
+    backtest: Trial | None = None
     cost: ScoringCost | None = None
     latency_slo_seconds: float | None = None
 
 
-def run(model: str) -> Report:
+def run(model: str) -> CheckReport:
     """Check the model in a process of its own, with the model among those that run.
 
     Raises:
@@ -81,19 +81,19 @@ def run(model: str) -> Report:
         check=True,
     )
     # LightGBM warns on the same stream.
-    return msgspec.json.decode(done.stdout.splitlines()[-1], type=Report)
+    return msgspec.json.decode(done.stdout.splitlines()[-1], type=CheckReport)
 
 
-def check(model: str, settings: Settings) -> Report:
+def check(model: str, settings: Settings) -> CheckReport:
     """Validate, train and measure in this process."""
     file = settings.models_dir / f"{model}.yaml"
     try:
         specs = load_specs(settings.models_dir, settings.models)
         _require_catalogue(specs[model], file)
     except SpecError as error:
-        return Report(model=model, faults=str(error).splitlines())
+        return CheckReport(model=model, faults=str(error).splitlines())
     except (ImportError, SyntaxError, ValueError, AttributeError) as error:
-        return Report(model=model, faults=[f"the features: {type(error).__name__}: {error}"])
+        return CheckReport(model=model, faults=[f"the features: {type(error).__name__}: {error}"])
     from pipelines.training.errors import RefusedError
 
     settings.home.mkdir(parents=True, exist_ok=True)
@@ -101,9 +101,9 @@ def check(model: str, settings: Settings) -> Report:
         try:
             backtest = _backtest(specs, model, settings, Path(directory))
         except (RefusedError, SpecError) as error:
-            return Report(model=model, faults=[with_lines(str(error), file)])
+            return CheckReport(model=model, faults=[with_lines(str(error), file)])
         _progress("measure the scoring", 0.0)
-        return Report(
+        return CheckReport(
             model=model,
             backtest=backtest,
             cost=measure(Path(directory)),
@@ -124,7 +124,7 @@ def _require_catalogue(spec: ModelSpec, file: Path) -> None:
 
 def _backtest(
     specs: dict[str, ModelSpec], model: str, settings: Settings, directory: Path
-) -> Backtest:
+) -> Trial:
     from dojo.scaffold.history import lake_with_labels, small_world
     from pipelines.training import steps
 
@@ -148,7 +148,7 @@ def _backtest(
     rows = {f"rows_{part}": float(count) for part, count in fit.rows.items()}
     baseline, without = task.no_skill({**metrics, **support, **rows})
     lower = task.metrics[primary].lower_is_better
-    return Backtest(
+    return Trial(
         history=f"{history}, until {end:%Y-%m-%d}",
         metric=primary,
         value=metrics[primary],

@@ -13,7 +13,7 @@ from dojo.cli.context import CommandContext
 from dojo.cli.output import JsonFlag, fail, out, print_json
 
 if TYPE_CHECKING:
-    from dojo.scaffold.check import Report
+    from dojo.scaffold.check import CheckReport
     from dojo.scaffold.draft import Draft
 
 
@@ -142,7 +142,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _print(report: Report) -> None:
+def _print(report: CheckReport) -> None:
     for fault in report.faults:
         out.print(f"[bold red]fault[/]  {escape(fault)}", highlight=False, soft_wrap=True)
     if report.backtest is None or report.cost is None or report.latency_slo_seconds is None:
