@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -177,18 +178,20 @@ def source_of(stream: str) -> tuple[str, str]:
         for service in package.SERVICES:
             recorded = service.request.recorded
             if recorded is not None and recorded.stream == stream:
-                return _definition(package, recorded)
+                return definition_of(package, recorded)
     raise LookupError(f"no features of {stream}")
 
 
-def _definition(package: ModuleType, source: EventSource) -> tuple[str, str]:
-    """Return where a package's source is written down."""
-    from importlib import import_module
+def definition_of(package: ModuleType, wanted: EventSource | BatchView) -> tuple[str, str]:
+    """Return module and name under which a package defines a source or a view.
 
+    Raises:
+        LookupError: The package does not define it.
+    """
     assert package.__file__ is not None
     for file in sorted(Path(package.__file__).parent.glob("*.py")):
-        if found := re.search(r"^([A-Z_]+) = EventSource\(", file.read_text(), re.M):
+        for name in re.findall(rf"^([A-Z_]+) = {type(wanted).__name__}\(", file.read_text(), re.M):
             module = import_module(f"{package.__name__}.{file.stem}")
-            if getattr(module, found[1]) == source:
-                return module.__name__, found[1]
-    raise LookupError(f"{package.__name__}: no source of {source.stream}")
+            if getattr(module, name) == wanted:
+                return module.__name__, name
+    raise LookupError(f"{package.__name__} does not define {wanted}")

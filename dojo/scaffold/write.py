@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from string import Template
 
-from dojo.scaffold.draft import Draft, DraftError, source_of
+from dojo.scaffold.draft import Draft, DraftError, definition_of, source_of
+from feature_repo import shop
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -84,7 +85,8 @@ def _aligned(text: str) -> str:
 def _values(draft: Draft) -> dict[str, str]:
     facts = draft.facts
     module, source = source_of(draft.stream)
-    shared = [view.name.upper() for view in draft.shared]
+    defined = [definition_of(shop, view) for view in draft.shared]
+    shared = [name for _, name in defined]
     return {
         "name": draft.name,
         "task": draft.task,
@@ -102,9 +104,8 @@ def _values(draft: Draft) -> dict[str, str]:
         "source_module": module,
         "source": source,
         "import_shared": (
-            f"from feature_repo.shop import {', '.join(sorted(shared))}\n"
-            if shared
-            else "from feature_repo.views import View\n"
+            "".join(f"from {module} import {name}\n" for module, name in defined)
+            or "from feature_repo.views import View\n"
         ),
         "shared_is": "SHARED" if shared else "SHARED: tuple[View, ...]",
         "shared": ", ".join(shared) + ("," if len(shared) == 1 else ""),
