@@ -6,10 +6,10 @@ Plain data without imports of Feast and Polars, because the gateway reads it at 
 `definitions.py` builds Feast's objects from it, and `dojo features catalog` prints it. The streamer
 and the offline store compute what it defines.
 
-`feature_repo/shop` defines the features that every catalogue has. `orders` and `banners` join it
-where DOJO_MODELS names one of their models. DOJO_FEATURE_MODULES names further modules with `VIEWS`
-and `SERVICES`. They must not import this module. The settings are read at import, because the
-catalogue never changes while a process runs.
+`feature_repo/shop` defines the features that every catalogue has. Another package of feature_repo
+joins it where DOJO_MODELS names one of the package's models. DOJO_FEATURE_MODULES names further
+modules with `VIEWS` and `SERVICES`. They must not import this module. The settings are read at
+import, because the catalogue never changes while a process runs.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import TypeVar
 
@@ -27,7 +28,7 @@ from dojo.core.settings import ALL_MODELS, SettingsError
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.read import SpecError
 from dojo.core.spec.schema import ModelSpec
-from feature_repo import banners, orders, shop
+from feature_repo import shop
 from feature_repo.services import FeatureService, RequestFeatures
 from feature_repo.views import (
     MOMENT_UNIT,
@@ -54,13 +55,20 @@ def _names(variable: str) -> list[str]:
     return [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
 
 
-def _modules_of_models(modules: Iterable[ModuleType]) -> list[ModuleType]:
-    """Return the modules with features of a model in DOJO_MODELS."""
+def feature_packages() -> list[ModuleType]:
+    """Return every package of feature_repo, whether its models run or not. `shop` is the first."""
+    here = Path(__file__).parent
+    found = [one.name for one in iter_modules([str(here)]) if one.ispkg and one.name != "shop"]
+    return [shop, *(import_module(f"{here.name}.{name}") for name in found)]
+
+
+def _packages_of_models() -> list[ModuleType]:
+    """Return the packages beside `shop` with features of a model in DOJO_MODELS."""
     chosen = _names("DOJO_MODELS")
     return [
-        module
-        for module in modules
-        if ALL_MODELS in chosen or any(service.model in chosen for service in module.SERVICES)
+        package
+        for package in (feature_packages()[1:] if chosen else [])
+        if ALL_MODELS in chosen or any(service.model in chosen for service in package.SERVICES)
     ]
 
 
@@ -71,7 +79,7 @@ def _named_modules() -> list[ModuleType]:
         raise SettingsError(f"DOJO_FEATURE_MODULES: {error}") from error
 
 
-_MODULES: list[ModuleType] = [shop, *_modules_of_models([orders, banners]), *_named_modules()]
+_MODULES: list[ModuleType] = [shop, *_packages_of_models(), *_named_modules()]
 
 VIEWS: dict[str, View] = _by_name("view", (view for module in _MODULES for view in module.VIEWS))
 SERVICES: dict[str, FeatureService] = _by_name(
@@ -214,7 +222,9 @@ def bounds_of(service: str, name: str) -> str:
     file = _file_of(request.compute.__module__)
     lines = file.read_text().splitlines()
     line = next((number for number, text in enumerate(lines, 1) if f'Feature("{name}"' in text), 1)
-    return f"{low:g} to {high:g} ({file.relative_to(Path(__file__).parents[1])}:{line})"
+    checkout = Path(__file__).parents[1]
+    shown = file.relative_to(checkout) if file.is_relative_to(checkout) else file
+    return f"{low:g} to {high:g} ({shown}:{line})"
 
 
 def definition_hash() -> str:

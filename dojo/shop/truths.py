@@ -14,6 +14,36 @@ GRADE_EDGES = (10.0, 30.0, 100.0)
 
 
 @dataclass(frozen=True)
+class LabelFacts:
+    """What a new model's spec says about its label at first (dojo/scaffold).
+
+    Attributes:
+        says: What the label is, for people.
+        task: The task that predicts it.
+        unit: Unit of the label.
+        low: Smallest possible label, in its unit.
+        high: Largest possible label, in its unit.
+        median: Half of the labels arrive within it.
+        sigma: Spread of the delay's logarithm, dimensionless.
+        maximum: All labels have arrived after it.
+        typical: Lowest and highest plausible mean of a training set. Of a ranking it is the share
+            above grade 0.
+        usual: The answer without any version.
+    """
+
+    says: str
+    task: str
+    unit: str
+    low: float
+    high: float
+    median: str
+    sigma: float
+    maximum: str
+    typical: tuple[float, float]
+    usual: float
+
+
+@dataclass(frozen=True)
 class Truth:
     """What is true of each event of a stream.
 
@@ -24,32 +54,122 @@ class Truth:
             spec describes it.
         best: Column of the best possible prediction, made by someone who knows the whole world
             but not its chance.
+        facts: What a new model's spec says about it.
         acted_on: True if the shop acts on answers that flag it (dojo/shop/decisions.py).
     """
 
     stream: str
     of: Callable[[], pl.Expr]
+    facts: LabelFacts
     known_after: str | None = None
     best: str | None = None
     acted_on: bool = False
 
 
 TRUTHS: Mapping[str, Truth] = {
-    # 1 for a payment that its holder did not make, else 0
-    "fraud": Truth(TRANSACTIONS, lambda: pl.col("label"), acted_on=True),
-    # euro
-    "amount": Truth(TRANSACTIONS, lambda: pl.col("amount")),
-    # 0 to 3
+    "fraud": Truth(
+        TRANSACTIONS,
+        lambda: pl.col("label"),
+        LabelFacts(
+            says="1 for a payment that its holder did not make",
+            task="binary",
+            unit="0 or 1",
+            low=0,
+            high=1,
+            median="2d",
+            sigma=0.8,
+            maximum="7d",
+            typical=(0.005, 0.05),
+            usual=0,
+        ),
+        acted_on=True,
+    ),
+    "amount": Truth(
+        TRANSACTIONS,
+        lambda: pl.col("amount"),
+        LabelFacts(
+            says="the payment's amount",
+            task="regression",
+            unit="euro",
+            low=0,
+            high=1_000_000,
+            median="2h",
+            sigma=0.5,
+            maximum="12h",
+            typical=(5, 200),
+            usual=50,
+        ),
+    ),
     "spending_grade": Truth(
         TRANSACTIONS,
         lambda: pl.sum_horizontal(pl.col("amount") >= edge for edge in GRADE_EDGES),
+        LabelFacts(
+            says="0 to 3, by the payment's amount",
+            task="ranking",
+            unit="grade",
+            low=0,
+            high=len(GRADE_EDGES),
+            median="2h",
+            sigma=0.5,
+            maximum="12h",
+            typical=(0.3, 0.95),
+            usual=0,
+        ),
     ),
-    # days from the order to the customer's door
-    "delivery_days": Truth(ORDERS, lambda: pl.col("delivery_days"), "delivery_days", "usual_days"),
-    # 1 for an order that the customer sends back, else 0
-    "returned": Truth(ORDERS, lambda: pl.col("returned"), "settled_days", "return_chance"),
-    # 1 for a banner that the customer clicks, else 0
-    "clicked": Truth(BANNERS, lambda: pl.col("clicked"), "known_days", "click_chance"),
+    "delivery_days": Truth(
+        ORDERS,
+        lambda: pl.col("delivery_days"),
+        LabelFacts(
+            says="from the order to the customer's door",
+            task="regression",
+            unit="days",
+            low=0,
+            high=15,
+            median="78h",
+            sigma=0.45,
+            maximum="14d",
+            typical=(1, 10),
+            usual=5,
+        ),
+        "delivery_days",
+        "usual_days",
+    ),
+    "returned": Truth(
+        ORDERS,
+        lambda: pl.col("returned"),
+        LabelFacts(
+            says="1 for an order that the customer sends back",
+            task="binary",
+            unit="0 or 1",
+            low=0,
+            high=1,
+            median="708h",
+            sigma=0.02,
+            maximum="30d",
+            typical=(0.02, 0.30),
+            usual=0.08,
+        ),
+        "settled_days",
+        "return_chance",
+    ),
+    "clicked": Truth(
+        BANNERS,
+        lambda: pl.col("clicked"),
+        LabelFacts(
+            says="1 for a banner that the customer clicks",
+            task="binary",
+            unit="0 or 1",
+            low=0,
+            high=1,
+            median="29m",
+            sigma=0.02,
+            maximum="30m",
+            typical=(0.01, 0.20),
+            usual=0.04,
+        ),
+        "known_days",
+        "click_chance",
+    ),
 }
 
 

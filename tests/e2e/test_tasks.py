@@ -1,12 +1,15 @@
 """Models of every task in one stack: training, the gate's verdict, the monitor's verdict.
 
-All servers are real. Two models are optional ones of the shop, over its orders and visits.
+All servers are real. Two models are optional ones of the shop, over its orders and visits. One is
+made by `dojo models new`, as docs/add-a-model.md says.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,11 +23,13 @@ import yaml
 from dojo.core.events.types import Stream
 from dojo.shop.events import BANNERS, ORDERS, TRANSACTIONS
 from tests.e2e.stack import MODEL, Stack
+from tests.support.page import Page
 from tests.support.servers import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SPECS = Path("tests/support/fleet")
+PAGE = Page(Path("docs/add-a-model.md"))
 
 # Two world hours per second, only while it is needed. A day takes 12 s. The monitor judges after
 # it.
@@ -33,7 +38,7 @@ QUICK = "7200"
 # Model -> its primary metric, the metric without skill, and whether less is better. Their labels
 # arrive within hours.
 JUDGED = {
-    "expected_amount": ("mae", "mae_of_median", True),
+    "basket_value": ("mae", "mae_of_median", True),
     "spending_order": ("ndcg", "random_ndcg", False),
 }
 # The shop's own. The labels of deliveries take days.
@@ -50,9 +55,29 @@ def small_spec(model: str, directory: Path) -> None:
 
 
 class FleetStack(Stack):
-    """A stack with models of every task. `trained`: model -> the answer of `dojo train`."""
+    """A stack with models of every task.
+
+    Attributes:
+        trained: Model -> the answer of `dojo train`.
+        checked: The answer of `dojo models check`.
+    """
 
     trained: dict[str, dict[str, Any]]
+    checked: dict[str, Any]
+
+
+def add_a_model(stack: FleetStack, directory: Path) -> None:
+    """Do the page's steps before the stack starts."""
+    new = PAGE.dojo("models new basket_value")
+    stack.dojo(*new, "--into", str(directory), DOJO_FEATURE_MODULES="")  # not written yet
+    *_, tests = PAGE.take("python -m pytest")
+    theirs = directory / "tests" / Path(tests).name
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(theirs)],
+        env=stack.environment,
+        check=True,
+    )
+    stack.checked = stack.json(*PAGE.dojo("models check"))
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +86,21 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
 
     All get live traffic.
     """
+    directory = tmp_path_factory.mktemp("fleet")
     stack = FleetStack(
-        tmp_path_factory.mktemp("fleet"),
-        DOJO_FEATURE_MODULES="tests.support.fleet.features",
+        directory,
+        PYTHONPATH=str(directory),
+        DOJO_FEATURE_MODULES="tests.support.fleet.features,basket_value_features",
         DOJO_MODELS=",".join((MODEL, *FLEET)),
         DOJO_HISTORY_DAYS="75",
         DOJO_SYNTHETIC_CUSTOMERS="200",
     )
-    for model in JUDGED:
-        shutil.copy(SPECS / f"{model}.yaml", stack.models)
+    shutil.copy(SPECS / "spending_order.yaml", stack.models)
     for model in SHOP:
         small_spec(model, stack.models)
+    add_a_model(stack, directory)
+    assert PAGE.take("export DOJO_HOME=")
+    assert set(PAGE.dojo("up --models")[-1].split(",")) <= {MODEL, *FLEET}
     try:
         stack.json("up", within=300)
         wait_until(
@@ -82,6 +111,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
         )
         stack.dojo("responder", "pause", "--why", "the world runs too fast to be judged")
         stack.trained = {model: stack.json("train", model, within=240) for model in FLEET}
+        assert PAGE.dojo("train") == ["train", "basket_value"]
         yield stack
     finally:
         stack.dojo("down", check=False)
@@ -105,6 +135,25 @@ def test_a_model_without_a_version_is_named_and_keeps_nobody_else_from_being_rea
         MODEL: None,
         **dict.fromkeys(FLEET, "1"),
     }
+
+
+def test_a_new_model_was_checked_without_servers(fleet: FleetStack) -> None:
+    found = fleet.checked
+    assert not found["faults"]
+    assert found["backtest"]["better"]
+    assert 0 < found["cost"]["p50_seconds"] <= found["cost"]["p99_seconds"]
+    assert found["cost"]["p99_seconds"] < found["latency_slo_seconds"] / 10
+    assert found["cost"]["memory_bytes"] > found["cost"]["bytes"] > 0
+
+
+def test_a_new_model_answers_with_the_features_that_it_shares(fleet: FleetStack) -> None:
+    (sent,) = json.loads(PAGE.take("curl -s localhost:8000")[-1])["instances"]
+    known = fleet.lake.scan(TRANSACTIONS).last().collect().row(0, named=True)
+    (answer,) = ask(fleet, "basket_value", {name: known[name] for name in sent})
+    assert not answer["degraded"]
+    assert 0 < answer["value"] < 1_000
+    (stranger,) = ask(fleet, "basket_value", sent)
+    assert stranger["degraded"] == ["cold_start"]
 
 
 def test_an_answer_is_the_tasks(fleet: FleetStack) -> None:
@@ -166,7 +215,7 @@ def lived(fleet: FleetStack) -> FleetStack:
         found = [verdict["severity"] for verdict in verdicts if verdict["check"] == "performance"]
         return bool(found) and found[0] != "insufficient_data"
 
-    fleet.json("world", "resume", "--speed", QUICK)
+    fleet.json(*PAGE.dojo("world resume"), "--speed", QUICK)
     try:
         wait_until(
             lambda: all(map(judged, JUDGED)),
@@ -202,6 +251,13 @@ def test_a_retraining_is_compared_by_the_tasks_own_metric_and_guards(
     assert decision["low"] <= decision["gain"] <= decision["high"]
     assert {guard["name"] for guard in decision["guards"]} >= {"worst_segment", "latency", "size"}
     assert decision["baseline"]
+
+
+def test_the_page_says_no_more_than_was_done_here(lived: FleetStack) -> None:
+    done = ("performance", "drift show", "retrain", "gate show")
+    for command in done:
+        assert PAGE.dojo(command)[len(command.split())] == "basket_value"
+    assert PAGE.left == []
 
 
 def get(address: str) -> Any:

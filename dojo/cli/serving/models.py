@@ -12,6 +12,7 @@ from dojo.cli.context import CommandContext, Who, Why, Yes, confirm
 from dojo.cli.naming import ModelArgument, VersionArgument, complete_version, model_version
 from dojo.cli.output import JsonFlag, WatchFlag, err, fail, out, print_json
 from dojo.cli.output import watch as keep_showing
+from dojo.cli.serving import scaffold
 from dojo.core.registry.tags import APPROVAL, GATE_VERDICT, ROLLED_BACK
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from dojo.core.registry.versions import ModelRegistry, Version
 
 app = typer.Typer(invoke_without_command=True)
+app.command()(scaffold.new)
+app.command()(scaffold.check)
 
 
 @app.callback()
