@@ -7,7 +7,8 @@ Plain data without imports of Feast and Polars, because the gateway reads it at 
 and the offline store compute what it defines.
 
 `feature_repo/shop` defines the features that every catalogue has. Another package of feature_repo
-joins it where DOJO_MODELS names one of the package's models. DOJO_FEATURE_MODULES names further
+joins it where DOJO_MODELS names one of the package's models. A package that cannot be imported is
+left out, with the models that need it. DOJO_FEATURE_MODULES names further
 modules with `VIEWS` and `SERVICES`. They must not import this module. The settings are read at
 import, because the catalogue never changes while a process runs.
 """
@@ -40,6 +41,8 @@ from feature_repo.views import (
     View,
 )
 
+_ROOT = "feature_repo"
+
 _Named = TypeVar("_Named", View, FeatureService, RequestFeatures, Feature)
 
 
@@ -55,11 +58,24 @@ def _names(variable: str) -> list[str]:
     return [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
 
 
+# Package -> why it cannot be imported.
+BROKEN: dict[str, str] = {}
+
+
 def feature_packages() -> list[ModuleType]:
-    """Return every package of feature_repo, whether its models run or not. `shop` is the first."""
-    here = Path(__file__).parent
-    found = [one.name for one in iter_modules([str(here)]) if one.ispkg and one.name != "shop"]
-    return [shop, *(import_module(f"{here.name}.{name}") for name in found)]
+    """Return every package of feature_repo, whether its models run or not. `shop` is the first.
+
+    Packages that cannot be imported are left out, and noted in BROKEN.
+    """
+    found = [shop]
+    for one in iter_modules(import_module(_ROOT).__path__, f"{_ROOT}."):
+        if not one.ispkg or one.name == shop.__name__:
+            continue
+        try:
+            found.append(import_module(one.name))
+        except Exception as error:  # another team's code, which must stop its own models only
+            BROKEN[one.name] = f"{type(error).__name__}: {error}"
+    return found
 
 
 def _packages_of_models() -> list[ModuleType]:
@@ -160,7 +176,7 @@ def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
         if spec.feature_service not in SERVICES:
             raise SpecError(
                 f"{spec.name}: feature_service: {spec.feature_service} is not one of"
-                f" {', '.join(SERVICES)}"
+                f" {', '.join(SERVICES)}{_told(BROKEN)}"
             )
         if unknown := set(spec.entities) - set(ENTITY_KEYS):
             raise SpecError(
@@ -188,6 +204,10 @@ def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
                     " negatives"
                 )
     return specs
+
+
+def _told(broken: Mapping[str, str]) -> str:
+    return "".join(f"; {package} cannot be imported: {why}" for package, why in broken.items())
 
 
 def personal_keys(service: str) -> tuple[str, ...]:
