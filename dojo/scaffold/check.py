@@ -20,7 +20,7 @@ from dojo.core.settings import Settings, load_settings
 from dojo.core.spec.names import model_names
 from dojo.core.spec.read import SpecError, with_lines
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.specs import load_specs, task_of
+from dojo.core.tasks.specs import load_right_specs, task_of
 from dojo.scaffold.cost import ScoringCost, measure
 
 
@@ -88,7 +88,11 @@ def check(model: str, settings: Settings) -> CheckReport:
     """Validate, train and measure in this process."""
     file = settings.models_dir / f"{model}.yaml"
     try:
-        specs = load_specs(settings.models_dir, settings.models)
+        # A wrong spec of another model is no fault of this one.
+        loaded = load_right_specs(settings.models_dir, settings.models)
+        if model in loaded.faults:
+            return CheckReport(model=model, faults=loaded.faults[model].splitlines())
+        specs = loaded.specs
         _require_catalogue(specs[model], file)
     except SpecError as error:
         return CheckReport(model=model, faults=str(error).splitlines())
