@@ -13,9 +13,10 @@ from datetime import date, datetime
 from typing import cast
 
 import polars as pl
+import structlog
 
 from dojo.core.events.log import RedisEventLog
-from dojo.core.events.streams import decode
+from dojo.core.events.streams import MalformedEventError, decode
 from dojo.core.events.types import Event, Outcome
 from dojo.core.lake import Lake
 from dojo.core.spec.schema import Label
@@ -26,6 +27,8 @@ from services.simulator.feed import DueBatch
 from services.simulator.gateway_client import GatewayReply
 from services.simulator.town.chance import keys, uniform
 from services.simulator.town.orders import order_of
+
+log = structlog.get_logger()
 
 # Messages per read of the event log.
 _PAGE = 1000
@@ -48,7 +51,7 @@ class Decisions:
         self._reviews: Counter[date] = Counter()
         self._prevented: set[str] = set()  # orders of payments that failed
 
-    def recall(self, lake: Lake, log: RedisEventLog) -> None:
+    def recall(self, lake: Lake, event_log: RedisEventLog) -> None:
         """Read the decisions of the past.
 
         Raises:
@@ -57,9 +60,12 @@ class Decisions:
         for row in lake.scan(DECISIONS).collect().iter_rows(named=True):
             self._remember(Decision(**row))
         after = "0-0"
-        while page := log.tail(DECISIONS, after, _PAGE):
+        while page := event_log.tail(DECISIONS, after, _PAGE):
             for delivery in page:
-                self._remember(cast("Decision", decode(DECISIONS, delivery.payload)))
+                try:
+                    self._remember(cast("Decision", decode(DECISIONS, delivery.payload)))
+                except MalformedEventError as error:  # the recorder sets it aside
+                    log.warning("no decision", message=delivery.message_id, reason=str(error))
             after = page[-1].message_id
 
     def _remember(self, decision: Decision) -> None:
@@ -166,6 +172,8 @@ class Decisions:
             The rows with a `weight`. Labels of failed or reviewed payments are left out, and of
             orders that never were.
         """
+        if not self._known and not self._prevented:
+            return outcomes.with_columns(weight=pl.lit(1.0)), []
         weights: list[float | None] = []
         settled = []
         for row in outcomes.iter_rows(named=True):
