@@ -89,7 +89,6 @@ class Simulator(Service):
         async with GatewayClient(self._gateway_url, opened.questions, self._time_key) as gateway:
             last_day = opened.source.days()[1]
             feed = Feed(opened.days)
-            opened.decisions.recall(opened.lake, opened.event_log)
             world = LiveWorld(
                 feed,
                 last_day,
@@ -102,6 +101,7 @@ class Simulator(Service):
                 opened.decisions,
                 self._live,
             )
+            opened.decisions.recall(opened.lake, opened.event_log)
             await world.run(position, stop)
 
 

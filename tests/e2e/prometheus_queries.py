@@ -25,6 +25,11 @@ ABSENT_WHILE_WELL: Mapping[str, str] = {
     'dojo_gateway_predictions_total{version="0"}': (
         "version 0 is the spec's fallback: it answers when no version can"
     ),
+    **{
+        f"dojo_value_{kind}_euro_total{chosen}": "DOJO_DECISIONS is none: the shop acts on no answer"
+        for kind in ("gained", "lost")
+        for chosen in ("", '{model="fraud_detection", version=~".+"}')
+    },
 }
 
 

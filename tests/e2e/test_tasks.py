@@ -20,7 +20,9 @@ import polars as pl
 import pytest
 import yaml
 
+from dojo.cli.serving.fleet import NO_VERSION
 from dojo.core.events.types import Stream
+from dojo.core.severity import ORDER
 from dojo.shop.events import BANNERS, ORDERS, TRANSACTIONS
 from tests.e2e.stack import MODEL, Stack
 from tests.support.page import Page
@@ -186,7 +188,10 @@ def test_models_of_different_teams_share_a_customers_features(fleet: FleetStack)
 
 def test_the_fleet_is_shown_with_its_worst_first(fleet: FleetStack) -> None:
     found = fleet.look("models")
-    assert found[0]["model"] == MODEL, "it has no version"
+    severities = [ORDER.index(one["severity"]) for one in found]
+    assert severities == sorted(severities, reverse=True), [(o["model"], o["wrong"]) for o in found]
+    (ours,) = (one for one in found if one["model"] == MODEL)
+    assert (ours["severity"], ours["wrong"]) == ("critical", NO_VERSION), ours
     assert {one["model"]: one["serving"] for one in found} == {
         MODEL: "",
         **dict.fromkeys(FLEET, "1"),

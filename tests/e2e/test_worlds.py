@@ -78,13 +78,23 @@ def test_a_replayed_world_is_remembered_and_never_continued_as_another(
 
 def test_a_stack_that_cannot_start_says_why_and_leaves_nothing_running(bare_stack: Stack) -> None:
     stack = bare_stack
-    spec = Path(stack.environment["DOJO_MODELS_DIR"]) / "fraud_detection.yaml"
-    spec.write_text(spec.read_text() + "unheard_of: 1\n")
+    home = Path(stack.environment["DOJO_HOME"])
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "world.json").write_text("{}")
     failed = stack.dojo("up", check=False, within=240)
     assert failed.returncode == 1
     assert "died 3 times" in failed.stderr
-    assert "unheard_of" in failed.stderr  # the last lines of its log
+    assert "world.json: cannot be understood" in failed.stderr  # the last lines of its log
     assert stack.dojo("down").stdout.strip() == "nothing was running"
+
+
+def test_without_any_right_spec_nothing_is_started(bare_stack: Stack) -> None:
+    spec = Path(bare_stack.environment["DOJO_MODELS_DIR"]) / "fraud_detection.yaml"
+    spec.write_text(spec.read_text() + "unheard_of: 1\n")
+    failed = bare_stack.dojo("up", check=False)
+    assert failed.returncode == 1
+    assert "unheard_of: unknown key" in failed.stderr
+    assert bare_stack.dojo("down").stdout.strip() == "nothing was running"
 
 
 def test_a_file_that_cannot_be_imported_starts_nothing(bare_stack: Stack, tmp_path: Path) -> None:

@@ -513,12 +513,14 @@ def test_the_resident_materializer_follows_the_world_by_itself_unless_it_is_told
             30,
             "it pauses",
         )
-        metrics = (
-            urllib.request.urlopen(f"http://127.0.0.1:{world.materializer_port}/metrics", timeout=5)
-            .read()
-            .decode()
-        )
-        assert 'dojo_materializer_freshness_seconds{view="customer_daily"} 86400.0' in metrics
+        address = f"http://127.0.0.1:{world.materializer_port}/metrics"
+
+        def metrics() -> str:
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                return str(answer.read().decode())
+
+        age = 'dojo_materializer_freshness_seconds{view="customer_daily"} 86400.0'
+        wait_until(lambda: age in metrics(), 10, "it reports the age")
         assert state()["runs"] == 1
         assert read_freshness(world.redis, clock.now())[0].as_of == START + timedelta(
             days=11, hours=6

@@ -295,7 +295,10 @@ def test_the_live_world_takes_drift_up_at_once_and_repeats_it_after_a_kill(
         "what was repeated is the same"
     )
     quiet = WorldDays(
-        world.source, {MODEL: world.specs[MODEL].label}, settings.seed, world.world.history_start
+        world.source,
+        {MODEL: world.specs.specs[MODEL].label},
+        settings.seed,
+        world.world.history_start,
     )
     first = min(began for began, _ in seen_until.values())
     day = quiet.events(TRANSACTIONS, start_of(start.date()).date()).filter(pl.col("time") < first)
