@@ -26,7 +26,7 @@ ABSENT_WHILE_WELL: Mapping[str, str] = {
         "version 0 is the spec's fallback: it answers when no version can"
     ),
     **{
-        f"dojo_value_{kind}_euro_total{chosen}": "DOJO_DECISIONS is none: the shop acts on no answer"
+        f"dojo_value_{kind}_euro_total{chosen}": "DOJO_DECISIONS is none in this stack"
         for kind in ("gained", "lost")
         for chosen in ("", '{model="fraud_detection", version=~".+"}')
     },
