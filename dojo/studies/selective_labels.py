@@ -25,6 +25,7 @@ import polars as pl
 
 from dojo.core.events.types import Stream
 from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.binary.metrics import flagged_share
 from dojo.core.tasks.records import Answered
 from dojo.core.tasks.specs import task_of
 from dojo.shop.decisions import STOPPED, Policy, value_euro
@@ -158,25 +159,19 @@ class SelectiveLabels:
         )
         self.outcomes = pl.concat([self.outcomes, known])
         seen = Answered(labels.astype(np.float64), scores, flagged, weights=weights).of(~hidden)
-        catch = _catch(seen)
+        frauds = seen.of(seen.labels == 1)
         both = 0 < seen.labels.sum() < len(seen.labels)
         return Week(
             week=week,
             flagged=int(flagged.sum()),
             frauds=int(labels.sum()),
-            believed_catch=catch,
+            believed_catch=flagged_share(frauds) if len(frauds.labels) else 0.0,
             true_catch=float(flagged[labels == 1].mean()),
             believed_pr_auc=pr_auc(seen.labels, seen.scores, seen.each) if both else None,
             true_pr_auc=pr_auc(labels, scores),
             false_positives=float(flagged[labels == 0].mean()),
             euro_per_day=euro / 7,
         )
-
-
-def _catch(rows: Answered) -> float:
-    assert rows.flagged is not None
-    frauds = rows.each * (rows.labels == 1)
-    return float(np.dot(frauds, rows.flagged) / frauds.sum()) if frauds.any() else 0.0
 
 
 def _outcomes(payments: pl.DataFrame, spec: ModelSpec) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from dojo.core.settings import ALL_MODELS
 _OPTIONAL = re.compile(r"^optional:[ \t]+(true|True|TRUE|yes|Yes|YES|on|On|ON)[ \t]*(#.*)?$", re.M)
 # Begins what a process says of a wrong spec, where a right one has its hash.
 WRONG = "wrong: "
-# Owns a model whose file does not say who does.
+# Owner of a model without an owner in its file.
 PLATFORM_TEAM = "ml-platform"
 _OWNER = re.compile(r"""^owner:[ \t]+["']?([^"'#\n]*[^"'#\s])["']?[ \t]*(#.*)?$""", re.M)
 

@@ -104,7 +104,7 @@ def label_tests(
 
 
 def as_labelled(limit: float, counts_flags: bool, weight: float) -> float:
-    """Return a limit of all requests as a limit of those whose label becomes known.
+    """Return a limit of all requests as a limit of the labelled ones.
 
     Where flagged answers are acted on, one in `weight` of them gets a label. So flagged requests
     are rarer among the labelled ones. Their share p of all requests becomes
