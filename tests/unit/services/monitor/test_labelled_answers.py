@@ -87,8 +87,8 @@ def test_corrections_are_no_late_labels(tmp_path: Path) -> None:
 
 
 def test_hidden_labels_are_no_early_labels(tmp_path: Path) -> None:
-    """Half of the labels are hidden at once. They say nothing about the delay of the others."""
-    lake = lake_with(tmp_path, DAY, DAY)
+    """Half of the labels are hidden at once, and the others come later than the median."""
+    lake = lake_with(tmp_path, 2.5 * DAY, 2.5 * DAY)
     known = lake.scan(Stream.OUTCOMES).collect()
     half = pl.int_range(pl.len()) % 2 == 0
     hidden = known.with_columns(
@@ -100,4 +100,4 @@ def test_hidden_labels_are_no_early_labels(tmp_path: Path) -> None:
     lake.write(Stream.OUTCOMES, hidden, "part")
     assert not early_labels_are_biased(lake, SPEC, END)
     live = read(lake, SPEC, {"1": PROFILE}, END, END)["1"]
-    assert live.all.rows == 300, "half of two days"
+    assert live.all.rows == 75, "half of half a day"
