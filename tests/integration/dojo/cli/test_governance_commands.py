@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 
 from dojo.cli.app import build
 from dojo.core.connections import connect_redis
+from dojo.core.judging.gate.decision import GateVerdict
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import (
     CHAMPION,
@@ -39,7 +40,7 @@ from services.responder.situation import Situation
 from services.responder.state import Incident, LatestVerdict, ModelState
 from tests.support.bundles import make_bundle
 from tests.support.gateways import GatewayServer
-from tests.support.registries import sealed_registry
+from tests.support.registries import bring_to, roles_of, sealed_registry
 from tests.support.servers import MlflowServer, RedisServer, free_port, wait_until
 
 pytestmark = pytest.mark.integration
@@ -48,6 +49,7 @@ MODEL = "fraud_detection"
 ROOT = Path(__file__).parents[4]
 SPEC = load_spec(ROOT / "models" / f"{MODEL}.yaml")
 NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
+VERDICTS: dict[str, GateVerdict] = {"2": "improved", "3": "worse"}  # of the versions at the gate
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Platform:
     registry: ModelRegistry
     commands: typer.Typer
     directory: Path
-    hashes: dict[str, str]  # version -> its bundle's
+    tags: Mapping[str, Mapping[str, str]]  # version -> its tags, sealed
 
     @property
     def redis(self) -> Any:
@@ -88,11 +90,7 @@ class Platform:
         return self.directory / "audit" / "anchors.jsonl"
 
     def roles(self) -> dict[str, str]:
-        return {
-            alias: version.version
-            for version in self.registry.versions(MODEL)
-            for alias in version.aliases
-        }
+        return roles_of(self.registry, MODEL)
 
     def trail(self) -> list[tuple[str, str, str]]:
         return [(entry.kind, entry.who, entry.why) for entry in AuditTrail(self.redis).entries()]
@@ -104,17 +102,21 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     redis, mlflow = RedisServer(directory), MlflowServer(directory)
     redis.start()
     mlflow.start()
-    registry, hashes = sealed_registry(mlflow.url), {}
+    registry = sealed_registry(mlflow.url)
     for number in range(3):
         bundle = directory / f"bundle-{number}"
         sha256 = make_bundle(bundle, seed=number + 1)
         run = tracking_client(registry).create_run("0").info
         tracking_client(registry).log_artifacts(run.run_id, str(bundle), "bundle")
-        made = registry.register(
-            MODEL, run.run_id, f"{run.artifact_uri}/bundle", VersionTags(bundle_sha256=sha256)
+        verdict = VERDICTS.get(str(number + 1))
+        registry.register(
+            MODEL,
+            run.run_id,
+            f"{run.artifact_uri}/bundle",
+            VersionTags(bundle_sha256=sha256, gate_verdict=verdict),
         )
-        hashes[made.version] = sha256
-    yield Platform(redis, mlflow, registry, build(), directory, hashes)
+    tags = {version.version: version.tags.raw for version in registry.versions(MODEL)}
+    yield Platform(redis, mlflow, registry, build(), directory, tags)
     mlflow.stop()
     redis.stop()
 
@@ -128,19 +130,7 @@ def platform(servers: Platform) -> Platform:
     servers.redis.flushdb()
     servers.anchors.unlink(missing_ok=True)
     RedisWorldClock(servers.redis).set(NOON, 0)
-    for version in servers.registry.versions(MODEL):
-        for alias in version.aliases:
-            servers.registry.remove_alias(MODEL, alias)
-        for tag in version.tags.raw:
-            tracking_client(servers.registry).delete_model_version_tag(MODEL, version.version, tag)
-        servers.registry.tag(
-            MODEL, version.version, VersionTags(bundle_sha256=servers.hashes[version.version])
-        )
-    servers.registry.set_alias(MODEL, CHAMPION, "1")
-    servers.registry.tag(MODEL, "2", VersionTags(gate_verdict="improved"))
-    servers.registry.tag(MODEL, "3", VersionTags(gate_verdict="worse"))
-    for version in servers.registry.versions(MODEL):
-        servers.registry.seal(version)
+    bring_to(servers.registry, MODEL, {CHAMPION: "1"}, servers.tags)
     return servers
 
 

@@ -30,7 +30,7 @@ from dojo.core.state.documents import Stored
 from dojo.core.state.routes import Arm, Route, RouteTable
 from pipelines.release.tracking import tracking_client
 from tests.support.doomed import DoomedMlflow, Fate, KilledError, doomed_redis
-from tests.support.registries import sealed_registry
+from tests.support.registries import bring_to, roles_of, sealed_registry
 from tests.support.servers import MlflowServer, RedisServer, free_port
 
 pytestmark = pytest.mark.integration
@@ -69,34 +69,22 @@ def champions(server: RedisServer, registry: ModelRegistry) -> RoleChanges:
 
 def put(registry: ModelRegistry, rolled_back: str = "", **roles: str) -> None:
     """Bring the registry into a state."""
-    for version in registry.versions(MODEL):
-        for alias in version.aliases:
-            registry.remove_alias(MODEL, alias)
-        for tag in version.tags.raw:
-            tracking_client(registry).delete_model_version_tag(MODEL, version.version, tag)
-    for alias, number in roles.items():
-        registry.set_alias(MODEL, alias, number)
-    if rolled_back:
-        registry.tag(MODEL, rolled_back, VersionTags(rolled_back="it was slow"))
+    marked = {rolled_back: VersionTags(rolled_back="it was slow").written()} if rolled_back else {}
+    bring_to(registry, MODEL, roles, marked)
 
 
 def restore(registry: ModelRegistry, versions: list[Version]) -> None:
     """Restore roles and tags."""
-    for then, now in zip(versions, registry.versions(MODEL), strict=True):
-        for alias in set(now.aliases) - set(then.aliases):
-            registry.remove_alias(MODEL, alias)
-        for tag in now.tags.raw.keys() - then.tags.raw.keys():
-            tracking_client(registry).delete_model_version_tag(MODEL, now.version, tag)
-    for then in versions:
-        for alias in then.aliases:
-            registry.set_alias(MODEL, alias, then.version)
-        registry.tag(MODEL, then.version, then.tags)
+    bring_to(
+        registry,
+        MODEL,
+        {alias: version.version for version in versions for alias in version.aliases},
+        {version.version: version.tags.raw for version in versions},
+    )
 
 
 def roles(registry: ModelRegistry) -> dict[str, str]:
-    return {
-        alias: version.version for version in registry.versions(MODEL) for alias in version.aliases
-    }
+    return roles_of(registry, MODEL)
 
 
 def rolled_back(registry: ModelRegistry) -> dict[str, str]:
