@@ -2,6 +2,7 @@
 #
 # - make demo                                    the whole story, shown live; leaves the stack up
 # - make demo ARGS="--act bad-canary"            a challenger fails only live and is taken back
+# - make demo ARGS="--act fleet"                 all models, and a fault that reaches some
 # - make demo ARGS="--transactions FILE"         the same, replaying real transactions
 # - make test                                    every test, on real Redis, MLflow, Feast, Airflow
 # - make test ARGS="tests/unit -k clock"         some of them

@@ -82,6 +82,28 @@ class DemoStage:
 
 def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
     """Do everything up to a served champion. Returns its version, metrics and as_of."""
+    up = start(stage, transactions)
+    champion = champions(stage).get(stage.model)
+    if champion is None:
+        now = stage.clock.now()
+        as_of = first_version_as_of(history_begins(stage.settings, now), now)
+        champion = stage.steps.run(
+            "Train the first version, as of weeks ago",
+            ["train", stage.model, "--as-of", as_of.isoformat()],
+            lambda r: (
+                f"version {r['version']}: PR-AUC {r['metrics']['pr_auc']:.3f} on the holdout of its"
+                " time"
+            ),
+        )
+    serve(stage, up, champion)
+    return dict(champion)
+
+
+def start(stage: DemoStage, transactions: Path | None) -> list[str]:
+    """Start the stack, and wait until the world lives and the registry answers.
+
+    Returns the command, which waits for the whole stack when it is run again.
+    """
     steps, settings = stage.steps, stage.settings
     if transactions and not world_exists(settings.home):
         _check(stage, transactions)
@@ -102,24 +124,23 @@ def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
     steps.wait(
         "Reach the registry", lambda: "MLflow answers" if registry_answers(settings) else None, 300
     )
-    listed = steps.run(
-        "Ask the registry for a champion", ["models", "list"], lambda r: f"{len(r)} version(s)"
+    return up
+
+
+def champions(stage: DemoStage) -> dict[str, dict[str, Any]]:
+    """Model -> the registry's line about its champion."""
+    listed = stage.steps.run(
+        "Ask the registry for champions", ["models", "list"], lambda r: f"{len(r)} version(s)"
     )
-    champion = next(
-        (v for v in listed if v["model"] == stage.model and "champion" in v["aliases"]), None
-    )
-    if champion is None:
-        now = stage.clock.now()
-        as_of = first_version_as_of(history_begins(settings, now), now)
-        champion = steps.run(
-            "Train the first version, as of weeks ago",
-            ["train", stage.model, "--as-of", as_of.isoformat()],
-            lambda r: (
-                f"version {r['version']}: PR-AUC {r['metrics']['pr_auc']:.3f} on the holdout of its"
-                " time"
-            ),
-        )
-    # Training needs files and MLflow only. So the rest of the stack starts beside it.
+    return {one["model"]: one for one in listed if "champion" in one["aliases"]}
+
+
+def serve(stage: DemoStage, up: list[str], champion: Mapping[str, Any]) -> None:
+    """Wait until the champions answer with stored features.
+
+    Training needs files and MLflow only. So the rest of the stack starts beside it.
+    """
+    steps, settings = stage.steps, stage.settings
     steps.run("Wait for the whole stack", up, lambda r: f"{len(r['processes'])} processes healthy")
     steps.wait("Bring features online", lambda: features_online(stage.redis, settings), within=300)
     steps.wait(
@@ -127,8 +148,7 @@ def prepare(stage: DemoStage, transactions: Path | None) -> dict[str, Any]:
         lambda: f"version {champion['version']} answers" if ready(settings) else None,
         within=60,
     )
-    stage.watcher.trained_as_of = datetime.fromisoformat(champion["as_of"])
-    return dict(champion)
+    stage.seen.trained_as_of = datetime.fromisoformat(champion["as_of"])
 
 
 def first_answer(stage: DemoStage) -> str | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from enum import StrEnum
@@ -12,6 +15,7 @@ import typer
 
 from dojo.cli.context import CommandContext
 from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
+from dojo.core.settings import ALL_MODELS
 
 if TYPE_CHECKING:
     from dojo.core.settings import Settings
@@ -37,6 +41,7 @@ class Act(StrEnum):
     LOOP = "loop"
     STORY = "story"
     BAD_CANARY = "bad-canary"
+    FLEET = "fleet"
 
 
 def demo(
@@ -56,8 +61,9 @@ def demo(
             help=(
                 "story: the champion is outdated, the monitor notices it, and the"
                 " responder has it replaced. "
-                "bad-canary: a challenger fails only live and is taken back. loop: serve and"
-                " watch, nothing more."
+                "bad-canary: a challenger fails only live and is taken back. fleet: all models of"
+                " the shop run, and a fault reaches some of them. loop: serve and watch, nothing"
+                " more."
             )
         ),
     ] = Act.STORY,
@@ -68,7 +74,8 @@ def demo(
             max=365,
             help=(
                 "World days of live traffic. story: the maximum until the loop acts (default"
-                " 10). loop and bad-canary: the exact number (default 1)."
+                " 10). fleet: how long the fault lasts (default 4). loop and bad-canary: the"
+                " exact number (default 1)."
             ),
         ),
     ] = None,
@@ -115,6 +122,7 @@ def demo(
     Examples:
       dojo demo
       dojo demo --act bad-canary
+      dojo demo --act fleet
       dojo demo --transactions transactions.parquet --days 2
     """
     from dojo.core.connections import connect_redis
@@ -124,6 +132,10 @@ def demo(
     from dojo.demo.showing import timeline
     from dojo.demo.steps import StepFailedError, Steps
 
+    if act is Act.FLEET:
+        if transactions is not None:
+            raise fail("only payments can be replayed, and the fleet needs a whole shop", code=2)
+        os.environ.setdefault("DOJO_MODELS", ALL_MODELS)
     with CommandContext() as here:
         settings = here.settings
         shown = here.require_model(model or next(iter(here.models), "any"))
@@ -145,19 +157,17 @@ def demo(
         speed,
         timedelta(hours=log_every),
     )
+    if act is Act.FLEET:
+        _show_fleet(stage, days, as_json)
+        return
     retrained: dict[str, Any] | None = None
     rollout: Rollout | None = None
-    try:
-        with CommandContext(), errors_become_messages(StepFailedError):
-            champion = acts.prepare(stage, transactions)
-            if acts.is_rolling_out(stage):
-                rollout = acts.follow_rollout(stage)
-            else:
-                retrained, rollout = _play(stage, champion, act, days)
-    except (KeyboardInterrupt, SystemExit) as ended:
-        code = ended.code if isinstance(ended, SystemExit) and isinstance(ended.code, int) else 130
-        goes_on = f"the stack goes on at {settings.speed:g} world seconds per second"
-        raise fail(f"interrupted; {goes_on}", "dojo status, or dojo down", code) from None
+    with _interruptible(settings), CommandContext(), errors_become_messages(StepFailedError):
+        champion = acts.prepare(stage, transactions)
+        if acts.is_rolling_out(stage):
+            rollout = acts.follow_rollout(stage)
+        else:
+            retrained, rollout = _play(stage, champion, act, days)
     told = timeline.read(redis, stage.model, stage.seen.began)
     _conclude(stage, champion, retrained, rollout, told)
     if picture is not None:
@@ -170,6 +180,43 @@ def demo(
                 "rollout": rollout,
                 "timeline": told,
                 "live": asdict(stage.seen.tally.snapshot()),
+                "steps_seconds": stage.steps.seconds,
+                "world": stage.clock.now(),
+            }
+        )
+
+
+@contextmanager
+def _interruptible(settings: Settings) -> Iterator[None]:
+    """Say on Ctrl-C that the stack goes on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as ended:
+        code = ended.code if isinstance(ended, SystemExit) and isinstance(ended.code, int) else 130
+        goes_on = f"the stack goes on at {settings.speed:g} world seconds per second"
+        raise fail(f"interrupted; {goes_on}", "dojo status, or dojo down", code) from None
+
+
+def _show_fleet(stage: DemoStage, days: float | None, as_json: bool) -> None:
+    """Play the fleet act and show what was noticed by whom."""
+    from dojo.cli.serving.fleet import fleet_table
+    from dojo.demo import fleet
+    from dojo.demo.steps import StepFailedError
+
+    with _interruptible(stage.settings), CommandContext(), errors_become_messages(StepFailedError):
+        versions = fleet.prepare(stage)
+        lasts = fleet.FAULT_LASTS if days is None else timedelta(days=days)
+        done = fleet.play(stage, lasts)
+    if done is not None:
+        stage.console.print(fleet_table(done.after))
+        for line in fleet.told(done):
+            stage.console.print(line, highlight=False, markup=False, soft_wrap=True)
+    stage.console.print(_next_steps(stage.settings, stage.model), highlight=False, soft_wrap=True)
+    if as_json:
+        print_json(
+            {
+                "champions": versions,
+                "fleet": done,
                 "steps_seconds": stage.steps.seconds,
                 "world": stage.clock.now(),
             }

@@ -54,8 +54,13 @@ def show(as_json: bool) -> bool:
     if as_json:
         print_json(found)
         return False
+    out.print(fleet_table(found))
+    return True
+
+
+def fleet_table(lines: Iterable[FleetLine]) -> Table:
     table = Table("model", "owner", "serving", "state", "what is wrong", "what is done about it")
-    for one in found:
+    for one in lines:
         table.add_row(
             escape(one.model),
             escape(one.owner),
@@ -64,8 +69,7 @@ def show(as_json: bool) -> bool:
             escape(one.wrong) or "-",
             escape(one.doing) or "-",
         )
-    out.print(table)
-    return True
+    return table
 
 
 def look(here: CommandContext) -> list[FleetLine]:
