@@ -258,6 +258,20 @@ def test_a_retraining_is_compared_by_the_tasks_own_metric_and_guards(
     assert decision["baseline"]
 
 
+def test_the_fleet_act_shows_who_notices_a_fault_in_the_payments(lived: FleetStack) -> None:
+    """It trains the one model that has no version, and goes on with the running stack."""
+    shown = lived.json("demo", "--act", "fleet", "--speed", QUICK, "--days", "3", within=400)
+    assert shown["champions"].keys() == {MODEL, *FLEET}
+    act = shown["fleet"]
+    inputs = act["shares"]
+    assert inputs[MODEL] > inputs["banner"] > 0
+    assert inputs["delivery_time"] == 0
+    assert MODEL in act["noticed"], act
+    assert {line["model"]: line["serving"] for line in act["before"]} == shown["champions"]
+    drifts = {drift["kind"]: drift for drift in lived.look("world", "drift", "list")}
+    assert drifts["unit_bug"]["ended"], "the world is as before"
+
+
 def test_the_page_says_no_more_than_was_done_here(lived: FleetStack) -> None:
     done = ("performance", "drift show", "retrain", "gate show")
     for command in done:
