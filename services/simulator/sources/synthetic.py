@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,10 @@ from services.simulator.town.visits import Visits
 # Raised when the same seed gives other transactions than before. Worlds of different generations
 # must not be mixed.
 GENERATION = 1
+
+# Days of payments that are kept. Several streams of a day ask for them, and memberships look a
+# month ahead. In a town of 5,000 these are 30 MB.
+KEPT_DAYS = 36
 
 FIRST_DAY = date(2015, 1, 1)  # a bound that leaves room for any history, nothing starts here
 
@@ -57,9 +62,10 @@ class SyntheticSource:
         self._shift = shift
         self._fraud = FraudPatterns(self._population, seed, fraud_rate, shift)
         self._drift = FraudDrift(self._fraud, seed)
+        self._undisturbed = lru_cache(maxsize=KEPT_DAYS)(lambda day: self.day_under(day, ()))
 
     def day(self, day: date) -> pl.DataFrame:
-        return self.day_under(day, ())
+        return self._undisturbed(day)
 
     def day_under(self, day: date, drifts: Iterable[ActiveDrift]) -> pl.DataFrame:
         """The day with the fraud that drifts of the fraudsters' method cause.
