@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
-from functools import lru_cache
 
 import numpy as np
 import polars as pl
 
 from dojo.core.lake import start_of
 from dojo.shop.datasets import TRANSACTION_SCHEMA
-from dojo.shop.events import BANNERS, ORDERS
+from dojo.shop.events import BANNERS, MEMBERSHIPS, ORDERS
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.sources.source import Scene
 from services.simulator.town.fraud import FraudPatterns
 from services.simulator.town.fraud_drift import FraudDrift
 from services.simulator.town.ids import customer_id, numbered
+from services.simulator.town.memberships import Memberships
 from services.simulator.town.orders import Orders
 from services.simulator.town.payments import Payments, ordinary_payments
 from services.simulator.town.population import Ints, Population
+from services.simulator.town.shopping import Shopping
 from services.simulator.town.visits import Visits
 
 # Raised when the same seed gives other transactions than before. Worlds of different generations
@@ -55,17 +56,24 @@ class SyntheticSource:
         self._seed = seed
         self._fraud_rate = fraud_rate
         self._population = Population(seed, customers, merchants)
+        orders = Orders(self._population, seed)
+        shopping = Shopping(self._population, orders, self.day)
         self.scenes: Mapping[str, Scene] = {
-            ORDERS: Orders(self._population, seed),
+            ORDERS: orders,
             BANNERS: Visits(self._population, seed),
+            MEMBERSHIPS: Memberships(self._population, seed, shopping),
         }
+        self._kept: dict[date, pl.DataFrame] = {}
         self._shift = shift
         self._fraud = FraudPatterns(self._population, seed, fraud_rate, shift)
         self._drift = FraudDrift(self._fraud, seed)
-        self._undisturbed = lru_cache(maxsize=KEPT_DAYS)(lambda day: self.day_under(day, ()))
 
     def day(self, day: date) -> pl.DataFrame:
-        return self._undisturbed(day)
+        if day not in self._kept:
+            self._kept[day] = self.day_under(day, ())
+            if len(self._kept) > KEPT_DAYS:  # the oldest made, not the oldest asked for
+                del self._kept[next(iter(self._kept))]
+        return self._kept[day]
 
     def day_under(self, day: date, drifts: Iterable[ActiveDrift]) -> pl.DataFrame:
         """The day with the fraud that drifts of the fraudsters' method cause.
