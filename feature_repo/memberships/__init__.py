@@ -7,7 +7,7 @@ are the views of other teams.
 
 from __future__ import annotations
 
-from feature_repo.memberships.events import CRM, STATEMENT
+from feature_repo.memberships.events import CRM, FINANCE, STATEMENT
 from feature_repo.memberships.views import (
     CUSTOMER_MEMBERSHIP,
     CUSTOMER_SERVICE,
@@ -35,6 +35,19 @@ SERVICES = (
             *CUSTOMER_SPENDING.names,
             *CUSTOMER_SERVICE.names,
             *CUSTOMER_MEMBERSHIP.names,
+            *HABITS,
+            *_STATEMENT,
+        ),
+        request=STATEMENT,
+    ),
+    FeatureService(
+        name="customer_value_v1",
+        model="customer_value",
+        owner=FINANCE,
+        features=(
+            *CUSTOMER_SPENDING.names,
+            "customer_orders_30d",
+            *CUSTOMER_SERVICE.names,
             *HABITS,
             *_STATEMENT,
         ),
