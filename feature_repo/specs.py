@@ -5,17 +5,18 @@ A model with a wrong spec is left out alone. See docs/adr/0039-a-wrong-spec-is-o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from dojo.core.settings import Settings
-from dojo.core.spec.schema import ModelSpec
+from dojo.core.spec.read import SpecError
+from dojo.core.spec.schema import Label, ModelSpec
 from dojo.core.specs_in_use import SpecsInUse
 from dojo.core.tasks.specs import LoadedSpecs, load_right_specs, load_spec
-from feature_repo.catalog import agreed
+from feature_repo.catalog import agreed, sources, views_of
 
 _log = structlog.get_logger("specs")
 
@@ -58,3 +59,34 @@ def in_use(
     for model, fault in loaded.faults.items():
         _log.error("a spec is wrong, its model is left out", model=model, fault=fault)
     return SpecsInUse(settings.models_dir, loaded, registry, read)
+
+
+def labels_behind(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the other models whose labels the model's features read."""
+    read = (source.labels_of for source in sources(views_of(spec.feature_service)))
+    return tuple(sorted({model for model in read if model and model != spec.name}))
+
+
+def labels_of(specs: Mapping[str, ModelSpec], directory: Path) -> dict[str, Label]:
+    """Return model -> its labels, of all models that a world needs for these to learn.
+
+    They are the models themselves, and those whose labels their features read. The latter need not
+    run.
+
+    Args:
+        specs: The models.
+        directory: Where all specs are.
+
+    Raises:
+        SpecError: A spec that must be read for its labels is missing or wrong.
+    """
+    found = {name: spec.label for name, spec in specs.items()}
+    for spec in specs.values():
+        for name in set(labels_behind(spec)) - set(found):
+            try:
+                found[name] = load_spec(directory / f"{name}.yaml").label
+            except (SpecError, OSError) as error:
+                raise SpecError(
+                    f"{spec.name}: its features read the labels of {name}: {error}"
+                ) from error
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,14 +13,19 @@ from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, start_of
 from dojo.core.settings import Settings
 from dojo.core.spec.schema import ModelSpec
+from dojo.shop.events import SHOP_EVENTS
+from feature_repo.specs import labels_of
 from services.simulator.days import WorldDays
 from services.simulator.history import build_history
 from services.simulator.sources.span import SYNTHETIC_HISTORY_END, Span
 from services.simulator.sources.synthetic import SyntheticSource
 from services.simulator.world import World
 
-# People and shops of the small world. With 600 even its rarest events pass 5,000 in six weeks.
+# People and shops of the small world, at least. With 600, most events pass 5,000 in six weeks.
 TOWN = 600
+
+# A world for rarer events has this many times the events that the spec needs.
+MARGIN = 1.2
 
 # Share of the default labels' positives. Twice the default, so that a small world has enough.
 POSITIVE_RATE = 0.03
@@ -63,8 +69,10 @@ def small_world(
     spec, end = specs[model], SYNTHETIC_HISTORY_END
     length = spec.training.window + spec.label.delay.maximum + WARM_UP
     span = Span(end - timedelta(days=length.days + 1), end)
-    source = SyntheticSource(settings.seed, TOWN, TOWN, POSITIVE_RATE)
-    labels = {name: one.label for name, one in specs.items()}
+    needed = MARGIN * spec.training.minimum_rows / spec.training.window.days
+    people = max(TOWN, math.ceil(needed / SHOP_EVENTS[spec.label.event].a_day))
+    source = SyntheticSource(settings.seed, people, people, POSITIVE_RATE)
+    labels = labels_of(specs, settings.models_dir)
     lake = Lake(directory / "lake")
     days = WorldDays(source, labels, settings.seed, span.start)
     build_history(World({}, {}, span.start, span.end), days, lake, progress)

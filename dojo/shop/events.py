@@ -13,9 +13,11 @@ import msgspec
 from dojo.core.events.types import AwareTime, Event, Identifier
 
 MAX_EURO = 1e12  # no payment is larger, and sums of whole cents must fit 64 bits
+MAX_MEMBER_DAYS = 40_000  # no member is older than 109 years
 Euro = Annotated[float, msgspec.Meta(ge=0, le=MAX_EURO)]
 
 TRANSACTIONS, ORDERS, BANNERS = "transactions", "orders", "banners"
+MEMBERSHIPS = "memberships"
 DECISIONS, SETTLEMENTS = "decisions", "settlements"
 
 # What the shop does about a flagged payment. A declined one fails. A reviewer looks at a rejected
@@ -30,10 +32,12 @@ class ShopEvent(Event, frozen=True, kw_only=True):
     Attributes:
         key: The field that names the subject. Requests about it carry its value as `request_id`.
         prefix: Beginning of its `event_id`.
+        a_day: Usual number a day, per customer of a synthetic world.
     """
 
     key: ClassVar[str]
     prefix: ClassVar[str]
+    a_day: ClassVar[float]
 
     @classmethod
     def id_for(cls, key: str) -> str:
@@ -47,6 +51,7 @@ class Transaction(ShopEvent, frozen=True, kw_only=True):
     stream: ClassVar[str] = TRANSACTIONS
     key: ClassVar[str] = "transaction_id"
     prefix: ClassVar[str] = "tx"
+    a_day: ClassVar[float] = 2.0
 
     transaction_id: str
     customer_id: str
@@ -66,6 +71,7 @@ class Order(ShopEvent, frozen=True, kw_only=True):
     stream: ClassVar[str] = ORDERS
     key: ClassVar[str] = "order_id"
     prefix: ClassVar[str] = "order"
+    a_day: ClassVar[float] = 0.8
 
     order_id: str
     customer_id: str
@@ -82,10 +88,29 @@ class Banner(ShopEvent, frozen=True, kw_only=True):
     stream: ClassVar[str] = BANNERS
     key: ClassVar[str] = "impression_id"
     prefix: ClassVar[str] = "banner"
+    a_day: ClassVar[float] = 0.6
 
     impression_id: str
     customer_id: str
     banner_id: str
+
+
+class Membership(ShopEvent, frozen=True, kw_only=True):
+    """A member of the shop's programme got a monthly statement, and then renews or cancels.
+
+    Attributes:
+        membership_id: The member's month.
+        member_days: Days since the customer first joined.
+    """
+
+    stream: ClassVar[str] = MEMBERSHIPS
+    key: ClassVar[str] = "membership_id"
+    prefix: ClassVar[str] = "membership"
+    a_day: ClassVar[float] = 0.028  # one in 30 days, of 84 in 100 customers
+
+    membership_id: str
+    customer_id: str
+    member_days: Annotated[float, msgspec.Meta(ge=0, le=MAX_MEMBER_DAYS)]
 
 
 class Decision(Event, frozen=True, kw_only=True):
@@ -148,7 +173,7 @@ class Settlement(Event, frozen=True, kw_only=True):
         return f"settlement-{request_id}"
 
 
-_HAPPENINGS: tuple[type[ShopEvent], ...] = (Transaction, Order, Banner)
+_HAPPENINGS: tuple[type[ShopEvent], ...] = (Transaction, Order, Banner, Membership)
 
 EVENTS: tuple[type[Event], ...] = (*_HAPPENINGS, Decision, Settlement)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from dojo.shop.events import BANNERS, ORDERS, TRANSACTIONS
+from dojo.shop.events import BANNERS, MEMBERSHIPS, ORDERS, TRANSACTIONS
 
 # Amounts at which a payment's grade rises, euro. Examples are a coffee, a lunch and a dress.
 GRADE_EDGES = (10.0, 30.0, 100.0)
@@ -169,6 +169,42 @@ TRUTHS: Mapping[str, Truth] = {
         ),
         "known_days",
         "click_chance",
+    ),
+    "cancelled": Truth(
+        MEMBERSHIPS,
+        lambda: pl.col("cancelled"),
+        LabelFacts(
+            says="1 for a member who cancels within 30 days of the statement",
+            task="binary",
+            unit="0 or 1",
+            low=0,
+            high=1,
+            median="708h",
+            sigma=0.02,
+            maximum="30d",
+            typical=(0.03, 0.30),
+            usual=0.12,
+        ),
+        "decided_days",
+        "cancel_chance",
+    ),
+    "spent_30d": Truth(
+        MEMBERSHIPS,
+        lambda: pl.col("spent_30d"),
+        LabelFacts(
+            says="what the member pays in the 30 days from the next midnight on",
+            task="regression",
+            unit="euro",
+            low=0,
+            high=1_000_000,
+            median="728h",
+            sigma=0.01,
+            maximum="31d",
+            typical=(500, 10_000),
+            usual=2_000,
+        ),
+        "counted_days",
+        "usual_spend",
     ),
 }
 

@@ -104,13 +104,21 @@ class WorldDays:
         self._kept[stream] = reach + 2
         for rows in [self.events(stream, day - _DAY * back) for back in range(reach, -1, -1)]:
             for model, label in labels.items():
-                yield rows.select(
-                    pl.lit(model).alias("model"),
-                    pl.col(SHOP_EVENTS[stream].key).alias("request_id"),
-                    "time",
-                    truth(label.truth).alias("label"),
-                    arrival=arrival_column(model),
-                ).filter(pl.col("arrival") >= start, pl.col("arrival") < start + _DAY)
+                # Few labels become known on the same later day. Cut them out first.
+                arrival = pl.col(arrival_column(model))
+                due = arrival.is_between(start, start + _DAY, closed="left")
+                yield (
+                    rows.lazy()
+                    .filter(due)
+                    .select(
+                        pl.lit(model).alias("model"),
+                        pl.col(SHOP_EVENTS[stream].key).alias("request_id"),
+                        "time",
+                        truth(label.truth).alias("label"),
+                        arrival=arrival,
+                    )
+                    .collect()
+                )
 
     def _delays(self, rows: pl.DataFrame, ids: pl.Series, label: Label) -> pl.Series:
         """How long after its event each label is known, at most the spec's maximum."""

@@ -24,7 +24,7 @@ from dojo.shop.events import SHOP_EVENTS, TRANSACTIONS
 from dojo.shop.truths import TRUTHS
 from dojo.shop.world_drift import DriftTable
 from feature_repo.catalog import SERVICES
-from feature_repo.specs import load, load_agreed_spec
+from feature_repo.specs import labels_of, load, load_agreed_spec
 from feature_repo.views import join_key
 from services.simulator.clock_keeper import ClockKeeper
 from services.simulator.days import WorldDays
@@ -104,7 +104,7 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         settings,
         lake,
         source,
-        {name: spec.label for name, spec in specs.items()},
+        labels_of(specs, settings.models_dir),
         loaded.faults,
         history_days,
     )
@@ -135,11 +135,16 @@ def policy_of(settings: Settings) -> Policy:
 
 
 def spec_reader(source: Source) -> Callable[[Path], ModelSpec]:
-    """Return what reads one spec. It raises SpecError also for a model that `source` cannot ask."""
+    """Return what reads one spec.
+
+    It raises SpecError also for a model that `source` cannot ask. The same holds for a model whose
+    features read the labels of a wrong spec.
+    """
 
     def read(path: Path) -> ModelSpec:
         spec = load_agreed_spec(path)
         check_asked(spec, source)
+        labels_of({spec.name: spec}, path.parent)
         return spec
 
     return read
@@ -216,12 +221,12 @@ def agree_on_world(
 ) -> tuple[World, dict[str, Label]]:
     """The world of the settings' home: an existing one, or a new one over `source`.
 
-    An existing world keeps the labels of a model whose spec is wrong now. So the world stays the
-    same, and its outcomes arrive.
+    An existing world keeps its labels while a model's spec is wrong. So the world stays the same,
+    and its outcomes arrive.
 
     Args:
         lake: The home's lake. A new world needs an empty one.
-        asked: Model -> its labels, by its spec.
+        asked: Model -> its labels, by its spec. Also of models whose labels features read.
         faults: Model -> what is wrong with its spec.
         history_days: Days that history must have. None takes the days of an existing world, else
             settings.history_days.
@@ -243,8 +248,8 @@ def agree_on_world(
     )
     if existing is None and faults:
         raise SpecError(new_world_refusal(faults))
-    kept = _labels_kept(existing, faults) if existing is not None else {}
-    labels = dict(sorted({**asked, **kept}.items()))
+    kept = _labels_kept(existing) if existing is not None and faults else {}
+    labels = dict(sorted({**kept, **asked}.items()))
     identity = {f"{LABEL_OF}{name}": _identity(label) for name, label in labels.items()}
     wanted = World(dict(source.identity()), {"label_seed": seed} | identity, span.start, span.end)
     if existing is None:
@@ -262,20 +267,23 @@ def agree_on_world(
     return existing, labels
 
 
-def _labels_kept(world: World, faults: Mapping[str, str]) -> dict[str, Label]:
-    """The labels of models with a wrong spec, as the world began with them."""
+def _labels_kept(world: World) -> dict[str, Label]:
+    """All labels as the world began with them.
+
+    Which of them a wrong spec needs is not known: its own, and those that its features read.
+    """
     found = {}
-    for model in faults:
-        # A model that the world does not have is none of its own.
-        if (known := world.labels.get(f"{LABEL_OF}{model}")) is not None:
-            truth, median, sigma, maximum = known
-            delay = LabelDelay(
-                distribution="lognormal",
-                median=timedelta(seconds=median),
-                sigma=sigma,
-                maximum=timedelta(seconds=maximum),
-            )
-            found[model] = Label(event=TRUTHS[truth].stream, truth=truth, delay=delay)
+    for name, (truth, median, sigma, maximum) in world.labels.items():
+        if not name.startswith(LABEL_OF):
+            continue
+        delay = LabelDelay(
+            distribution="lognormal",
+            median=timedelta(seconds=median),
+            sigma=sigma,
+            maximum=timedelta(seconds=maximum),
+        )
+        model = name.removeprefix(LABEL_OF)
+        found[model] = Label(event=TRUTHS[truth].stream, truth=truth, delay=delay)
     return found
 
 

@@ -71,6 +71,7 @@ def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
     from dojo.core.tasks.records import Answered
     from dojo.core.tasks.specs import task_of
     from dojo.shop.truths import TRUTHS
+    from feature_repo.specs import labels_of
     from pipelines.training import steps
     from services.simulator.days import WorldDays
     from services.simulator.history import build_history
@@ -81,7 +82,8 @@ def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
     source = SyntheticSource(SEED, TOWN, TOWN, fraud_rate=0.015)
     end = SYNTHETIC_HISTORY_END
     span = Span(end - timedelta(days=HISTORY_DAYS), end)
-    days = WorldDays(source, {spec.name: spec.label}, SEED, span.start)
+    labels = labels_of({spec.name: spec}, Path("models"))
+    days = WorldDays(source, labels, SEED, span.start)
     lake = Lake(directory / "lake")
     build_history(World({}, {}, span.start, span.end), days, lake)
     started = time.perf_counter()

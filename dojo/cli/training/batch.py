@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.request
 from collections.abc import Callable
+from datetime import timedelta
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,13 +105,14 @@ def show(
         raise fail(
             f"{model}: no batch score of {key} that still counts", f"dojo score batch {model}"
         )
+    age = now - found.world_time
     if as_json:
-        print_json(found._asdict())
+        print_json({**found._asdict(), "age_seconds": age.total_seconds()})
         return
     flag = "" if found.flagged is None else f", {'flagged' if found.flagged else 'not flagged'}"
     out.print(
         f"{key}: {found.score:.6g} by {model}@{found.version}, request of"
-        f" {found.world_time:%Y-%m-%d %H:%M}{flag}",
+        f" {found.world_time:%Y-%m-%d %H:%M}, {age / timedelta(days=1):.1f} days old{flag}",
         highlight=False,
     )
 

@@ -10,20 +10,26 @@ import polars as pl
 
 from dojo.core.lake import start_of
 from dojo.shop.datasets import TRANSACTION_SCHEMA
-from dojo.shop.events import BANNERS, ORDERS
+from dojo.shop.events import BANNERS, MEMBERSHIPS, ORDERS
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.sources.source import Scene
 from services.simulator.town.fraud import FraudPatterns
 from services.simulator.town.fraud_drift import FraudDrift
 from services.simulator.town.ids import customer_id, numbered
+from services.simulator.town.memberships import Memberships
 from services.simulator.town.orders import Orders
 from services.simulator.town.payments import Payments, ordinary_payments
 from services.simulator.town.population import Ints, Population
+from services.simulator.town.shopping import Shopping
 from services.simulator.town.visits import Visits
 
 # Raised when the same seed gives other transactions than before. Worlds of different generations
 # must not be mixed.
 GENERATION = 1
+
+# Days of payments that are kept. Several streams of a day ask for them, and memberships look a
+# month ahead. In a town of 5,000 these are 30 MB.
+KEPT_DAYS = 36
 
 FIRST_DAY = date(2015, 1, 1)  # a bound that leaves room for any history, nothing starts here
 
@@ -50,16 +56,24 @@ class SyntheticSource:
         self._seed = seed
         self._fraud_rate = fraud_rate
         self._population = Population(seed, customers, merchants)
+        orders = Orders(self._population, seed)
+        shopping = Shopping(self._population, orders, self.day)
         self.scenes: Mapping[str, Scene] = {
-            ORDERS: Orders(self._population, seed),
+            ORDERS: orders,
             BANNERS: Visits(self._population, seed),
+            MEMBERSHIPS: Memberships(self._population, seed, shopping),
         }
+        self._kept: dict[date, pl.DataFrame] = {}
         self._shift = shift
         self._fraud = FraudPatterns(self._population, seed, fraud_rate, shift)
         self._drift = FraudDrift(self._fraud, seed)
 
     def day(self, day: date) -> pl.DataFrame:
-        return self.day_under(day, ())
+        if day not in self._kept:
+            self._kept[day] = self.day_under(day, ())
+            if len(self._kept) > KEPT_DAYS:  # the oldest made, not the oldest asked for
+                del self._kept[next(iter(self._kept))]
+        return self._kept[day]
 
     def day_under(self, day: date, drifts: Iterable[ActiveDrift]) -> pl.DataFrame:
         """The day with the fraud that drifts of the fraudsters' method cause.

@@ -27,7 +27,15 @@ def keys(ids: Iterable[str], seed: int, purpose: str = "") -> Keys:
         (zlib.crc32(text.encode()) for text in texts), dtype=np.uint64, count=len(texts)
     )
     found = mix(found + (np.uint64(seed % 2**32) << np.uint64(32)))
-    return mix(found ^ np.uint64(zlib.crc32(purpose.encode()))) if purpose else found
+    return purposed(found, purpose) if purpose else found
+
+
+def purposed(without: Keys, purpose: str) -> Keys:
+    """Keys as `keys` with this purpose makes them, from its keys without one.
+
+    For ids with many purposes. Reading texts is most of the time.
+    """
+    return mix(without ^ np.uint64(zlib.crc32(purpose.encode())))
 
 
 def mix(values: Keys) -> Keys:
@@ -43,8 +51,12 @@ def second(first: Keys) -> Keys:
 
 
 def normal(ids: Iterable[str], seed: int, purpose: str) -> Floats:
-    """Standard normal, decided by the id (Box-Muller)."""
-    first = keys(ids, seed, purpose)
+    """Standard normal, decided by the id."""
+    return normal_of(keys(ids, seed, purpose))
+
+
+def normal_of(first: Keys) -> Floats:
+    """Standard normal, decided by the key (Box-Muller)."""
     radius = np.sqrt(-2 * np.log(uniform(first)))
     found: Floats = radius * np.cos(2 * np.pi * uniform(second(first)))
     return found

@@ -20,7 +20,15 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from services.simulator.town.chance import Floats, keys, normal, uniform
+from services.simulator.town.chance import (
+    Floats,
+    Keys,
+    keys,
+    normal,
+    normal_of,
+    purposed,
+    uniform,
+)
 from services.simulator.town.ids import numbered, seats
 from services.simulator.town.intensity import times_of
 from services.simulator.town.population import CATEGORIES, Ints, Population
@@ -107,17 +115,17 @@ class Orders:
         The hidden columns are `delivery_days`, `returned`, and `settled_days` until that is known.
         `usual_days` and `return_chance` are what decides them before chance does.
         """
-        chosen = uniform(keys(payments["transaction_id"], self._seed, "order")) < ORDER_SHARE
-        paid = payments.filter(pl.Series(chosen, dtype=pl.Boolean))
-        ids = paid["transaction_id"]
-        ordered = self._ordered(paid)
+        all_keys = keys(payments["transaction_id"], self._seed)
+        chosen = uniform(purposed(all_keys, "order")) < ORDER_SHARE
+        paid, ids = payments.filter(pl.Series(chosen, dtype=pl.Boolean)), all_keys[chosen]
+        ordered = self._ordered(paid, ids)
         usual = self.usual_days(day, paid["time"], ordered)
-        luck = normal(ids, self._seed, "on the way")
+        luck = normal_of(purposed(ids, "on the way"))
         days = np.minimum((usual * np.exp(CHANCE_SIGMA * luck)).round(3), LOST_DAYS)
         chance = self.return_chance(paid["customer_id"], ordered, days)
-        returned = uniform(keys(ids, self._seed, "returned")) <= chance
+        returned = uniform(purposed(ids, "returned")) <= chance
         low, high = BACK_DAYS
-        back = days + low + (high - low) * uniform(keys(ids, self._seed, "back"))
+        back = days + low + (high - low) * uniform(purposed(ids, "back"))
         settled = np.where(returned, np.minimum(back, RETURN_DAYS), RETURN_DAYS)
         hidden = {
             "delivery_days": days,
@@ -141,18 +149,17 @@ class Orders:
             *(pl.Series(name, values) for name, values in hidden.items()),
         )
 
-    def _ordered(self, paid: pl.DataFrame) -> Ordered:
-        ids = paid["transaction_id"]
+    def _ordered(self, paid: pl.DataFrame, ids: Keys) -> Ordered:
         seat = seats(paid["customer_id"])
-        seller = _popular(self._sellers, uniform(keys(ids, self._seed, "seller")))
-        choice = uniform(keys(ids, self._seed, "product"))
+        seller = _popular(self._sellers, uniform(purposed(ids, "seller")))
+        choice = uniform(purposed(ids, "product"))
         product = np.zeros(len(seat), dtype=np.int64)
         for kind, products in enumerate(self._of_kind):
             here = self._population.category[seller] == kind
             product[here] = products[_popular(len(products), choice[here])]
-        express = uniform(keys(ids, self._seed, "express")) < EXPRESS_SHARE
+        express = uniform(purposed(ids, "express")) < EXPRESS_SHARE
         way = self._population.homes[seat] - self._population.places[seller]
-        noise = PRICE_SIGMA[1] * normal(ids, self._seed, "price")
+        noise = PRICE_SIGMA[1] * normal_of(purposed(ids, "price"))
         price = self._usual_price(seller, product) * np.exp(noise)
         return Ordered(
             seat,

@@ -105,6 +105,17 @@ class Population:
         )
         return per_customer * MEAN_TRANSACTIONS_PER_DAY
 
+    @cached_property
+    def nearby_prices(self) -> tuple[Floats, Floats]:
+        """Mean price level of each seat's payments at home, and mean of its square.
+
+        A level has the spread of prices in it.
+        """
+        shares = np.diff(self._near_cumulative, axis=1, prepend=0.0)
+        mean = self.price[self.near] * np.exp(self.spread[self.near] ** 2 / 2)
+        square = self.price[self.near] ** 2 * np.exp(2 * self.spread[self.near] ** 2)
+        return (shares * mean).sum(axis=1), (shares * square).sum(axis=1)
+
     def _habits(self, generation: int) -> Habits:
         random = np.random.default_rng([self._seed, 2, generation])
         n = self.customers
@@ -134,6 +145,11 @@ class Population:
         return generation, Habits(
             pick("mean_amount"), pick("variation"), pick("rate"), pick("away")
         )
+
+    def days_lived(self, day: date) -> Ints:
+        """Days since the inhabitant of each seat moved in, below TENURE_DAYS."""
+        lived: Ints = (day.toordinal() + self._moves) % TENURE_DAYS
+        return lived
 
     def choose_merchants(self, seats: Ints, uniform: Floats) -> Ints:
         """A merchant near each seat, more often a popular one.

@@ -52,6 +52,8 @@ def test_the_command_names_every_team_that_shares_a_view() -> None:
     found = json.loads(dojo("customer_daily", "--json").stdout)
     assert {one["model"]: one["owner"] for one in found} == {
         "banner": "storefront",
+        "churn": "crm",
+        "customer_value": "finance-analytics",
         "fraud_detection": "payments-risk",
     }
     unknown = dojo("customer_dayly")

@@ -1,4 +1,4 @@
-"""Views of orders and banners, against plain Python, and against use of the future."""
+"""Views of orders, banners and members, against plain Python, and against use of the future."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from hypothesis import strategies as st
 from feature_repo.banners import BANNER_CLICKS, CUSTOMER_CLICKS
 from feature_repo.banners.banner_days import banner_clicks, customer_clicks
 from feature_repo.banners.events import CLICKS
+from feature_repo.memberships import CUSTOMER_MEMBERSHIP, CUSTOMER_SERVICE, CUSTOMER_SPENDING
+from feature_repo.memberships.events import CANCELLATIONS
+from feature_repo.memberships.membership_days import (
+    customer_membership,
+    customer_service,
+    customer_spending,
+)
 from feature_repo.orders import CUSTOMER_ORDERS, PRODUCT_ORDERS, SELLER_ORDERS
 from feature_repo.orders.events import DELIVERIES, RETURNS
 from feature_repo.orders.order_days import customer_orders, product_orders, seller_orders
@@ -119,6 +126,31 @@ def banner_frames(
     )
 
 
+def payment_frames(
+    paid: Sequence[Happened], before: datetime | None = None
+) -> tuple[pl.DataFrame, ...]:
+    rows, _ = frames(paid, before)
+    return (rows.select("customer_id", "world_time", transaction_id="order_id", amount="price"),)
+
+
+def service_frames(
+    orders: Sequence[Happened], before: datetime | None = None
+) -> tuple[pl.DataFrame, ...]:
+    """Each label stands for both outcomes of an order: twice as many days, and a return."""
+    rows, outcomes = frames(orders, before)
+    return rows, outcomes.with_columns(pl.col("label") * 2), outcomes
+
+
+def statement_frames(
+    sent: Sequence[Happened], before: datetime | None = None
+) -> tuple[pl.DataFrame, ...]:
+    rows, outcomes = frames(sent, before)
+    return (
+        rows.select("customer_id", "world_time", membership_id="order_id", member_days="price"),
+        outcomes,
+    )
+
+
 def part(values: Sequence[float], of: Sequence[object]) -> float:
     return sum(values) / len(of) if of else 0.0
 
@@ -176,6 +208,31 @@ def visitor_at(shown: Sequence[Happened], midnight: date) -> list[float]:
     return [len(within(shown, midnight, 30)), part(month, month)]
 
 
+def spending_at(paid: Sequence[Happened], midnight: date) -> list[float]:
+    past = [o for o in paid if o.time.date() < midnight]
+    cents, days = sum(o.cents for o in past), (midnight - min(o.time.date() for o in past)).days
+    month = sum(o.cents for o in within(paid, midnight, 30))
+    return [cents / 100, cents / days / 100, month / 100]
+
+
+def service_at(orders: Sequence[Happened], midnight: date) -> list[float]:
+    month, moment = (
+        within(orders, midnight, 30),
+        datetime.combine(midnight, datetime.min.time(), UTC),
+    )
+    known = [[label for label, arrival in o.labels if arrival < moment][-1:] for o in month]
+    latest = min(((midnight - o.time.date()).days for o in month), default=0)
+    return [
+        sum(label * 2 > 6 for labels in known for label in labels),
+        sum(label for labels in known for label in labels),
+        1 / latest if latest else 0,
+    ]
+
+
+def member_at(sent: Sequence[Happened], midnight: date) -> list[float]:
+    return [len(within(sent, midnight, 90)), sum(settled(sent, midnight, CANCELLATIONS, 90))]
+
+
 @dataclass(frozen=True)
 class Case:
     """A view, its computation on lake columns, and the same in plain Python for one entity."""
@@ -193,6 +250,9 @@ CASES = [
     Case(CUSTOMER_ORDERS, customer_orders, frames, customer_at, "customer"),
     Case(BANNER_CLICKS, banner_clicks, banner_frames, banner_at, "product"),
     Case(CUSTOMER_CLICKS, customer_clicks, banner_frames, visitor_at, "customer"),
+    Case(CUSTOMER_SPENDING, customer_spending, payment_frames, spending_at, "customer"),
+    Case(CUSTOMER_SERVICE, customer_service, service_frames, service_at, "customer"),
+    Case(CUSTOMER_MEMBERSHIP, customer_membership, statement_frames, member_at, "customer"),
 ]
 each_view = pytest.mark.parametrize("case", CASES, ids=[case.view.name for case in CASES])
 

@@ -54,12 +54,13 @@ class RegressionTraining(Training):
 
     Attributes:
         label_mean: Lowest and highest plausible mean label.
-        loss: The error that trees are fitted to reduce.
+        loss: The error that trees are fitted to reduce. `tweedie` is for labels with a heavy tail.
+            It predicts means, and its errors weigh less where the mean is large.
         checks: Checks of the training set.
     """
 
     label_mean: tuple[Value, Value]
-    loss: Literal["absolute", "squared"]
+    loss: Literal["absolute", "squared", "tweedie"]
     checks: RegressionTrainingChecks
 
     @model_validator(mode="after")
@@ -142,3 +143,12 @@ class RegressionSpec(ModelSpec):
     gate: RegressionGate
     rollout: RegressionRollout
     drift: RegressionDrift
+
+    @model_validator(mode="after")
+    def _loss_fits_labels(self) -> RegressionSpec:
+        low = self.label.range[0]
+        if self.training.loss == "tweedie" and low < 0:
+            raise ValueError(
+                f"training.loss: tweedie needs labels from 0 on, and label.range begins at {low:g}"
+            )
+        return self

@@ -40,6 +40,13 @@ BINS = 10
 # With fewer labels, a mean has no useful interval, because the errors' long tail is not in it yet.
 MINIMUM_LABELS = 300
 
+# Loss of the spec -> LightGBM's objective, and the validation metric that stops the training.
+OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
+    "absolute": {"objective": "regression_l1", "metric": "l1"},
+    "squared": {"objective": "regression", "metric": "l2"},
+    "tweedie": {"objective": "tweedie", "metric": "tweedie"},
+}
+
 # Keys of `baseline`: the champion's large error, and the edges between tenths of its values.
 LARGE_ERROR = "large_error"
 TENTHS = tuple(f"value_p{10 * tenth}" for tenth in range(1, BINS))
@@ -99,12 +106,7 @@ class Regression(Task):
 
     @property
     def objective(self) -> Mapping[str, Any]:
-        absolute = self.spec.training.loss == "absolute"
-        return (
-            {"objective": "regression_l1", "metric": "l1"}
-            if absolute
-            else {"objective": "regression", "metric": "l2"}
-        )
+        return OBJECTIVES[self.spec.training.loss]
 
     def evaluate(self, holdout: Answered) -> dict[str, float]:
         return metrics.evaluate(holdout)

@@ -36,6 +36,16 @@ SHOWN = pl.DataFrame(
         "click_chance": [0.3, 0.02],
     }
 )
+MEMBERS = pl.DataFrame(
+    {
+        "cancelled": pl.Series([1, 0], dtype=pl.Int8),
+        "decided_days": [12.5, 30.0],
+        "cancel_chance": [0.4, 0.1],
+        "spent_30d": [0.0, 1234.56],
+        "counted_days": [30.5, 30.2],
+        "usual_spend": [10.0, 900.0],
+    }
+)
 FLEET = Path("tests/support/fleet")
 
 
@@ -59,6 +69,8 @@ def test_a_truth_is_one_number_of_each_payment(name: str, labels: list[float]) -
         ("delivery_days", ORDERED, [0.5, 14.0]),
         ("returned", ORDERED, [0, 1]),
         ("clicked", SHOWN, [1, 0]),
+        ("cancelled", MEMBERS, [1, 0]),
+        ("spent_30d", MEMBERS, [0.0, 1234.56]),
     ],
 )
 def test_a_truth_of_other_events_names_when_it_is_known_and_what_would_be_best(
@@ -72,7 +84,8 @@ def test_a_truth_of_other_events_names_when_it_is_known_and_what_would_be_best(
 
 def test_every_truth_is_tested_here() -> None:
     payments = {"fraud", "amount", "spending_grade"}
-    assert set(TRUTHS) == {*payments, "delivery_days", "returned", "clicked"}
+    others = {"delivery_days", "returned", "clicked", "cancelled", "spent_30d"}
+    assert set(TRUTHS) == payments | others
     assert {name for name, of in TRUTHS.items() if of.stream == TRANSACTIONS} == payments
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
+from dojo.core.spec.read import SpecError
 from dojo.core.tasks.measured import Measured
 from dojo.core.tasks.records import Answered
 from dojo.core.tasks.regression.spec import RegressionSpec
 from dojo.core.tasks.regression.task import Regression
+from dojo.core.tasks.specs import load_spec
 from tests.support.answers import task_world
 
 WORLD = task_world("regression")
@@ -38,6 +41,14 @@ def moved(rows: Answered, *, by: float = 0.0, times: float = 1.0) -> Answered:
 
 def performance(live: Answered, holdout: Answered) -> dict[str, Measured]:
     return TASK.performance(TASK.results(live), TASK.results(holdout))
+
+
+def test_a_loss_for_heavy_tails_refuses_labels_below_zero(tmp_path: Path) -> None:
+    text = Path("models/customer_value.yaml").read_text()
+    assert "loss: tweedie" in text
+    (tmp_path / "customer_value.yaml").write_text(text.replace("range: [0, ", "range: [-1, "))
+    with pytest.raises(SpecError, match=r"tweedie needs labels from 0 on, .* begins at -1"):
+        load_spec(tmp_path / "customer_value.yaml")
 
 
 values = st.lists(
@@ -70,7 +81,11 @@ def test_a_tenth_of_errors_is_large_and_bias_is_a_share_of_the_mean_label() -> N
 
 @pytest.mark.parametrize(
     ("loss", "objective", "metric"),
-    [("absolute", "regression_l1", "l1"), ("squared", "regression", "l2")],
+    [
+        ("absolute", "regression_l1", "l1"),
+        ("squared", "regression", "l2"),
+        ("tweedie", "tweedie", "tweedie"),
+    ],
 )
 def test_the_specs_loss_decides_lightgbms_objective(loss: str, objective: str, metric: str) -> None:
     assert dict(task_with("training", loss=loss).objective) == {
