@@ -10,9 +10,10 @@ import polars as pl
 
 from dojo.core.lake import start_of
 from dojo.shop.datasets import TRANSACTION_SCHEMA
-from dojo.shop.events import BANNERS, ORDERS
+from dojo.shop.events import BANNERS, CREDITS, ORDERS
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.sources.source import Scene
+from services.simulator.town.credits import Credits
 from services.simulator.town.fraud import FraudPatterns
 from services.simulator.town.fraud_drift import FraudDrift
 from services.simulator.town.ids import customer_id, numbered
@@ -53,6 +54,7 @@ class SyntheticSource:
         self.scenes: Mapping[str, Scene] = {
             ORDERS: Orders(self._population, seed),
             BANNERS: Visits(self._population, seed),
+            CREDITS: Credits(self._population, seed),
         }
         self._shift = shift
         self._fraud = FraudPatterns(self._population, seed, fraud_rate, shift)

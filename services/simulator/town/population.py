@@ -135,6 +135,11 @@ class Population:
             pick("mean_amount"), pick("variation"), pick("rate"), pick("away")
         )
 
+    def days_known(self, day: date) -> Ints:
+        """Days since each seat's inhabitant moved in, shape (customers,)."""
+        days: Ints = (day.toordinal() + self._moves) % TENURE_DAYS
+        return days
+
     def choose_merchants(self, seats: Ints, uniform: Floats) -> Ints:
         """A merchant near each seat, more often a popular one.
 

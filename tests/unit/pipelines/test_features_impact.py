@@ -53,6 +53,7 @@ def test_the_command_names_every_team_that_shares_a_view() -> None:
     assert {one["model"]: one["owner"] for one in found} == {
         "banner": "storefront",
         "fraud_detection": "payments-risk",
+        "pay_later": "lending",
     }
     unknown = dojo("customer_dayly")
     assert unknown.returncode == 2

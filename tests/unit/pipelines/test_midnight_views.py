@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from feature_repo.banners import BANNER_CLICKS, CUSTOMER_CLICKS
 from feature_repo.banners.banner_days import banner_clicks, customer_clicks
 from feature_repo.banners.events import CLICKS
+from feature_repo.credits.credit_days import customer_credits
+from feature_repo.credits.views import CUSTOMER_CREDITS
 from feature_repo.orders import CUSTOMER_ORDERS, PRODUCT_ORDERS, SELLER_ORDERS
 from feature_repo.orders.events import DELIVERIES, RETURNS
 from feature_repo.orders.order_days import customer_orders, product_orders, seller_orders
@@ -119,6 +121,13 @@ def banner_frames(
     )
 
 
+def credit_frames(
+    bought: Sequence[Happened], before: datetime | None = None
+) -> tuple[pl.DataFrame, ...]:
+    rows, _ = frames(bought, before)
+    return (rows.select("customer_id", "world_time", credit_id="order_id", amount="price"),)
+
+
 def part(values: Sequence[float], of: Sequence[object]) -> float:
     return sum(values) / len(of) if of else 0.0
 
@@ -176,6 +185,11 @@ def visitor_at(shown: Sequence[Happened], midnight: date) -> list[float]:
     return [len(within(shown, midnight, 30)), part(month, month)]
 
 
+def borrower_at(bought: Sequence[Happened], midnight: date) -> list[float]:
+    month = within(bought, midnight, 30)
+    return [len(within(bought, midnight, 7)), len(month), sum(o.cents for o in month) / 100]
+
+
 @dataclass(frozen=True)
 class Case:
     """A view, its computation on lake columns, and the same in plain Python for one entity."""
@@ -193,6 +207,7 @@ CASES = [
     Case(CUSTOMER_ORDERS, customer_orders, frames, customer_at, "customer"),
     Case(BANNER_CLICKS, banner_clicks, banner_frames, banner_at, "product"),
     Case(CUSTOMER_CLICKS, customer_clicks, banner_frames, visitor_at, "customer"),
+    Case(CUSTOMER_CREDITS, customer_credits, credit_frames, borrower_at, "customer"),
 ]
 each_view = pytest.mark.parametrize("case", CASES, ids=[case.view.name for case in CASES])
 

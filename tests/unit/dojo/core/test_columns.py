@@ -12,7 +12,7 @@ from dojo.core.events.columns import frame_of, schema_of
 from dojo.core.events.streams import EVENT_TYPES
 from dojo.core.events.types import AwareTime, Event, Stream
 from dojo.core.lake import SCHEMAS, Lake
-from dojo.shop.events import BANNERS, DECISIONS, ORDERS, SETTLEMENTS, TRANSACTIONS
+from dojo.shop.events import BANNERS, CREDITS, DECISIONS, ORDERS, SETTLEMENTS, TRANSACTIONS
 
 NOON = datetime(2018, 6, 10, 12, tzinfo=UTC)
 TIME = pl.Datetime("us", "UTC")
@@ -33,6 +33,11 @@ ON_DISK = {
         **dict.fromkeys(("price", "express", "distance_km"), FLOAT),
     },
     BANNERS: dict.fromkeys(("impression_id", "customer_id", "banner_id"), STRING),
+    CREDITS: {
+        **dict.fromkeys(("credit_id", "customer_id", "merchant_id"), STRING),
+        **dict.fromkeys(("amount", "parts", "account_days"), FLOAT),
+        "age_group": STRING,
+    },
     DECISIONS: {
         **dict.fromkeys(("model", "version", "arm", "request_id"), STRING),
         **{"amount": FLOAT, "action": STRING, "release_share": FLOAT},

@@ -36,6 +36,13 @@ SHOWN = pl.DataFrame(
         "click_chance": [0.3, 0.02],
     }
 )
+ON_CREDIT = pl.DataFrame(
+    {
+        "defaulted": pl.Series([0, 1], dtype=pl.Int8),
+        "repaid_days": [12.0, 60.0],
+        "default_chance": [0.03, 0.2],
+    }
+)
 FLEET = Path("tests/support/fleet")
 
 
@@ -59,6 +66,7 @@ def test_a_truth_is_one_number_of_each_payment(name: str, labels: list[float]) -
         ("delivery_days", ORDERED, [0.5, 14.0]),
         ("returned", ORDERED, [0, 1]),
         ("clicked", SHOWN, [1, 0]),
+        ("defaulted", ON_CREDIT, [0, 1]),
     ],
 )
 def test_a_truth_of_other_events_names_when_it_is_known_and_what_would_be_best(
@@ -72,7 +80,7 @@ def test_a_truth_of_other_events_names_when_it_is_known_and_what_would_be_best(
 
 def test_every_truth_is_tested_here() -> None:
     payments = {"fraud", "amount", "spending_grade"}
-    assert set(TRUTHS) == {*payments, "delivery_days", "returned", "clicked"}
+    assert set(TRUTHS) == {*payments, "delivery_days", "returned", "clicked", "defaulted"}
     assert {name for name, of in TRUTHS.items() if of.stream == TRANSACTIONS} == payments
 
 
