@@ -9,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dojo.core.judging.fairness import NOT_STATED
+from dojo.core.judging.fairness import NOT_STATED, RateGap, rate_gaps
+from dojo.core.lake import Lake
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.records import Answered
 
 
 def groups_of_requests(events: pl.LazyFrame, key: str, attribute: str) -> pl.DataFrame:
@@ -44,3 +47,33 @@ def rows_by_group(rows: pl.DataFrame, groups: pl.DataFrame) -> dict[str, npt.NDA
         name: np.flatnonzero(found == name)
         for name in sorted(joined["group"].drop_nulls().unique())
     }
+
+
+def live_gaps(lake: Lake, spec: ModelSpec, key: str, judged: pl.DataFrame) -> tuple[RateGap, ...]:
+    """Return how far apart a regulated model's live answers for two groups are.
+
+    What is granted needs no labels, so it is known long before the other rates.
+
+    Args:
+        lake: The lake with the requests' events.
+        spec: The model's spec.
+        key: Field that names the label's events.
+        judged: Rows of dojo.core.performance.judged_predictions.
+    """
+    if spec.regulated is None or judged.is_empty():
+        return ()
+    groups = groups_of_requests(lake.scan(spec.label.event), key, spec.regulated.protected)
+    answered = Answered(
+        labels=judged["label"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
+        scores=judged["score"].to_numpy(),
+        flagged=judged["flagged"].fill_null(value=False).to_numpy(),
+        # A person makes several requests, and these resemble each other.
+        entities={"person": judged["entity_keys"].rank("dense").to_numpy().astype(np.int64)},
+    )
+    return rate_gaps(
+        answered,
+        rows_by_group(judged, groups),
+        spec.regulated.fairness,
+        spec.gate.confidence,
+        spec.training.seed,
+    )

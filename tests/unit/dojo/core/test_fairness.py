@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 
 from dojo.core.judging.fairness import NOT_STATED, RateGap, rate_gaps
-from dojo.core.protected import groups_of_requests, rows_by_group
+from dojo.core.lake import SCHEMAS, Lake
+from dojo.core.protected import groups_of_requests, live_gaps, rows_by_group
 from dojo.core.spec.regulated import Fairness
 from dojo.core.tasks.records import Answered
+from dojo.core.tasks.specs import load_spec
 
 LIMITS = Fairness(granted=0.05, true_positive=0.1, false_positive=0.05, minimum_rows=50)
 ROWS = 2000
@@ -87,3 +92,32 @@ def test_groups_come_from_the_recorded_events_by_request() -> None:
     rows = pl.DataFrame({"request_id": ["r3", "r9", "r1", "r2"]})
     found = rows_by_group(rows, groups)
     assert {name: at.tolist() for name, at in found.items()} == {"60+": [2], NOT_STATED: [0, 3]}
+
+
+def test_live_answers_are_compared_before_their_labels_are_known(tmp_path: Path) -> None:
+    spec, lake = load_spec(Path("models/pay_later.yaml")), Lake(tmp_path)
+    rows, day = range(600), datetime(2030, 3, 1, tzinfo=UTC)
+    event = {"wall_time": day, "world_time": day, "merchant_id": "M", "amount": 50.0}
+    credit = [
+        event
+        | {"event_id": f"e{n}", "credit_id": f"k{n}", "customer_id": f"c{n}", "parts": 2.0}
+        | {"account_days": 9.0, "age_group": ("18-29", "60+", "")[n % 3]}
+        for n in rows
+    ]
+    lake.write("credits", pl.DataFrame(credit, schema=SCHEMAS["credits"]), "history")
+    judged = pl.DataFrame(
+        {
+            "request_id": [f"k{n}" for n in rows],
+            "label": [None] * 600,
+            "score": [0.1] * 600,
+            "flagged": [n % 3 == 0 and n % 2 == 0 for n in rows],
+            "entity_keys": [f"c{n % 500}" for n in rows],
+        }
+    )
+    found = {gap.rate: gap for gap in live_gaps(lake, spec, "credit_id", judged)}
+    assert found["granted"].verdict == "veto"
+    rates = {one.group: one.value for one in found["granted"].groups}
+    assert rates == {"18-29": 0.5, "60+": 1.0, NOT_STATED: 1.0}
+    assert found["false_positive"].verdict == "insufficient_data"
+    other = load_spec(Path("models/return_risk.yaml"))
+    assert live_gaps(lake, other, "order_id", judged) == ()
