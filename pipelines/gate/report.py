@@ -29,7 +29,7 @@ HEADLINES = {
     "promote": "The challenger wins and goes on to its rollout",
     "keep": "The champion stays",
     "regression": "The challenger is worse: the champion stays",
-    "first": "The first version: it becomes the champion",
+    "first": "The first version",
 }
 COLOURS = {"promote": "#15803d", "keep": "#8a6d00", "regression": "#b91c1c", "first": "#1f5fa8"}
 VERDICTS = {"ok": "ok", "veto": "VETO", "insufficient_data": "not judged"}

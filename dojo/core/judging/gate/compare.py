@@ -204,6 +204,8 @@ def _first(spec: ModelSpec, job: str, holdout: GateHoldout, challenger: Candidat
         f"There is no champion to compare with, but {', '.join(vetoes)} vetoed: the first version"
         " is not registered."
         if vetoes
+        else "There is no champion to compare with: the first version waits for approval."
+        if spec.rollout.approval == "required"
         else "There is no champion to compare with: the first version becomes the champion."
     )
     return _decision(

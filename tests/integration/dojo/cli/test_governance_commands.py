@@ -389,6 +389,40 @@ def test_approval_is_recorded_with_who_and_why_and_the_rollout_is_asked_to_begin
     assert msgspec.to_builtins(platform.registry.get(MODEL, "2").tags.approval) == approval
 
 
+def test_the_person_who_proposed_a_version_cannot_approve_it(
+    platform: Platform, logged: dict[str, float]
+) -> None:
+    rolling_out(platform, approval="required")  # proposed by "retraining"
+    refused = platform.run(
+        "rollout", "approve", MODEL, "--why", "mine", "--who", "Retraining ", code=1
+    )
+    assert "has proposed version 2, so another person must approve it" in refused.stderr
+    platform.registry.tag(MODEL, "2", VersionTags(proposed_by="Zoë"))
+    platform.registry.seal(platform.registry.get(MODEL, "2"))
+    refused = platform.run("rollout", "approve", MODEL, "--why", "mine", "--who", "zoë", code=1)
+    assert "another person must approve it" in refused.stderr
+    assert platform.trail() == []
+    platform.run("rollout", "approve", MODEL, "--why", "reviewed", "--who", "Yann")
+    assert platform.trail() == [("approval", "Yann", "reviewed")]
+
+
+def test_a_first_version_that_needs_approval_gets_it_from_another_person(
+    platform: Platform, logged: dict[str, float]
+) -> None:
+    rules = {"DOJO_MODELS_DIR": str(platform.directory / "regulated")}
+    platform.registry.remove_alias(MODEL, CHAMPION)
+    platform.registry.tag(MODEL, "3", VersionTags(proposed_by="Zoë"))
+    platform.registry.seal(platform.registry.get(MODEL, "3"))
+    words = ("models", "promote", f"{MODEL}@3", "--why", "it is fair", "--yes", "--force")
+    refused = platform.run(*words, "--who", "Zoë", code=1, **rules)
+    assert "Zoë has proposed version 3, so another person must approve it" in refused.stderr
+    assert (platform.roles(), platform.trail()) == ({}, [])
+    platform.run(*words, "--who", "Yann", **rules)
+    assert platform.roles() == {CHAMPION: "3"}
+    approval = platform.json("models", "show", f"{MODEL}@3")["approval"]
+    assert (approval["who"], approval["why"]) == ("Yann", "it is fair")
+
+
 def test_approval_without_mlflow_begins_nothing_and_can_be_repeated(platform: Platform) -> None:
     rollouts = rolling_out(platform, approval="required")
     nowhere = f"http://127.0.0.1:{free_port()}"
