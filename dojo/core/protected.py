@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dojo.core.judging.fairness import NOT_STATED, RateGap, rate_gaps
+from dojo.core.judging.fairness import NOT_STATED, rate_gaps
+from dojo.core.judging.gaps import RateGap
 from dojo.core.lake import Lake
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.records import Answered

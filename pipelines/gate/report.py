@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dojo.core.judging.fairness import MEASURES
+from dojo.core.judging.gaps import MEASURES
 from dojo.core.judging.gate.compare import Candidate, GateHoldout, GateJudgement
 from dojo.core.judging.gate.decision import (
     Contender,

@@ -51,7 +51,7 @@ def _show(
 ) -> bool:
     from rich.table import Table
 
-    from dojo.core.judging.fairness import MEASURES
+    from dojo.core.judging.gaps import MEASURES
     from dojo.core.lake import Lake
     from dojo.core.performance import judged_predictions, measure_by_version
     from dojo.core.protected import live_gaps

@@ -6,12 +6,11 @@ Pure functions. The attribute is no input of the version. Its groups come from t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from dojo.core.judging.gaps import GroupRate, RateGap, RateName
 from dojo.core.spec.regulated import Fairness
 from dojo.core.tasks.records import Answered
 from dojo.stats.inference.bootstrap import cluster_weights
@@ -19,75 +18,10 @@ from dojo.stats.inference.bootstrap import cluster_weights
 # Name of the group of those whose attribute is not recorded.
 NOT_STATED = "not stated"
 
-RateName = Literal["granted", "true_positive", "false_positive"]
-
-MEASURES: Mapping[RateName, str] = {
-    "granted": "share of requests that are granted",
-    "true_positive": "share of positives that are flagged",
-    "false_positive": "share of negatives that are flagged",
-}
-
 # For the ends of an interval that is compared with zero. They move by 3 % of its width.
 DRAWS = 500
 
 Groups = Mapping[str, npt.NDArray[np.int64]]
-
-
-class GroupRate(msgspec.Struct, frozen=True):
-    """A rate of one group.
-
-    Attributes:
-        group: Name of the group.
-        rows: Rows behind the rate.
-        value: The rate. None with fewer rows than `minimum_rows`.
-    """
-
-    group: str
-    rows: int
-    value: float | None
-
-
-class RateGap(msgspec.Struct, frozen=True, kw_only=True):
-    """The largest difference of one rate between two groups.
-
-    Attributes:
-        rate: The rate.
-        groups: Every group.
-        lowest: The group with the lowest rate. Empty when fewer than two groups are judged.
-        highest: The group with the highest rate.
-        value: Their difference, 0 to 1. None when fewer than two groups are judged.
-        low: Lower end of the difference's interval.
-        high: Upper end of the difference's interval.
-        limit: Largest allowed difference.
-        verdict: "veto" if the difference exceeds the limit and the interval lies above zero.
-    """
-
-    rate: RateName
-    groups: tuple[GroupRate, ...]
-    limit: float
-    verdict: Literal["ok", "veto", "insufficient_data"]
-    lowest: str = ""
-    highest: str = ""
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def words(self) -> str:
-        """What was found, in a line."""
-        few = [f"{one.group} ({one.rows})" for one in self.groups if one.value is None]
-        left_out = f"too few rows: {', '.join(few)}" if few else ""
-        if self.value is None:
-            return left_out or "no groups are recorded"
-        rates = {one.group: one.value or 0.0 for one in self.groups}
-        found = (
-            f"{self.lowest} {rates[self.lowest]:.1%}, {self.highest} {rates[self.highest]:.1%};"
-            f" interval {self.low:+.1%} to {self.high:+.1%}"
-        )
-        within = self.value > self.limit and self.verdict == "ok"
-        return "; ".join(
-            [found, *(["within chance"] if within else []), *([left_out] if left_out else [])]
-        )
 
 
 def rate_gaps(

@@ -30,7 +30,8 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.judging.fairness import Groups, RateGap, rate_gaps
+from dojo.core.judging.fairness import Groups, rate_gaps
+from dojo.core.judging.gaps import RateGap
 from dojo.core.judging.gate.decision import (
     Contender,
     GateDecision,

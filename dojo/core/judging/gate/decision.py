@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from dojo.core.judging.fairness import RateGap
+from dojo.core.judging.gaps import RateGap
 
 DECISION_FILE = "decision.json"
 GATE_PATH = "gate"  # decision and report, in the workspace and among the run's artefacts

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dojo.core.judging.fairness import MEASURES, RateGap
+from dojo.core.judging.gaps import MEASURES, RateGap
 from dojo.core.judging.gate.decision import Contender, Guard, Segment
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.records import GuardRule

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dojo.core.judging.fairness import NOT_STATED, RateGap, rate_gaps
+from dojo.core.judging.fairness import NOT_STATED, rate_gaps
+from dojo.core.judging.gaps import RateGap
 from dojo.core.lake import SCHEMAS, Lake
 from dojo.core.protected import groups_of_requests, live_gaps, rows_by_group
 from dojo.core.spec.regulated import Fairness
