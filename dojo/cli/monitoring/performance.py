@@ -90,7 +90,8 @@ def _show(
     table.add_row("status", *(row.status for row in rows))
     out.print(table)
     for gap in fairness:
-        said = f"{MEASURES[gap.rate]}, at most {gap.limit:.0%} apart: {gap.verdict}, {gap.words}"
+        verdict = "too far apart" if gap.verdict == "veto" else gap.verdict
+        said = f"{MEASURES[gap.rate]}, at most {gap.limit:.0%} apart: {verdict}, {gap.words}"
         out.print(said, highlight=False, soft_wrap=True)
     for row in rows:
         if row.status == "insufficient_data":
