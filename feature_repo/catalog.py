@@ -28,7 +28,9 @@ from typing import TypeVar
 from dojo.core.settings import ALL_MODELS, SettingsError
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.read import SpecError
+from dojo.core.spec.regulated import Regulated
 from dojo.core.spec.schema import ModelSpec
+from dojo.shop.events import SHOP_EVENTS
 from feature_repo import shop
 from feature_repo.services import FeatureService, RequestFeatures
 from feature_repo.views import (
@@ -195,6 +197,8 @@ def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
                 f"{spec.name}: label.event: {spec.label.event} is not {recorded.stream}, where"
                 f" requests of {spec.feature_service} are recorded"
             )
+        if spec.regulated is not None:
+            _require_regulated(spec, spec.regulated)
         for source in sources(VIEWS.values()):
             if source.labels_of == spec.name and spec.label.delay.maximum > source.settled_after:
                 raise SpecError(
@@ -204,6 +208,40 @@ def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
                     " negatives"
                 )
     return specs
+
+
+def _require_regulated(spec: ModelSpec, rules: Regulated) -> None:
+    """Refuse a regulated model that could see the protected attribute, or not explain itself.
+
+    Raises:
+        SpecError: An input, feature or source of features has the attribute. Or the label's events
+            do not record it. Or the reasons are not those of the features.
+    """
+    service, hidden = SERVICES[spec.feature_service], rules.protected
+    request = service.request
+    names = {*service.features, *request.needed, *(name for _, name in stored_of(service.name))}
+    read = {column for source in sources(views_of(service.name)) for column in source.columns}
+    read |= set(request.recorded.columns) if request.recorded else set()
+    if seen := sorted(name for name in names | read if hidden in name):
+        raise SpecError(
+            f"{spec.name}: regulated.protected: {service.name} reads {', '.join(seen)}, and"
+            f" {hidden} must never be an input"
+        )
+    event = SHOP_EVENTS.get(spec.label.event)
+    if event is None or hidden not in event.__struct_fields__:
+        raise SpecError(
+            f"{spec.name}: regulated.protected: {spec.label.event} does not record {hidden}, so its"
+            " groups cannot be compared"
+        )
+    if missing := sorted(set(service.features) - set(rules.reasons)):
+        raise SpecError(
+            f"{spec.name}: regulated.reasons: no reason for {', '.join(missing)}, which may decide"
+            " against a person"
+        )
+    if unknown := sorted(set(rules.reasons) - set(service.features)):
+        raise SpecError(
+            f"{spec.name}: regulated.reasons: {service.name} has no {', '.join(unknown)}"
+        )
 
 
 def _told(broken: Mapping[str, str]) -> str:

@@ -120,10 +120,36 @@ def plan_promotion(desk: Desk, model: str, version: str, force: bool = False) ->
 
 
 def promote(desk: Desk, plan: Promotion, change: Change) -> Roles:
-    """Give a version the role and all traffic. The old champion stays warm beside it."""
+    """Give a version the role and all traffic. The old champion stays warm beside it.
+
+    Where the spec requires approval, this is one.
+
+    Raises:
+        ObjectionError: Approval is required, and the same person has proposed the version.
+    """
     if plan.objection:
         change = dataclasses.replace(change, why=f"{change.why} (forced: {plan.objection})")
-    return _roles(desk, plan.model, desk.role_changes.promote(plan.model, plan.version, change))
+    if approves := desk.spec(plan.model).rollout.approval == "required":
+        found = desk.registry.get(plan.model, plan.version)
+        _require_second_person(found, change.who, found.tags.proposed_by)
+    route = desk.role_changes.promote(plan.model, plan.version, change)
+    if approves:
+        when = f"{change.world_time:%Y-%m-%dT%H:%M:%SZ}"
+        note = ApprovalNote(who=change.who, when=when, why=change.why)
+        desk.registry.tag(plan.model, plan.version, VersionTags(approval=note))
+    return _roles(desk, plan.model, route)
+
+
+def _require_second_person(version: Version, who: str, *proposers: str | None) -> None:
+    """Refuse an approval by the person who has proposed the version. Raises ObjectionError."""
+    name = who.strip().casefold()
+    if any(proposer and proposer.strip().casefold() == name for proposer in proposers):
+        raise ObjectionError(
+            f"{version.model}: {who} has proposed version {version.version}, so another person must"
+            " approve it",
+            f"dojo models show {version.model}@{version.version}, then that person repeats this"
+            " with their --who",
+        )
 
 
 def _recorded_champion(desk: Desk, model: str) -> Version | None:
@@ -271,6 +297,7 @@ def approve(desk: Desk, model: str, change: Change) -> Approval:
         NothingToActOnError: No rollout of the model waits for approval.
         NoRolloutError, RequestPendingError, ConflictError: The rollout changed meanwhile.
         UnsealedVersionError: The version's record is not as registered.
+        ObjectionError: The same person has proposed the version or its rollout.
     """
     rollout = desk.rollouts.get(desk.require_model(model))
     if rollout is None or rollout.stage is not Stage.AWAITING_APPROVAL:
@@ -278,7 +305,9 @@ def approve(desk: Desk, model: str, change: Change) -> Approval:
         raise NothingToActOnError(
             f"{model}: nothing waits for approval ({found})", f"dojo rollout show {model}"
         )
-    desk.registry.require_seal(desk.registry.get(model, rollout.version))
+    version = desk.registry.get(model, rollout.version)
+    desk.registry.require_seal(version)
+    _require_second_person(version, change.who, version.tags.proposed_by, rollout.who)
     entry = _record_approval(desk, rollout, change)
     # The note comes from the entry. When an earlier attempt stopped between the two, both still
     # agree.

@@ -88,6 +88,11 @@ COMMANDS = {
         "A/B tests and canaries: what the split showed.",
         "pipelines",
     ),
+    "explain": CommandRow(
+        "dojo.cli.serving.explain:explain",
+        "Why a version gave an answer, and what a refused person reads.",
+        "pipelines",
+    ),
     "features": CommandRow(
         "dojo.cli.training.features:app", "Bring features online, look them up.", "pipelines"
     ),

@@ -56,7 +56,8 @@ def judged_predictions(
 
     The latest answer of a request counts. Its `label` is null until it is known.
 
-    Columns: request_id, world_time, version, score, flagged, is_degraded, label, weight.
+    Columns: request_id, world_time, version, score, flagged, entity_keys (JSON), is_degraded,
+    label, weight.
     """
     predictions = (
         lake.scan(Stream.PREDICTIONS, since, until)
@@ -67,6 +68,7 @@ def judged_predictions(
             "version",
             "score",
             "flagged",
+            "entity_keys",
             "wall_time",
             (pl.col("degraded").list.len() > 0).alias("is_degraded"),
         )

@@ -17,7 +17,7 @@ MAX_MEMBER_DAYS = 40_000  # no member is older than 109 years
 Euro = Annotated[float, msgspec.Meta(ge=0, le=MAX_EURO)]
 
 TRANSACTIONS, ORDERS, BANNERS = "transactions", "orders", "banners"
-MEMBERSHIPS = "memberships"
+MEMBERSHIPS, CREDITS = "memberships", "credits"
 DECISIONS, SETTLEMENTS = "decisions", "settlements"
 
 # What the shop does about a flagged payment. A declined one fails. A reviewer looks at a rejected
@@ -113,6 +113,29 @@ class Membership(ShopEvent, frozen=True, kw_only=True):
     member_days: Annotated[float, msgspec.Meta(ge=0, le=MAX_MEMBER_DAYS)]
 
 
+class Credit(ShopEvent, frozen=True, kw_only=True):
+    """A customer asked to pay a purchase later, in equal parts over 60 days.
+
+    Attributes:
+        amount: Of the purchase, euro.
+        parts: Number of equal parts.
+        account_days: Age of the customer's account, days.
+        age_group: For audits of fairness, never an input. Empty where it is unknown.
+    """
+
+    stream: ClassVar[str] = CREDITS
+    key: ClassVar[str] = "credit_id"
+    prefix: ClassVar[str] = "credit"
+
+    credit_id: str
+    customer_id: str
+    merchant_id: str
+    amount: Euro
+    parts: Annotated[float, msgspec.Meta(ge=1, le=60)]
+    account_days: Annotated[float, msgspec.Meta(ge=0, le=40_000)]
+    age_group: str = ""
+
+
 class Decision(Event, frozen=True, kw_only=True):
     """The shop acted on a flagged answer about a payment.
 
@@ -173,7 +196,7 @@ class Settlement(Event, frozen=True, kw_only=True):
         return f"settlement-{request_id}"
 
 
-_HAPPENINGS: tuple[type[ShopEvent], ...] = (Transaction, Order, Banner, Membership)
+_HAPPENINGS: tuple[type[ShopEvent], ...] = (Transaction, Order, Banner, Membership, Credit)
 
 EVENTS: tuple[type[Event], ...] = (*_HAPPENINGS, Decision, Settlement)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from dojo.shop.events import BANNERS, MEMBERSHIPS, ORDERS, TRANSACTIONS
+from dojo.shop.events import BANNERS, CREDITS, MEMBERSHIPS, ORDERS, TRANSACTIONS
 
 # Amounts at which a payment's grade rises, euro. Examples are a coffee, a lunch and a dress.
 GRADE_EDGES = (10.0, 30.0, 100.0)
@@ -205,6 +205,24 @@ TRUTHS: Mapping[str, Truth] = {
         ),
         "counted_days",
         "usual_spend",
+    ),
+    "defaulted": Truth(
+        CREDITS,
+        lambda: pl.col("defaulted"),
+        LabelFacts(
+            says="1 for a purchase on credit that the customer does not pay",
+            task="binary",
+            unit="0 or 1",
+            low=0,
+            high=1,
+            median="59d",
+            sigma=0.02,
+            maximum="60d",
+            typical=(0.01, 0.20),
+            usual=0.06,
+        ),
+        "repaid_days",
+        "default_chance",
     ),
 }
 

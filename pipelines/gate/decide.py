@@ -30,10 +30,11 @@ from dojo.core.judging.gate.decision import (
     TrainingSetChange,
 )
 from dojo.core.labels import weights_of
+from dojo.core.protected import groups_of_requests, rows_by_group
 from dojo.core.registry.bundle import MODEL_FILE, PROFILE_FILE, Bundle, OnnxScorer, load_bundle
 from dojo.core.registry.reference_profile import ReferenceProfile, UnusableProfileError
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
-from feature_repo.catalog import ENTITY_KEYS
+from feature_repo.catalog import ENTITY_KEYS, recorded_requests
 from pipelines.gate.champion import seen_until
 from pipelines.gate.differences import changed_parameters, changed_training_set
 from pipelines.release.artefacts import BUNDLE_PATH
@@ -169,7 +170,23 @@ def holdout_of(run: Run, rows: pl.DataFrame) -> GateHoldout:
         segments=segments,
         segmentation=segmentation,
         weights=weights_of(rows),
+        protected=protected_groups(run, rows),
     )
+
+
+def protected_groups(run: Run, rows: pl.DataFrame) -> dict[str, npt.NDArray[np.int64]]:
+    """Return the row numbers by group of the protected attribute. Empty without one.
+
+    The data set does not have the attribute. It is joined from the run's pinned events.
+    """
+    if run.spec.regulated is None:
+        return {}
+    recorded = recorded_requests(run.spec.feature_service)
+    files = [run.lake.root / file.path for file in run.manifest.streams[recorded.stream]]
+    groups = groups_of_requests(
+        run.lake.scan(recorded.stream, files=files), recorded.key, run.spec.regulated.protected
+    )
+    return rows_by_group(rows, groups)
 
 
 def seen_by(version: Version, registry: ModelRegistry, holdout: GateHoldout) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dojo.core.judging.gaps import MEASURES
 from dojo.core.judging.gate.compare import Candidate, GateHoldout, GateJudgement
 from dojo.core.judging.gate.decision import (
     Contender,
@@ -28,7 +29,7 @@ HEADLINES = {
     "promote": "The challenger wins and goes on to its rollout",
     "keep": "The champion stays",
     "regression": "The challenger is worse: the champion stays",
-    "first": "The first version: it becomes the champion",
+    "first": "The first version",
 }
 COLOURS = {"promote": "#15803d", "keep": "#8a6d00", "regression": "#b91c1c", "first": "#1f5fa8"}
 VERDICTS = {"ok": "ok", "veto": "VETO", "insufficient_data": "not judged"}
@@ -244,7 +245,8 @@ def tables(decision: GateDecision) -> list[Table]:
         rows = [
             (task.metrics[name].title, f"{value:.4f}") for name, value in challenger.metrics.items()
         ]
-        return [Table("The version on its holdout", ("what", "value"), rows, text_columns=0)]
+        alone = Table("The version on its holdout", ("what", "value"), rows, text_columns=0)
+        return [alone, *_fairness(decision)]
     beside = [_training_sets(decision.training_sets)] if decision.training_sets else []
     if decision.gain is None:
         return beside
@@ -274,7 +276,34 @@ def tables(decision: GateDecision) -> list[Table]:
             ],
             text_columns=0,
         ),
+        *_fairness(decision),
         *beside,
+    ]
+
+
+def _fairness(decision: GateDecision) -> list[Table]:
+    """Return the challenger's rates by group of the protected attribute."""
+    if not decision.fairness:
+        return []
+    rows = [
+        (
+            MEASURES[gap.rate],
+            one.group,
+            f"{one.rows:,}",
+            NOTHING if one.value is None else f"{one.value:.1%}",
+            f"at most {gap.limit:.1%} apart",
+            VERDICTS[gap.verdict],
+        )
+        for gap in decision.fairness
+        for one in gap.groups
+    ]
+    return [
+        Table(
+            "Groups of the protected attribute, which is no input",
+            ("share", "group", "rows", "challenger", "limit", "verdict"),
+            rows,
+            text_columns=2,
+        )
     ]
 
 

@@ -18,6 +18,7 @@ from dojo.core.registry.promotion import (
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry, Version
 from dojo.core.settings import Settings
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.rollouts import NoRolloutError, RolloutActiveError, Rollouts
 from dojo.core.state.routes import RouteTable
 from dojo.core.tasks.specs import load_spec
@@ -43,13 +44,14 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     """Register the job's version.
 
     A model's first version becomes the champion at once, because there is no other version to
-    serve.
+    serve. Where the spec requires approval it waits until another person promotes it.
 
     It is the first one when neither the registry nor the platform's own record names a champion.
 
     Returns:
         version and alias. The alias is `champion` for a first version and `challenger` for a later
-        one without a gate. Otherwise it is None, and the rollout sets the alias.
+        one without a gate. Otherwise it is None, and the rollout sets the alias. `waits` is there
+        for a first version that waits for approval, as challenger.
 
     Raises:
         RolloutRefusedError: The gate did not let the version pass. Or it was trained as the first
@@ -76,6 +78,13 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
         ScheduleStore(records.redis).finish(job.model, records.world_now())
     alias, champion = CHAMPION, registry.by_alias(job.model, CHAMPION)
     stands = champion.version if champion is not None else record.champion
+    spec = load_spec(settings.models_dir / f"{job.model}.yaml")
+    if stands in ("", version.version) and spec.rollout.approval == "required":
+        if stands:  # approved since an earlier attempt
+            return {"version": version.version, "alias": CHAMPION}
+        _wait_for_approval(registry, records, spec, version, job.who)
+        workspaces.end(job, settings.home)
+        return {"version": version.version, "alias": CHALLENGER, "waits": "approval"}
     if stands in ("", version.version):
         champions = RoleChanges(registry, RouteTable(records.redis), records.audit)
         why = f"{job.reason}: the model's first version"
@@ -224,6 +233,25 @@ def _outcome(registry: ModelRegistry, job: Job) -> tuple[MlflowRun, str]:
     with tracking_errors(job.model, f"run {found.info.run_id}"):
         tracking_client(registry).set_terminated(found.info.run_id, FINISHED)
     return found, UNGATED
+
+
+def _wait_for_approval(
+    registry: ModelRegistry,
+    records: RetrainingNotices,
+    spec: ModelSpec,
+    version: Version,
+    proposer: str,
+) -> None:
+    """Keep a model's first version without traffic, and tell the owner."""
+    _become_challenger(registry, records, version)
+    name = f"{spec.name}@{version.version}"
+    text = (
+        f"It is the model's first version, proposed by {proposer}, and the fallback answers. Look"
+        f" at it: dojo models show {name}. Another person approves: dojo models promote {name}"
+        " --why ... --who ..."
+    )
+    title = f"{spec.name}: version {version.version} waits for approval"
+    records.tell("approval", spec.owner, "warning", title, text)
 
 
 def _become_challenger(

@@ -19,6 +19,7 @@ from dojo.core.registry.bundle import (
     MODEL_FILE,
     PARITY_FILE,
     PROFILE_FILE,
+    TREES_FILE,
     Bundle,
     Parity,
     write_bundle,
@@ -90,7 +91,8 @@ def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]
         save_as_external_data=False,
     )
     (directory / PARITY_FILE).write_bytes(parity)
-    (directory / PROFILE_FILE).write_bytes((run.workspace / PROFILE_FILE).read_bytes())
+    for name in (PROFILE_FILE, TREES_FILE):
+        (directory / name).write_bytes((run.workspace / name).read_bytes())
     bundle = Bundle(
         model=run.spec.name,
         feature_service=run.spec.feature_service,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 JOB_TAG = "dojo.job"
+WHO_TAG = "dojo.who"
 DRY_RUN_TAG = "dojo.dry_run"
 FINISHED = "FINISHED"
 
@@ -47,7 +48,7 @@ class JobTags:
 
     def written(self) -> dict[str, str]:
         rehearsed = {DRY_RUN_TAG: "true"} if self.dry_run else {}
-        return {JOB_TAG: self.key, "dojo.reason": self.reason, "dojo.who": self.who, **rehearsed}
+        return {JOB_TAG: self.key, "dojo.reason": self.reason, WHO_TAG: self.who, **rehearsed}
 
 
 def find_run(registry: ModelRegistry, model: str, job: str) -> MlflowRun | None:

@@ -34,7 +34,7 @@ from pipelines.release.artefacts import (
     training_parameters,
     write_plots,
 )
-from pipelines.release.job_runs import FINISHED, JobTags, create_run, run_of_job
+from pipelines.release.job_runs import FINISHED, WHO_TAG, JobTags, create_run, run_of_job
 from pipelines.release.model_card import model_card
 from pipelines.release.provenance import Code, current_code
 from pipelines.release.tracking import tracking_client, tracking_errors
@@ -126,7 +126,9 @@ def register_run(registry: ModelRegistry, model: str, run_id: str) -> Version:
             for name, value in run.data.metrics.items()
             if not name.startswith(BESIDE_METRICS)
         }
-        tags = msgspec.structs.replace(VersionTags.read(run.data.tags), metrics=metrics)
+        tags = msgspec.structs.replace(
+            VersionTags.read(run.data.tags), metrics=metrics, proposed_by=run.data.tags.get(WHO_TAG)
+        )
         version = registry.register(model, run_id, f"{run.info.artifact_uri}/{BUNDLE_PATH}", tags)
         tracking_client(registry).update_model_version(model, version.version, description=card)
     return version

@@ -4,7 +4,7 @@
     validate       (raises)                refuses bad data
     build_dataset  dataset.parquet         examples with point-in-time features;
                                            refuses broken features and leaks
-    train          model.onnx, fit.json, scores.parquet, parity.json
+    train          model.onnx, trees.txt, fit.json, scores.parquet, parity.json
     evaluate       evaluation.json, reference_profile.json, reference_rows.parquet
 
 Each function takes a `Run` and reads the files of the functions before it. So a scheduler may call
@@ -28,7 +28,13 @@ import polars as pl
 from dojo.core.events.types import Stream
 from dojo.core.labels import latest_labels
 from dojo.core.lake import Lake, file_sha256, write_parquet_atomically
-from dojo.core.registry.bundle import MODEL_FILE, PARITY_FILE, PROFILE_FILE, Parity
+from dojo.core.registry.bundle import (
+    MODEL_FILE,
+    PARITY_FILE,
+    PROFILE_FILE,
+    TREES_FILE,
+    Parity,
+)
 from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.records import Answered
@@ -177,6 +183,7 @@ def train_step(run: Run) -> None:
     model_file.write_bytes(
         convert.to_onnx(fitted.booster, len(run.features)).SerializeToString(deterministic=True)
     )
+    (run.workspace / TREES_FILE).write_text(fitted.booster.model_to_string())
     judged = fitted.score(split.holdout.inputs)
     parity = parity_rows(split.holdout.inputs, judged)
     (run.workspace / PARITY_FILE).write_bytes(msgspec.json.encode(parity))

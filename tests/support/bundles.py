@@ -22,6 +22,7 @@ from dojo.core.registry.bundle import (
     MODEL_FILE,
     PARITY_FILE,
     PROFILE_FILE,
+    TREES_FILE,
     Bundle,
     OnnxScorer,
     Parity,
@@ -133,6 +134,7 @@ def _written(
     )
     (directory / PARITY_FILE).write_bytes(msgspec.json.encode(parity))
     (directory / PROFILE_FILE).write_text(json.dumps({"rows": 2000}))
+    (directory / TREES_FILE).write_text(classifier.booster_.model_to_string())
     stored = [feature.name for view in VIEWS.values() for feature in view.features]
     return write_bundle(
         directory,

@@ -32,6 +32,8 @@ def performance(
 ) -> None:
     """How good a model's predictions turned out, by version, as far as outcomes have arrived.
 
+    Of a regulated model it also says how far apart the answers for two groups are.
+
     Example: dojo performance fraud_detection --since 2018-06-24T00:00
     """
     from dojo.cli.training.terminal import parse_time
@@ -49,16 +51,20 @@ def _show(
 ) -> bool:
     from rich.table import Table
 
+    from dojo.core.judging.gaps import MEASURES
     from dojo.core.lake import Lake
     from dojo.core.performance import judged_predictions, measure_by_version
+    from dojo.core.protected import live_gaps
     from dojo.core.tasks.specs import task_of
+    from dojo.shop.events import SHOP_EVENTS
 
-    task = task_of(here.spec(model))
-    rows = measure_by_version(
-        judged_predictions(Lake(here.settings.lake_dir), model, start, end), task
-    )
+    spec, lake = here.spec(model), Lake(here.settings.lake_dir)
+    judged = judged_predictions(lake, model, start, end)
+    rows = measure_by_version(judged, task_of(spec))
+    fairness = live_gaps(lake, spec, SHOP_EVENTS[spec.label.event].key, judged)
     if as_json:
-        print_json({"model": model, "since": start, "until": end, "versions": rows})
+        answer = {"model": model, "since": start, "until": end, "versions": rows}
+        print_json(answer | ({"fairness": fairness} if fairness else {}))
         return False
     # One column per version. More rows than columns fit a narrow terminal.
     table = Table(
@@ -83,6 +89,10 @@ def _show(
     )
     table.add_row("status", *(row.status for row in rows))
     out.print(table)
+    for gap in fairness:
+        verdict = "too far apart" if gap.verdict == "veto" else gap.verdict
+        said = f"{MEASURES[gap.rate]}, at most {gap.limit:.0%} apart: {verdict}, {gap.words}"
+        out.print(said, highlight=False, soft_wrap=True)
     for row in rows:
         if row.status == "insufficient_data":
             out.print(

@@ -24,6 +24,10 @@ SABOTAGES = ("slow_by_night",)
 MEANINGS = {
     "promote": "the challenger won: its rollout begins (dojo rollout show {model})",
     "first": "the model's first version: it is the champion",
+    "waits": (
+        "the model's first version: another person approves it with dojo models promote"
+        " {model}@{version}"
+    ),
     "keep": "the champion stays; its owner was told",
     "regression": "the challenger is worse, the champion stays; its owner was paged",
 }
@@ -113,7 +117,9 @@ def retrain(
     what = (
         "a dry run: nothing was registered"
         if dry_run
-        else MEANINGS[answer["outcome"]].format(model=model)
+        else MEANINGS["waits" if answer.get("waits") else answer["outcome"]].format(
+            model=model, version=answer.get("version")
+        )
     )
     out.print(
         f"{answer['reason']}\n{what[0].upper()}{what[1:]}. Report: dojo gate show {model}",

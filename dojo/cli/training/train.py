@@ -44,7 +44,8 @@ def train(
 ) -> None:
     """Train and register a version from the lake, without a comparison.
 
-    The first version becomes champion. A later one waits as challenger. The command is meant for a
+    The first version becomes champion, or waits for approval where the spec requires it. A later
+    one waits as challenger. The command is meant for a
     model's first version and for trials. The guarded way to the next version is dojo retrain, with
     gate and rollout.
 
@@ -87,6 +88,9 @@ def train(
     note = (
         "the model's first version: it is the champion, which serving uses"
         if answer["alias"] == CHAMPION
+        else "waits until another person approves it, and the fallback answers: dojo models promote"
+        f" {model}@{answer['version']} --why ... --who ..."
+        if answer.get("waits")
         else (
             "waits as challenger, compared with nothing; the champion keeps serving. The guarded"
             f" way: dojo retrain {model}"

@@ -6,6 +6,7 @@ Training writes it, MLflow stores it, the gateway serves it.
     bundle.json                  `Bundle`: inputs, decision, defaults, hashes of the files below
     parity.json                  inputs with the scores that training got for them
     reference_profile.json       the training-time distribution that drift is measured against
+    trees.txt                    the same trees as LightGBM's text, which only explanations read
 
 Each process that loads the model must get the scores of parity.json. The registry's version
 has the SHA-256 of bundle.json as a tag. So a changed byte is found before it is served.
@@ -27,6 +28,7 @@ MODEL_FILE = "model.onnx"
 PARITY_FILE = "parity.json"
 PROFILE_FILE = "reference_profile.json"
 HASHED_FILES = (MODEL_FILE, PARITY_FILE, PROFILE_FILE)
+TREES_FILE = "trees.txt"  # serving does not need it, and older bundles lack it
 
 # Largest difference of a score that still counts as the same model. It is a share of the largest
 # score or of 1. Float32 sums over a few hundred trees agree to 5e-7. A wrong model or a wrong
@@ -52,7 +54,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         decision: Decisions on the validation rows, by name
             (`dojo/core/tasks/protocol.py: Task.decide`).
         trained_as_of: World time at which the training data ends, labels included.
-        sha256: File name -> SHA-256 of its bytes, for HASHED_FILES.
+        sha256: File name -> SHA-256 of its bytes, for HASHED_FILES and TREES_FILE.
         parameters: Settings that decided the training beside its data, as text. Empty in bundles
             from before it was kept.
     """
@@ -126,7 +128,9 @@ def write_bundle(directory: Path, bundle: Bundle) -> str:
     Returns bundle.json's SHA-256.
     """
     hashes = {
-        name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in HASHED_FILES
+        name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
+        for name in (*HASHED_FILES, TREES_FILE)
+        if name != TREES_FILE or (directory / name).exists()
     }
     content = msgspec.json.format(
         msgspec.json.encode(msgspec.structs.replace(bundle, sha256=hashes)), indent=2
@@ -163,6 +167,26 @@ def verify_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[
         return bundle, msgspec.json.decode((directory / PARITY_FILE).read_bytes(), type=Parity)
     except (OSError, msgspec.MsgspecError) as error:
         raise CorruptBundleError(f"{directory}: {error}") from error
+
+
+def read_trees(directory: Path, bundle: Bundle) -> str:
+    """Return a verified bundle's trees as LightGBM's text.
+
+    Raises:
+        CorruptBundleError: There are none, or they are not those that were registered.
+    """
+    expected = bundle.sha256.get(TREES_FILE)
+    if expected is None:
+        raise CorruptBundleError("it was registered before bundles kept their trees as text")
+    try:
+        content = (directory / TREES_FILE).read_bytes()
+    except OSError as error:
+        raise CorruptBundleError(f"{directory / TREES_FILE}: {error.strerror}") from error
+    if (found := hashlib.sha256(content).hexdigest()) != expected:
+        raise CorruptBundleError(
+            f"{directory / TREES_FILE}: SHA-256 is {found}, bundle.json says {expected}"
+        )
+    return content.decode()
 
 
 def load_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[Bundle, OnnxScorer]:

@@ -48,6 +48,8 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
         bundle_sha256: SHA-256 of bundle.json.
         gate_gain: Gain of the gate's primary metric over the champion's, relative.
         gate_interval: Ends of the gain's interval.
+        proposed_by: Who asked for the training. Another person must approve, where approval is
+            required. None in versions from before it was kept.
         rolled_back: Why the version was taken back.
         rollout: Id of the rollout that the version was given. A version is given one.
         drift_report: Address of the newest drift report, a page in the run's artifacts.
@@ -71,6 +73,7 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
     gate_verdict: GateVerdict | Literal["first"] | None = None
     gate_gain: float | None = None
     gate_interval: Interval | None = None
+    proposed_by: str | None = None
     approval: ApprovalNote | None = None
     rolled_back: str | None = None
     rollout: str | None = None

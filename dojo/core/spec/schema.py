@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dojo.core.spec.durations import Duration, format_duration
 from dojo.core.spec.monitoring import Drift, Response
+from dojo.core.spec.regulated import Regulated
 from dojo.core.spec.section import Fraction, Name, Rate, Ratio, Section, Text
 
 
@@ -281,6 +282,7 @@ class ModelSpec(Section):
 
     Attributes:
         optional: True for a model that runs only where DOJO_MODELS names it.
+        regulated: The rules of a model that decides about people. None for others.
     """
 
     name: Name
@@ -299,6 +301,7 @@ class ModelSpec(Section):
     serving: Serving
     data: DataGovernance
     batch: Batch | None = None
+    regulated: Regulated | None = None
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> ModelSpec:
@@ -308,6 +311,10 @@ class ModelSpec(Section):
                 f" training.window and label.delay.maximum together ({format_duration(needed)}), or"
                 " no window is ever full"
             )
+        if self.regulated is not None and self.rollout.approval != "required":
+            raise ValueError("rollout.approval must be required, because the model is regulated")
+        if self.regulated is not None and self.task != "binary":
+            raise ValueError(f"regulated is for tasks that flag answers, and {self.task} does not")
         if len(set(self.entities)) < len(self.entities):
             raise ValueError(f"entities must differ, got {list(self.entities)}")
         return self

@@ -10,9 +10,10 @@ import polars as pl
 
 from dojo.core.lake import start_of
 from dojo.shop.datasets import TRANSACTION_SCHEMA
-from dojo.shop.events import BANNERS, MEMBERSHIPS, ORDERS
+from dojo.shop.events import BANNERS, CREDITS, MEMBERSHIPS, ORDERS
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.sources.source import Scene
+from services.simulator.town.credits import Credits
 from services.simulator.town.fraud import FraudPatterns
 from services.simulator.town.fraud_drift import FraudDrift
 from services.simulator.town.ids import customer_id, numbered
@@ -62,6 +63,7 @@ class SyntheticSource:
             ORDERS: orders,
             BANNERS: Visits(self._population, seed),
             MEMBERSHIPS: Memberships(self._population, seed, shopping),
+            CREDITS: Credits(self._population, seed),
         }
         self._kept: dict[date, pl.DataFrame] = {}
         self._shift = shift

@@ -366,9 +366,22 @@ def test_a_champion_without_a_record_is_no_comparison(
 def approved(settings: Settings) -> Rollout:
     """A model that needs approval, with a winner. Its rollout has just begun."""
     write_spec(settings.models_dir, APPROVED, approval="required")
-    assert run_retraining(first_job(APPROVED), settings)["outcome"] == "first"
+    redis, registry = Redis.from_url(settings.redis), ModelRegistry.of(settings)
+    answer = run_retraining(first_job(APPROVED), settings)
+    assert (answer["outcome"], answer["alias"], answer["waits"]) == (
+        "first",
+        "challenger",
+        "approval",
+    )
+    assert registry.by_alias(APPROVED, CHAMPION) is None
+    assert registry.get(APPROVED, "1").tags.proposed_by == "tests"
+    waits = messages(redis, APPROVED)[0]
+    assert waits.title == f"{APPROVED}: version 1 waits for approval"
+    assert f"dojo models promote {APPROVED}@1" in waits.text
+    change = Change("tests:first", "another", "reviewed", LATER_AS_OF)
+    RoleChanges(registry, RouteTable(redis), AuditTrail(redis)).promote(APPROVED, "1", change)
     assert run_retraining(later_job(APPROVED), settings)["outcome"] == "promote"
-    rollout = Rollouts(Redis.from_url(settings.redis)).get(APPROVED)
+    rollout = Rollouts(redis).get(APPROVED)
     assert rollout is not None
     return rollout
 

@@ -1,4 +1,4 @@
-"""Features computed in a request for an order or a banner, for one request and for columns."""
+"""Features computed in a request, for one request and for columns."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from feature_repo.banners.views import SLOT
 from feature_repo.banners.views import compute as slot
 from feature_repo.clock import HOUR, seconds_of_day, weekday
+from feature_repo.credits.views import APPLICATION, application
 from feature_repo.orders.requests import DELIVERY, PURCHASE, promise, purchase
 from feature_repo.services import RequestFeatures
 
@@ -59,8 +60,27 @@ def test_a_visit_has_its_hour_and_its_kind_of_day(now: float, hour: float, weeke
     assert slot({"visit_time": now}) == {"visit_hour": hour, "visit_on_weekend": weekend}
 
 
+def test_a_credit_is_compared_with_habits_and_an_unknown_customer_or_no_amount_is_answered() -> (
+    None
+):
+    asked = {"amount": 90.0, "parts": 3.0, "account_days": 12.0, "application_time": SATURDAY}
+    known = {
+        "customer_amount_mean_30d": 29.0,
+        "customer_tx_count_30d": 39.0,
+        "customer_credits_30d": 8.0,
+    }
+    found = application({**asked, **known})
+    assert found["credit_to_usual"] == 3.0
+    assert found["credit_share_30d"] == 0.2
+    assert found["asked_at_night"] == 0.0
+    stranger = application({**asked, **dict.fromkeys(known, 0.0)})
+    assert (stranger["credit_to_usual"], stranger["credit_share_30d"]) == (1.0, 0.0)
+    assert application({**asked, **known, "amount": 0.0})["credit_to_usual"] == 0.0
+
+
 @pytest.mark.parametrize(
-    ("request_features", "compute"), [(DELIVERY, promise), (PURCHASE, purchase), (SLOT, slot)]
+    ("request_features", "compute"),
+    [(DELIVERY, promise), (PURCHASE, purchase), (SLOT, slot), (APPLICATION, application)],
 )
 def test_columns_give_what_each_request_gives_and_every_described_feature(
     request_features: RequestFeatures, compute: Callable[..., dict[str, Any]]

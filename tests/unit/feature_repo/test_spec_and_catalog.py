@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dojo.core.spec.read import SpecError
+from dojo.core.spec.regulated import Fairness, Regulated
 from dojo.core.tasks.specs import load_spec, load_specs
 from feature_repo import catalog
 
@@ -108,3 +109,34 @@ def test_values_that_cannot_be_meant_are_refused_with_the_reason(
     path.write_text(text.replace(line, changed))
     with pytest.raises(SpecError, match=reason):
         load_spec(path)
+
+
+def reasons(*but: str) -> dict[str, str]:
+    features = catalog.SERVICES["fraud_detection_v1"].features
+    return {name: "What you buy." for name in features if name not in but}
+
+
+@pytest.mark.parametrize(
+    ("protected", "texts", "reason"),
+    [
+        (
+            "merchant_id",
+            reasons(),
+            "regulated.protected: fraud_detection_v1 reads merchant_id, and merchant_id must never",
+        ),
+        ("amount", reasons(), "reads amount, amount_to_mean_30d, .* must never be an input"),
+        ("shoe_size", reasons(), "regulated.protected: transactions does not record shoe_size"),
+        ("wall_time", reasons("amount"), "regulated.reasons: no reason for amount, which may"),
+        ("wall_time", {**reasons(), "age": "Age."}, "fraud_detection_v1 has no age"),
+    ],
+)
+def test_a_regulated_model_must_not_see_the_protected_attribute_and_must_have_reasons(
+    protected: str, texts: dict[str, str], reason: str
+) -> None:
+    spec = load_spec(Path("models", "fraud_detection.yaml"))
+    fair = Fairness(granted=0.1, true_positive=0.1, false_positive=0.1, minimum_rows=100)
+    rules = Regulated(
+        protected=protected, fairness=fair, refusal="No.", review="Ask.", reasons=texts
+    )
+    with pytest.raises(SpecError, match=reason):
+        catalog.agreed({spec.name: spec.model_copy(update={"regulated": rules})})

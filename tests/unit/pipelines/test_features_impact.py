@@ -55,6 +55,7 @@ def test_the_command_names_every_team_that_shares_a_view() -> None:
         "churn": "crm",
         "customer_value": "finance-analytics",
         "fraud_detection": "payments-risk",
+        "pay_later": "lending",
     }
     unknown = dojo("customer_dayly")
     assert unknown.returncode == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dojo.core.judging.gate.compare import GateJudgement, judge
+from dojo.core.judging.gate.compare import Candidate, GateJudgement, judge
 from dojo.core.judging.gate.decision import GateDecision, Guard
+from dojo.core.spec.regulated import Fairness, Regulated
 from pipelines.gate.report import html_page, markdown, write_report
 from tests.support.gate_worlds import candidate, holdout, labels, noisy_scores, spec
 
@@ -256,3 +258,48 @@ def test_a_report_without_a_comparison_says_why(judged: GateJudgement) -> None:
     text, page = markdown(judged.decision, {}), html_page(judged.decision, {})
     assert judged.decision.reason in text
     assert "<b>features" not in page
+
+
+FAIR = Fairness(granted=0.1, true_positive=0.3, false_positive=0.1, minimum_rows=200)
+REGULATED = Regulated(
+    protected="attribute", fairness=FAIR, refusal="No.", review="Ask us.", reasons={}
+)
+
+
+def judge_regulated(scores: np.ndarray, champion: Candidate | None = None) -> GateDecision:
+    """Judge a version over two groups, the second of them the odd rows."""
+    groups = {"a": np.arange(0, len(LABELS), 2), "b": np.arange(1, len(LABELS), 2)}
+    rules = spec(100).model_copy(update={"regulated": REGULATED})
+    rows = replace(holdout(LABELS), protected=groups)
+    return judge(rules, "job", rows, champion, candidate(scores)).decision
+
+
+def against_b(scores: np.ndarray) -> np.ndarray:
+    """Return scores that refuse every third row of group b."""
+    unfair = scores.copy()
+    unfair[1::6] = 0.99
+    return unfair
+
+
+def test_a_first_version_that_is_unfair_is_kept_out_and_a_fair_one_is_not() -> None:
+    fair, unfair = judge_regulated(GOOD), judge_regulated(against_b(GOOD))
+    assert (fair.outcome, fair.vetoes) == ("first", ())
+    assert [guard.verdict for guard in fair.guards[:1]] == ["ok"]
+    assert unfair.outcome == "keep"
+    assert unfair.vetoes == ("fair_granted", "fair_false_positive")
+    assert "fair_granted" in unfair.reason
+    assert "VETO" in markdown(unfair, {})
+
+
+def test_a_better_challenger_that_is_unfair_is_vetoed_with_both_versions_gaps() -> None:
+    champion = candidate(GOOD, "1")
+    assert judge_regulated(BETTER, champion).outcome == "promote"
+    decision = judge_regulated(np.maximum(BETTER, against_b(np.zeros(len(LABELS)))), champion)
+    found = guard(decision, "fair_granted")
+    assert found.verdict == "veto"
+    assert found.champion is not None
+    assert found.challenger is not None
+    assert found.champion < 0.05 < 0.25 < found.challenger
+    assert "b " in found.note
+    assert "interval" in found.note
+    assert "Groups of the protected attribute" in html_page(decision, {})

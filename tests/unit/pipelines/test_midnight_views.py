@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from feature_repo.banners import BANNER_CLICKS, CUSTOMER_CLICKS
 from feature_repo.banners.banner_days import banner_clicks, customer_clicks
 from feature_repo.banners.events import CLICKS
+from feature_repo.credits.credit_days import customer_credits
+from feature_repo.credits.views import CUSTOMER_CREDITS
 from feature_repo.memberships import CUSTOMER_MEMBERSHIP, CUSTOMER_SERVICE, CUSTOMER_SPENDING
 from feature_repo.memberships.events import CANCELLATIONS
 from feature_repo.memberships.membership_days import (
@@ -151,6 +153,13 @@ def statement_frames(
     )
 
 
+def credit_frames(
+    bought: Sequence[Happened], before: datetime | None = None
+) -> tuple[pl.DataFrame, ...]:
+    rows, _ = frames(bought, before)
+    return (rows.select("customer_id", "world_time", credit_id="order_id", amount="price"),)
+
+
 def part(values: Sequence[float], of: Sequence[object]) -> float:
     return sum(values) / len(of) if of else 0.0
 
@@ -233,6 +242,11 @@ def member_at(sent: Sequence[Happened], midnight: date) -> list[float]:
     return [len(within(sent, midnight, 90)), sum(settled(sent, midnight, CANCELLATIONS, 90))]
 
 
+def borrower_at(bought: Sequence[Happened], midnight: date) -> list[float]:
+    month = within(bought, midnight, 30)
+    return [len(within(bought, midnight, 7)), len(month), sum(o.cents for o in month) / 100]
+
+
 @dataclass(frozen=True)
 class Case:
     """A view, its computation on lake columns, and the same in plain Python for one entity."""
@@ -253,6 +267,7 @@ CASES = [
     Case(CUSTOMER_SPENDING, customer_spending, payment_frames, spending_at, "customer"),
     Case(CUSTOMER_SERVICE, customer_service, service_frames, service_at, "customer"),
     Case(CUSTOMER_MEMBERSHIP, customer_membership, statement_frames, member_at, "customer"),
+    Case(CUSTOMER_CREDITS, customer_credits, credit_frames, borrower_at, "customer"),
 ]
 each_view = pytest.mark.parametrize("case", CASES, ids=[case.view.name for case in CASES])
 

@@ -24,12 +24,14 @@ one thing, not thirty.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 
+from dojo.core.judging.fairness import Groups, rate_gaps
+from dojo.core.judging.gaps import RateGap
 from dojo.core.judging.gate.decision import (
     Contender,
     GateDecision,
@@ -38,7 +40,7 @@ from dojo.core.judging.gate.decision import (
     Outcome,
     Segment,
 )
-from dojo.core.judging.gate.guards import guards
+from dojo.core.judging.gate.guards import fairness_guards, guards
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.records import Answered, Codes
 from dojo.core.tasks.specs import task_of
@@ -64,6 +66,8 @@ class GateHoldout:
         clusters: Entity -> the entity of each row as a number, shape (rows,).
         segments: Name of a group of customers -> its row numbers.
         segmentation: How the segments were cut.
+        protected: Group of the protected attribute -> its row numbers. Empty where the model is not
+            regulated.
     """
 
     start: datetime
@@ -74,6 +78,7 @@ class GateHoldout:
     segments: Mapping[str, npt.NDArray[np.int64]]
     segmentation: str
     weights: npt.NDArray[np.float64] | None = None
+    protected: Groups = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -145,11 +150,7 @@ def judge(
             Otherwise empty.
     """
     if champion is None:
-        reason = "There is no champion to compare with: the first version becomes the champion."
-        return GateJudgement(
-            _decision(spec, job, holdout, None, challenger, "insufficient_data", "first", reason),
-            None,
-        )
+        return GateJudgement(_first(spec, job, holdout, challenger), None)
     task = task_of(spec)
     if not obstacle and champion.scores is not None:
         few = task.too_few(holdout.answered(champion, spec))
@@ -170,7 +171,11 @@ def judge(
         _segment(spec, name, old.of(rows), new.of(rows)) for name, rows in holdout.segments.items()
     )
     both = _contender(spec, champion, holdout), _contender(spec, challenger, holdout)
-    guarded = guards(spec, *both, segments)
+    fairness = _fairness(spec, holdout, new)
+    guarded = (
+        *guards(spec, *both, segments),
+        *fairness_guards(_fairness(spec, holdout, old), fairness),
+    )
     vetoes = tuple(guard.name for guard in guarded if guard.verdict == "veto")
     outcome: Outcome = (
         "regression"
@@ -182,9 +187,44 @@ def judge(
     decided = _decision(
         spec, job, holdout, champion, challenger, verdict, outcome,
         _reason(spec, verdict, vetoes, gain),
-        vetoes=vetoes, gain=gain, guarded=guarded, segments=segments,
+        vetoes=vetoes, gain=gain, guarded=guarded, segments=segments, fairness=fairness,
     )  # fmt: skip
     return GateJudgement(decided, gain.drawn)
+
+
+def _first(spec: ModelSpec, job: str, holdout: GateHoldout, challenger: Candidate) -> GateDecision:
+    """Decide about a model's first version. Only unfairness can keep it out."""
+    fairness = (
+        ()
+        if challenger.scores is None
+        else _fairness(spec, holdout, holdout.answered(challenger, spec))
+    )
+    guarded = fairness_guards((), fairness)
+    vetoes = tuple(guard.name for guard in guarded if guard.verdict == "veto")
+    reason = (
+        f"There is no champion to compare with, but {', '.join(vetoes)} vetoed: the first version"
+        " is not registered."
+        if vetoes
+        else "There is no champion to compare with: the first version waits for approval."
+        if spec.rollout.approval == "required"
+        else "There is no champion to compare with: the first version becomes the champion."
+    )
+    return _decision(
+        spec, job, holdout, None, challenger, "insufficient_data", "keep" if vetoes else "first",
+        reason, vetoes=vetoes, guarded=guarded, fairness=fairness,
+    )  # fmt: skip
+
+
+def _fairness(spec: ModelSpec, holdout: GateHoldout, answered: Answered) -> tuple[RateGap, ...]:
+    if spec.regulated is None:
+        return ()
+    return rate_gaps(
+        answered,
+        holdout.protected,
+        spec.regulated.fairness,
+        spec.gate.confidence,
+        spec.training.seed,
+    )
 
 
 def _verdict(spec: ModelSpec, gain: RelativeGain) -> GateVerdict:
@@ -247,6 +287,7 @@ def _decision(
     gain: RelativeGain | None = None,
     guarded: tuple[Guard, ...] = (),
     segments: tuple[Segment, ...] = (),
+    fairness: tuple[RateGap, ...] = (),
 ) -> GateDecision:
     gate = spec.gate
     return GateDecision(
@@ -261,7 +302,7 @@ def _decision(
         support=_support(spec, holdout, challenger),
         champion=None if champion is None else _contender(spec, champion, holdout),
         challenger=_contender(spec, challenger, holdout),
-        guards=guarded, segments=segments, segmentation=holdout.segmentation,
+        guards=guarded, segments=segments, segmentation=holdout.segmentation, fairness=fairness,
         baseline=_baseline(spec, holdout, champion),
     )  # fmt: skip
 

@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from dojo.core.judging.gaps import RateGap
+
 DECISION_FILE = "decision.json"
 GATE_PATH = "gate"  # decision and report, in the workspace and among the run's artefacts
 
@@ -158,6 +160,8 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
         segmentation: How the segments were cut.
         baseline: `Task.baseline` of the champion. A rollout compares live answers with it.
         parameters: Training parameters that differ.
+        fairness: How far apart the challenger's answers for two groups are. Empty where the model
+            is not regulated.
         training_sets: None without a champion, and where its profile has no training set.
     """
 
@@ -188,6 +192,7 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
     segments: tuple[Segment, ...]
     segmentation: str
     baseline: dict[str, float] = {}
+    fairness: tuple[RateGap, ...] = ()
     parameters: tuple[ParameterChange, ...] = ()
     training_sets: TrainingSetChange | None = None
 

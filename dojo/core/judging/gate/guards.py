@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dojo.core.judging.gaps import MEASURES, RateGap
 from dojo.core.judging.gate.decision import Contender, Guard, Segment
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.records import GuardRule
@@ -37,6 +38,26 @@ def guards(
                limits.latency, slow_enough, f"{slow_enough * 1000:g} ms"),
         _ratio("size", "model file, bytes", champion.size_bytes, challenger.size_bytes,
                limits.size, NEGLIGIBLE_SIZE, f"{NEGLIGIBLE_SIZE / 1e6:g} MB"),
+    )  # fmt: skip
+
+
+def fairness_guards(
+    champion: Sequence[RateGap], challenger: Sequence[RateGap]
+) -> tuple[Guard, ...]:
+    """Return a guard for each rate of a regulated model.
+
+    Args:
+        champion: The champion's gaps. Empty without a champion.
+        challenger: The challenger's gaps.
+    """
+    before = {gap.rate: gap.value for gap in champion}
+    return tuple(
+        Guard(
+            name=f"fair_{gap.rate}", measures=f"{MEASURES[gap.rate]}; largest difference of groups",
+            champion=before.get(gap.rate), challenger=gap.value, change=gap.value, limit=gap.limit,
+            verdict=gap.verdict, note=gap.words,
+        )
+        for gap in challenger
     )  # fmt: skip
 
 

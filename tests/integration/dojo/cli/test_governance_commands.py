@@ -6,6 +6,7 @@ Redis, MLflow and gateway are real.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import polars as pl
 import pytest
 import typer
 from typer.testing import CliRunner, Result
@@ -20,6 +22,7 @@ from typer.testing import CliRunner, Result
 from dojo.cli.app import build
 from dojo.core.connections import connect_redis
 from dojo.core.judging.gate.decision import GateVerdict
+from dojo.core.lake import Lake
 from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import (
     CHAMPION,
@@ -38,6 +41,7 @@ from dojo.core.tasks.specs import load_spec
 from pipelines.release.tracking import tracking_client
 from services.responder.situation import Situation
 from services.responder.state import Incident, LatestVerdict, ModelState
+from tests.integration.dojo.cli.explaining import log_answers, write_regulated_spec
 from tests.support.bundles import make_bundle
 from tests.support.gateways import GatewayServer
 from tests.support.registries import bring_to, roles_of, sealed_registry
@@ -373,6 +377,40 @@ def test_approval_is_recorded_with_who_and_why_and_the_rollout_is_asked_to_begin
     platform.run("models", "approve", MODEL, "--why", "me too", "--who", "Yann")
     assert platform.trail() == [("approval", "Zoë", "reviewed the segments")]
     assert msgspec.to_builtins(platform.registry.get(MODEL, "2").tags.approval) == approval
+
+
+def test_the_person_who_proposed_a_version_cannot_approve_it(
+    platform: Platform, logged: dict[str, float]
+) -> None:
+    rolling_out(platform, approval="required")  # proposed by "retraining"
+    refused = platform.run(
+        "rollout", "approve", MODEL, "--why", "mine", "--who", "Retraining ", code=1
+    )
+    assert "has proposed version 2, so another person must approve it" in refused.stderr
+    platform.registry.tag(MODEL, "2", VersionTags(proposed_by="Zoë"))
+    platform.registry.seal(platform.registry.get(MODEL, "2"))
+    refused = platform.run("rollout", "approve", MODEL, "--why", "mine", "--who", "zoë", code=1)
+    assert "another person must approve it" in refused.stderr
+    assert platform.trail() == []
+    platform.run("rollout", "approve", MODEL, "--why", "reviewed", "--who", "Yann")
+    assert platform.trail() == [("approval", "Yann", "reviewed")]
+
+
+def test_a_first_version_that_needs_approval_gets_it_from_another_person(
+    platform: Platform, logged: dict[str, float]
+) -> None:
+    rules = {"DOJO_MODELS_DIR": str(platform.directory / "regulated")}
+    platform.registry.remove_alias(MODEL, CHAMPION)
+    platform.registry.tag(MODEL, "3", VersionTags(proposed_by="Zoë"))
+    platform.registry.seal(platform.registry.get(MODEL, "3"))
+    words = ("models", "promote", f"{MODEL}@3", "--why", "it is fair", "--yes", "--force")
+    refused = platform.run(*words, "--who", "Zoë", code=1, **rules)
+    assert "Zoë has proposed version 3, so another person must approve it" in refused.stderr
+    assert (platform.roles(), platform.trail()) == ({}, [])
+    platform.run(*words, "--who", "Yann", **rules)
+    assert platform.roles() == {CHAMPION: "3"}
+    approval = platform.json("models", "show", f"{MODEL}@3")["approval"]
+    assert (approval["who"], approval["why"]) == ("Yann", "it is fair")
 
 
 def test_approval_without_mlflow_begins_nothing_and_can_be_repeated(platform: Platform) -> None:
@@ -740,3 +778,72 @@ def test_alerts_of_a_source_are_all_its_channels_and_an_end_is_shown_as_one(
         in shown
     )
     assert "No such message." in platform.run("alerts", "--source", "nobody").stdout
+
+
+# ---- explain
+
+
+@pytest.fixture(scope="module")
+def logged(servers: Platform) -> dict[str, float]:
+    write_regulated_spec(servers.directory / "regulated", MODEL)
+    return log_answers(servers.directory, servers.directory / "bundle-0", MODEL, NOON)
+
+
+def test_an_answer_is_explained_exactly_from_its_row_and_the_version_that_gave_it(
+    platform: Platform, logged: dict[str, float]
+) -> None:
+    for answer in ("p0", "p1"):
+        found = platform.json("explain", answer)
+        parts = [one["adds"] for one in found["contributions"]]
+        assert found["base"] + sum(parts) == pytest.approx(found["total"], abs=1e-12)
+        implied = 1 / (1 + math.exp(-found["total"]))
+        assert implied == pytest.approx(logged[answer], abs=1e-6)
+        assert abs(parts[0]) == max(abs(part) for part in parts) > 0.1
+        assert found["version"] == "1", "and not the champion of today"
+        assert found["letter"] == "", "the model is not regulated"
+    shown = platform.run("explain", "r0").stdout
+    assert f"{MODEL}@1" in shown
+    assert "log-odds" in shown
+
+
+def test_a_refused_person_reads_at_most_four_reasons_and_how_to_ask_for_a_review(
+    platform: Platform, logged: dict[str, float]
+) -> None:
+    rules = {"DOJO_MODELS_DIR": str(platform.directory / "regulated")}
+    refused = platform.json("explain", "p0", **rules)["letter"]
+    assert refused.startswith("We cannot grant this.")
+    assert refused.endswith("Ask for a person at desk@shop.example.")
+    reasons = [line for line in refused.splitlines() if line.startswith("- ")]
+    assert 1 <= len(reasons) <= 4
+    assert len(set(reasons)) == len(reasons)
+    assert "wall_time" not in refused
+    assert platform.run("explain", "p0", "--letter", **rules).stdout.strip() == refused
+    assert platform.json("explain", "p1", **rules)["letter"] == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("p2", "no version gave this answer. It is the fallback of fraud_detection"),
+        ("p3", "version 99 gave the answer, and the registry has it no more"),
+        ("p9", "the lake has no such answer"),
+    ],
+)
+def test_an_answer_that_cannot_be_explained_says_why(
+    platform: Platform, logged: dict[str, float], answer: str, says: str
+) -> None:
+    assert says in platform.run("explain", answer, code=1).stderr
+
+
+def test_a_version_that_did_not_give_the_logged_score_explains_nothing(
+    platform: Platform, logged: dict[str, float]
+) -> None:
+    lake = Lake(platform.directory / "lake")
+    row = lake.scan("predictions").filter(pl.col("prediction_id") == "p0").collect()
+    wrong = row.with_columns(
+        prediction_id=pl.lit("p4"), request_id=pl.lit("r4"), version=pl.lit("2")
+    )
+    lake.write("predictions", wrong, "part-1")
+    refused = platform.run("explain", "p4", code=1).stderr
+    assert "the trees of version 2 give" in refused
+    assert "they do not explain it" in refused

@@ -15,12 +15,15 @@ from dojo.core.registry.bundle import (
     MODEL_FILE,
     PARITY_FILE,
     PARITY_TOLERANCE,
+    TREES_FILE,
     Bundle,
     CorruptBundleError,
     OnnxScorer,
     Parity,
     check_parity,
     load_bundle,
+    read_trees,
+    verify_bundle,
     write_bundle,
 )
 from tests.support.bundles import make_bundle
@@ -216,3 +219,22 @@ def test_a_model_of_values_is_as_exact_as_its_largest_score(
     )
     with pytest.raises(CorruptBundleError, match="parity: scores differ"):
         check_parity(scorer, Parity(inputs=inputs, scores=far), 1)
+
+
+def test_the_trees_are_those_of_the_registered_bundle_and_serving_does_not_need_them(
+    copied: tuple[Path, str],
+) -> None:
+    directory, sha256 = copied
+    bundle, _ = verify_bundle(directory, sha256)
+    trees = read_trees(directory, bundle)
+    assert trees.startswith("tree\n")
+    (directory / TREES_FILE).write_text(trees + " ")
+    with pytest.raises(CorruptBundleError, match=r"trees\.txt: SHA-256 is"):
+        read_trees(directory, bundle)
+    (directory / TREES_FILE).unlink()
+    with pytest.raises(CorruptBundleError, match=r"trees\.txt: No such file"):
+        read_trees(directory, bundle)
+    load_bundle(directory, sha256)
+    older = write_bundle(directory, bundle)
+    with pytest.raises(CorruptBundleError, match="before bundles kept their trees"):
+        read_trees(directory, verify_bundle(directory, older)[0])

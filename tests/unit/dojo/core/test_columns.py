@@ -12,7 +12,15 @@ from dojo.core.events.columns import frame_of, schema_of
 from dojo.core.events.streams import EVENT_TYPES
 from dojo.core.events.types import AwareTime, Event, Stream
 from dojo.core.lake import SCHEMAS, Lake
-from dojo.shop.events import BANNERS, DECISIONS, MEMBERSHIPS, ORDERS, SETTLEMENTS, TRANSACTIONS
+from dojo.shop.events import (
+    BANNERS,
+    CREDITS,
+    DECISIONS,
+    MEMBERSHIPS,
+    ORDERS,
+    SETTLEMENTS,
+    TRANSACTIONS,
+)
 
 NOON = datetime(2018, 6, 10, 12, tzinfo=UTC)
 TIME = pl.Datetime("us", "UTC")
@@ -36,6 +44,11 @@ ON_DISK = {
     MEMBERSHIPS: {
         **dict.fromkeys(("membership_id", "customer_id"), STRING),
         "member_days": FLOAT,
+    },
+    CREDITS: {
+        **dict.fromkeys(("credit_id", "customer_id", "merchant_id"), STRING),
+        **dict.fromkeys(("amount", "parts", "account_days"), FLOAT),
+        "age_group": STRING,
     },
     DECISIONS: {
         **dict.fromkeys(("model", "version", "arm", "request_id"), STRING),

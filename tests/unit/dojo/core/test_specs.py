@@ -361,3 +361,23 @@ def test_a_missing_file_or_an_empty_directory_is_named(tmp_path: Path) -> None:
 
 def test_an_impossible_date_is_text_and_not_a_crash(tmp_path: Path) -> None:
     assert "task: " in refusal(tmp_path, VALID.replace("task: binary", "task: 2026-13-45"))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "reason"),
+    [
+        ("approval: required", "approval: none", "rollout.approval must be required, because"),
+        (
+            "The time of day.",
+            "Your age group.",
+            "reasons.asked_at_night must not name the protected attribute age_group",
+        ),
+        ("    granted: 0.12", "    granted: 12", "regulated.fairness.granted"),
+    ],
+)
+def test_a_regulated_spec_needs_approval_and_texts_that_keep_the_attribute_quiet(
+    right: str, wrong: str, reason: str, tmp_path: Path
+) -> None:
+    text = (MODELS / "pay_later.yaml").read_text()
+    assert right in text
+    assert reason in refusal(tmp_path, text.replace(right, wrong), "pay_later")

@@ -28,6 +28,7 @@ EVERYTHING = VersionTags(
     gate_verdict="improved",
     gate_gain=0.012,
     gate_interval=(0.001, 0.02),
+    proposed_by="Yann",
     approval=ApprovalNote(who="Zoë", when="2025-01-02T00:00:00Z", why="reviewed"),
     rolled_back="it was slow",
     rollout="rollout-1",

@@ -46,6 +46,13 @@ MEMBERS = pl.DataFrame(
         "usual_spend": [10.0, 900.0],
     }
 )
+ON_CREDIT = pl.DataFrame(
+    {
+        "defaulted": pl.Series([0, 1], dtype=pl.Int8),
+        "repaid_days": [12.0, 60.0],
+        "default_chance": [0.03, 0.2],
+    }
+)
 FLEET = Path("tests/support/fleet")
 
 
@@ -71,6 +78,7 @@ def test_a_truth_is_one_number_of_each_payment(name: str, labels: list[float]) -
         ("clicked", SHOWN, [1, 0]),
         ("cancelled", MEMBERS, [1, 0]),
         ("spent_30d", MEMBERS, [0.0, 1234.56]),
+        ("defaulted", ON_CREDIT, [0, 1]),
     ],
 )
 def test_a_truth_of_other_events_names_when_it_is_known_and_what_would_be_best(
@@ -84,7 +92,7 @@ def test_a_truth_of_other_events_names_when_it_is_known_and_what_would_be_best(
 
 def test_every_truth_is_tested_here() -> None:
     payments = {"fraud", "amount", "spending_grade"}
-    others = {"delivery_days", "returned", "clicked", "cancelled", "spent_30d"}
+    others = {"delivery_days", "returned", "clicked", "cancelled", "spent_30d", "defaulted"}
     assert set(TRUTHS) == payments | others
     assert {name for name, of in TRUTHS.items() if of.stream == TRANSACTIONS} == payments
 
