@@ -95,6 +95,7 @@ REASONS = (
     "arm_failed",
     "model_unavailable",
 )
+SHED_REASONS = ("share", "class", "full")
 SHADOW_LOSSES = ("buffer_full", "redis_away", "redis_refused")
 
 
@@ -132,7 +133,9 @@ class GatewayMetrics:
         )
         self.shed = Counter(
             "dojo_gateway_shed_requests",
-            "Requests refused because too many were in flight.",
+            "Requests refused with 503 because too many were being answered, by the limit: of the"
+            " model's own share, its latency class, or the full gateway.",
+            ["model", "reason"],
             registry=registry,
         )
         self.predictions = Counter(
@@ -331,6 +334,8 @@ class GatewayMetrics:
             self.model_rejected.labels(name)
             self.route_failures.labels(name)
             self.routes_refused.labels(name)
+            for limit in SHED_REASONS:
+                self.shed.labels(name, limit)
             for loss in SHADOW_LOSSES:
                 self.shadow_dropped.labels(name, loss)
         for view in catalog.VIEWS.values():
