@@ -19,6 +19,7 @@ from dojo.core.settings import Settings
 from dojo.core.spec.schema import LatencyClass
 from dojo.core.tasks.specs import task_of
 from feature_repo import specs as model_specs
+from services.gateway.budgets import ErrorBudgets
 from services.gateway.clock import GatewayClock
 from services.gateway.features.breaker import CircuitBreaker
 from services.gateway.features.lookup import FeatureSource
@@ -115,6 +116,8 @@ def build(settings: Settings) -> DirectPaths:
         loaded.faults,
     )
 
+    budgets = ErrorBudgets(specs, metrics, events_client, clock)
+
     def model_details() -> Mapping[str, object]:
         return {
             name: {
@@ -159,6 +162,7 @@ def build(settings: Settings) -> DirectPaths:
                 "world_clock": clock.run,
                 "model_ages": model_ages,
                 "spec_files": spec_files,
+                "error_budgets": budgets.run,
                 "model_registry": feed.run,
                 **{f"shadow_{name}": mirror.run for name, mirror in mirrors.items()},
             }.items()
@@ -173,6 +177,7 @@ def build(settings: Settings) -> DirectPaths:
         yield
         log.stop()  # uvicorn has answered its last request
         await writer
+        await budgets.write()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -342,6 +342,20 @@ class GatewayMetrics:
             if view.kind == "batch":
                 self.stale.labels(view.name)
 
+    def answered(self, specs: Mapping[str, ModelSpec]) -> dict[str, tuple[int, ...]]:
+        """Return what was counted of each model: requests, 5xx, answers, slow answers."""
+        requests, errors = dict.fromkeys(specs, 0), dict.fromkeys(specs, 0)
+        for sample in next(iter(self.requests.collect())).samples:
+            model = sample.labels["model"]
+            if sample.name.endswith("_total") and model in specs:
+                requests[model] += int(sample.value)
+                errors[model] += int(sample.value) * sample.labels["code"].startswith("5")
+        found: dict[str, tuple[int, ...]] = {}
+        for name, spec in specs.items():
+            within, answers = self.latency.labels(name).within(_seconds(spec))
+            found[name] = (requests[name], errors[name], answers, answers - within)
+        return found
+
     def route_switched(self, before: Route | None, after: Route) -> None:
         if before is not None:
             self.model_info.remove(before.model, before.primary.version)

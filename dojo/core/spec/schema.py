@@ -188,10 +188,15 @@ class Checks(Section):
     watch_slow_floor: Rate
 
 
+Objective = Literal["availability", "latency"]
+
+
 class RolloutPolicy(Section):
     """A challenger's way: shadow, canary, then all traffic under watch. Times are world time.
 
-    `minimum_requests` counts the challenger's own requests, per stage.
+    `minimum_requests` counts the challenger's own requests, per stage. `error_budget` names the
+    objectives of `serving` whose spent budget stops the model's rollouts. They get no more traffic
+    until it is back, or until a person overrules it. See dojo/core/state/error_budget.py.
     """
 
     approval: Literal["none", "required"]
@@ -200,6 +205,7 @@ class RolloutPolicy(Section):
     canary_time: Duration
     watch_time: Duration
     minimum_requests: Annotated[int, Field(ge=1)]
+    error_budget: tuple[Objective, ...]
     checks: Checks
 
 

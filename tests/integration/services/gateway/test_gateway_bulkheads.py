@@ -9,9 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from redis import Redis
 
+from dojo.core.state.error_budget import Budget, read_budgets
+from dojo.core.tasks.specs import load_spec
 from services.gateway.sandbox.sandbox import SLOW_NICENESS
 from tests.bench.load import post
+from tests.integration.services.gateway.conftest import WORLD_NOW
 from tests.integration.services.gateway.test_gateway_sandbox import sandboxes_of
 from tests.support.bundles import cache_bundle, make_slow_bundle
 from tests.support.gateways import MODEL, GatewayServer
@@ -19,6 +23,7 @@ from tests.support.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.integration
 
+SPEC = load_spec(Path(f"models/{MODEL}.yaml"))
 SLOW = "slow_model"
 ROW_SECONDS, DEADLINE_SECONDS = 0.1, 1.0
 SHARE, MAX_IN_FLIGHT = 0.1, 50
@@ -62,6 +67,17 @@ def child_of(gateway: GatewayServer) -> psutil.Process:
     return child
 
 
+def budget_of(redis: RedisServer, model: str) -> Budget:
+    """Return the availability budget that the gateway has written."""
+    spec = SPEC.model_copy(update={"name": model})
+    return read_budgets(Redis.from_url(redis.url), spec, WORLD_NOW)[0]
+
+
+def scores(gateway: GatewayServer) -> bool:
+    """Return whether the slow version scores in time."""
+    return gateway.predict(INSTANCE, model=SLOW)[0]["version"] == "1"
+
+
 def failures(gateway: GatewayServer, reason: str) -> float:
     """Return the rows of the slow model without a score."""
     labels = {"model": SLOW, "arm": "champion", "reason": reason}
@@ -76,8 +92,7 @@ def test_a_slow_champion_scores_in_a_process_of_its_own_behind_the_gateway(
     own = psutil.Process(gateway.process.pid).nice()
     assert child_of(gateway).nice() == own + SLOW_NICENESS
     for model in (MODEL, SLOW):
-        answer = gateway.predict(INSTANCE, model=model)[0]
-        assert (answer["version"], answer["degraded"]) == ("1", None)
+        assert gateway.predict(INSTANCE, model=model)[0]["version"] == "1"
 
 
 def test_a_row_without_a_chance_in_time_gets_the_fallback_at_once(gateway: GatewayServer) -> None:
@@ -92,13 +107,13 @@ def test_a_row_without_a_chance_in_time_gets_the_fallback_at_once(gateway: Gatew
         assert second["degraded"] == ["arm_failed", "model_unavailable"]
         assert failures(gateway, "queue_full") == 1
         assert {answer["version"] for answer in first.result()} == {"0"}
-    stopped.resume()  # the rows that waited are past their deadline, so they are not scored
-    assert gateway.predict(INSTANCE, model=SLOW)[0]["degraded"] is None
     assert failures(gateway, "timeout") == long_enough
+    stopped.resume()
+    wait_until(lambda: scores(gateway), 10, "the rows past their deadline are not scored")
 
 
-def test_a_model_over_its_share_is_refused_while_the_gateway_has_room(
-    gateway: GatewayServer,
+def test_a_model_over_its_share_is_refused_and_only_its_own_error_budget_pays(
+    gateway: GatewayServer, online_redis: RedisServer
 ) -> None:
     share, beyond = int(SHARE * MAX_IN_FLIGHT), 3
     stopped = child_of(gateway)
@@ -109,7 +124,7 @@ def test_a_model_over_its_share_is_refused_while_the_gateway_has_room(
     ]
     for connection in sockets:
         connection.sendall(post(f"/v1/models/{SLOW}:predict", {"instances": [INSTANCE]}))
-    assert gateway.predict(INSTANCE)[0]["degraded"] is None
+    assert gateway.predict(INSTANCE)[0]["version"] == "1"
     answers = [connection.recv(65536) for connection in sockets]
     stopped.resume()
     for connection in sockets:
@@ -118,6 +133,9 @@ def test_a_model_over_its_share_is_refused_while_the_gateway_has_room(
     assert len(refused) == beyond
     assert all(b"5 requests of slow_model" in answer for answer in refused)
     assert gateway.metric("dojo_gateway_shed_requests_total", model=SLOW, reason="share") == beyond
+    wait_until(lambda: budget_of(online_redis, SLOW).bad == beyond, 10, "they count")
+    assert budget_of(online_redis, SLOW).counted > share
+    assert budget_of(online_redis, MODEL).bad == 0
 
 
 def test_a_slow_models_process_that_stands_still_is_replaced_and_stops_no_other_model(
@@ -128,11 +146,10 @@ def test_a_slow_models_process_that_stands_still_is_replaced_and_stops_no_other_
     with ThreadPoolExecutor() as pool:
         slow = pool.submit(gateway.predict, INSTANCE, model=SLOW)
         while not slow.done():
-            fast = gateway.predict(INSTANCE)[0]
-            assert (fast["version"], fast["degraded"]) == ("1", None)
+            assert gateway.predict(INSTANCE)[0]["version"] == "1"
         assert slow.result()[0]["degraded"] == ["arm_failed", "model_unavailable"]
     wait_until(
-        lambda: gateway.predict(INSTANCE, model=SLOW)[0]["degraded"] is None,
+        lambda: scores(gateway),
         20,
         "a new process scores",
     )
