@@ -325,6 +325,36 @@ class Settings(BaseSettings):
             " second are answered within 100 ms."
         ),
     )
+    standard_room: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description=(
+            "Fraction of DOJO_MAX_IN_FLIGHT, filled by requests of any model, from which"
+            " models of the latency class `standard` are refused. The last fifth is for"
+            " `fast` models, whose callers wait at a till."
+        ),
+    )
+    batch_room: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description=(
+            "The same fraction for the latency class `batch`. Its callers can ask again later,"
+            " so half of the gateway stays free for the others."
+        ),
+    )
+    slow_scoring_seconds: float = Field(
+        default=0.005,
+        gt=0,
+        le=60,
+        description=(
+            "A version that takes longer for one row, or for a batch of 64, is scored in a process"
+            " of its own. Measured when the gateway loads it, seconds. Requests of all models share"
+            " one event loop, and 5 ms is a tenth of the 50 ms that a fast model promises. LightGBM"
+            " with 200 trees takes 0.1 ms a batch. 60 keeps every version in the gateway's process."
+        ),
+    )
     time_tolerance_seconds: float = Field(
         default=300.0,
         ge=0,

@@ -16,8 +16,10 @@ from dojo.core.keys import time_key
 from dojo.core.registry.bundle import CorruptBundleError
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings
+from dojo.core.spec.schema import LatencyClass
 from dojo.core.tasks.specs import task_of
 from feature_repo import specs as model_specs
+from services.gateway.budgets import ErrorBudgets
 from services.gateway.clock import GatewayClock
 from services.gateway.features.breaker import CircuitBreaker
 from services.gateway.features.lookup import FeatureSource
@@ -25,6 +27,7 @@ from services.gateway.features.online_store import EntityHashReader
 from services.gateway.features.redis_client import RedisClient
 from services.gateway.heap import freeze_heap
 from services.gateway.http import api, docs, v2
+from services.gateway.http.admission import Admission
 from services.gateway.http.api import DirectPaths, Endpoint, Gateway
 from services.gateway.logging.prediction_log import PredictionLog
 from services.gateway.logging.spool import Spool
@@ -78,7 +81,7 @@ def build(settings: Settings) -> DirectPaths:
     )
     registry = ModelRegistry.of(settings, REGISTRY_TIMEOUT_SECONDS, retries=0)
     store_of_versions = VersionStore(specs, directory / "models", registry, _rejected(metrics))
-    models = Models(specs, store_of_versions, metrics)
+    models = Models(specs, store_of_versions, metrics, settings.slow_scoring_seconds)
     routes = RouteFollower(events_client, models, list(specs), directory / "routes", metrics)
     feed = RegistryFeed(
         models, store_of_versions, list(specs), settings.registry_poll_seconds, metrics
@@ -97,15 +100,23 @@ def build(settings: Settings) -> DirectPaths:
         predictor = Predictor(spec, schema, scorer, clock, answer_log, mirrors[name].offer, metrics)
         endpoints[name] = Endpoint(schema, answers, predictor)
     times = TimeGuard(clock, timedelta(seconds=settings.time_tolerance_seconds), time_key(settings))
+    rooms: dict[LatencyClass, float] = {
+        "fast": 1.0,
+        "standard": settings.standard_room,
+        "batch": settings.batch_room,
+    }
+    admission = Admission(specs, settings.max_in_flight, rooms, metrics)
     gateway = Gateway(
         endpoints,
         models,
         metrics,
         times,
         settings.max_body_bytes,
-        settings.max_in_flight,
+        admission,
         loaded.faults,
     )
+
+    budgets = ErrorBudgets(specs, metrics, events_client, clock)
 
     def model_details() -> Mapping[str, object]:
         return {
@@ -140,7 +151,7 @@ def build(settings: Settings) -> DirectPaths:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        metrics.in_flight.set_function(lambda: gateway.in_flight)
+        metrics.in_flight.set_function(lambda: admission.in_flight)
         await routes.restore()
         tasks = [
             _keep_running(name, run, metrics)
@@ -151,6 +162,7 @@ def build(settings: Settings) -> DirectPaths:
                 "world_clock": clock.run,
                 "model_ages": model_ages,
                 "spec_files": spec_files,
+                "error_budgets": budgets.run,
                 "model_registry": feed.run,
                 **{f"shadow_{name}": mirror.run for name, mirror in mirrors.items()},
             }.items()
@@ -165,6 +177,7 @@ def build(settings: Settings) -> DirectPaths:
         yield
         log.stop()  # uvicorn has answered its last request
         await writer
+        await budgets.write()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -52,6 +52,11 @@ class _Series:
         self._count()
         return np.cumsum(self._counts).tolist(), self._sum
 
+    def within(self, edge: float) -> tuple[int, int]:
+        """Return the observations up to an edge, and all of them."""
+        totals, _ = self.totals()
+        return totals[int(np.searchsorted(self._edges, edge))], totals[-1]
+
 
 class DeferredHistogram(Collector):
     """A Prometheus histogram of one process. All its callers share a thread.

@@ -95,6 +95,7 @@ REASONS = (
     "arm_failed",
     "model_unavailable",
 )
+SHED_REASONS = ("share", "class", "full")
 SHADOW_LOSSES = ("buffer_full", "redis_away", "redis_refused")
 
 
@@ -132,7 +133,9 @@ class GatewayMetrics:
         )
         self.shed = Counter(
             "dojo_gateway_shed_requests",
-            "Requests refused because too many were in flight.",
+            "Requests refused with 503 because too many were being answered, by the limit: of the"
+            " model's own share, its latency class, or the full gateway.",
+            ["model", "reason"],
             registry=registry,
         )
         self.predictions = Counter(
@@ -331,11 +334,27 @@ class GatewayMetrics:
             self.model_rejected.labels(name)
             self.route_failures.labels(name)
             self.routes_refused.labels(name)
+            for limit in SHED_REASONS:
+                self.shed.labels(name, limit)
             for loss in SHADOW_LOSSES:
                 self.shadow_dropped.labels(name, loss)
         for view in catalog.VIEWS.values():
             if view.kind == "batch":
                 self.stale.labels(view.name)
+
+    def answered(self, specs: Mapping[str, ModelSpec]) -> dict[str, tuple[int, ...]]:
+        """Return what was counted of each model: requests, 5xx, answers, slow answers."""
+        requests, errors = dict.fromkeys(specs, 0), dict.fromkeys(specs, 0)
+        for sample in next(iter(self.requests.collect())).samples:
+            model = sample.labels["model"]
+            if sample.name.endswith("_total") and model in specs:
+                requests[model] += int(sample.value)
+                errors[model] += int(sample.value) * sample.labels["code"].startswith("5")
+        found: dict[str, tuple[int, ...]] = {}
+        for name, spec in specs.items():
+            within, answers = self.latency.labels(name).within(_seconds(spec))
+            found[name] = (requests[name], errors[name], answers, answers - within)
+        return found
 
     def route_switched(self, before: Route | None, after: Route) -> None:
         if before is not None:

@@ -13,6 +13,7 @@ from dojo.core.service import serve
 from dojo.core.settings import Settings
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
+from dojo.core.state.error_budget import why_stopped
 from dojo.core.state.inbox import Notifier
 from dojo.core.state.loss import held_back
 from dojo.core.state.rollouts import Rollouts
@@ -44,6 +45,7 @@ def open_rollout(settings: Settings) -> RolloutService:
         clock=clock,
         metrics=metrics,
         held_back=partial(held_back, redis),
+        budget=lambda model, waits: why_stopped(redis, specs[model], clock.now(), waits),
     )
     return RolloutService(controller, sorted(specs), metrics, clock).using(in_use(settings, loaded))
 

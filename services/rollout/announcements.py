@@ -77,6 +77,13 @@ class RolloutAnnouncements:
 def _notice(rollout: Rollout, step: Transition, key: str) -> Notice | None:
     """Return the message about a transition, None if it needs no message."""
     name, version = rollout.model, rollout.version
+    if step.before == step.after and step.who == CONTROLLER:  # its error budget
+        return Notice(
+            key,
+            "info",
+            f"{name}: the error budget and the rollout of version {version}",
+            f"{step.why}. Let it go on without: dojo rollout resume {name} --why ...",
+        )
     if step.before == step.after:  # paused or resumed: the person who did it knows
         return None
     match step.after:

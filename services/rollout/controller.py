@@ -56,6 +56,10 @@ from services.rollout.requests import Taken, answer
 from services.rollout.silence import gives_up, notice_of, requests_of, wait
 from services.rollout.stages import route_of
 
+# Stages after which the challenger gets more traffic. In the watch it has all of it.
+NEEDS_BUDGET = frozenset({Stage.SHADOW, Stage.CANARY, Stage.PROMOTING})
+BUDGET_BACK = "the error budget is back: it goes on"
+
 READ = (Stream.PREDICTIONS, Stream.SHADOWS, Stream.OUTCOMES)
 
 
@@ -73,12 +77,15 @@ class Controller:
         metrics: RolloutMetrics,
         wall: Callable[[], datetime] = wall_now,
         held_back: Callable[[], str] = lambda: "",
+        budget: Callable[[str, bool], str] = lambda model, waits: "",
     ) -> None:
         """Make the controller.
 
         Args:
             held_back: Why nothing is decided automatically, "" when nothing stands in the way. A
                 rollback is always possible.
+            budget: Why the error budget stops a model's rollout, "" when it does not. The second
+                argument says whether it waits already.
         """
         self._specs = specs
         self._journal = journal
@@ -89,6 +96,7 @@ class Controller:
         self._metrics = metrics
         self._wall = wall
         self._held_back = held_back
+        self._budget = budget
         self._ask_champion, self._change_roles, self._save = Timer(), Timer(), Timer()
         self._settled: set[str] = set()
 
@@ -115,6 +123,8 @@ class Controller:
         if rollout.request is not None:
             self._apply(rollout, answer(rollout))
             return True
+        if rollout.stage in NEEDS_BUDGET and self._noted_budget(rollout):
+            return True
         match rollout.stage:
             case Stage.AWAITING_APPROVAL:
                 return False
@@ -131,7 +141,17 @@ class Controller:
         return self._ask_champion.is_failing(model) or self._change_roles.is_failing(model)
 
     def _may_go_on(self, rollout: Rollout) -> bool:
-        return not rollout.paused and not self._held_back()
+        return not rollout.paused and rollout.budget != "waits" and not self._held_back()
+
+    def _noted_budget(self, rollout: Rollout) -> bool:
+        """Note in the history that the error budget stops the rollout, or lets it go on."""
+        waits = rollout.budget == "waits"
+        why = self._budget(rollout.model, waits)
+        if rollout.budget == "overruled" or bool(why) == waits:
+            return False
+        changed = msgspec.structs.replace(rollout, budget="waits" if why else "")
+        self._move(changed, rollout.stage, f"{why}: it waits" if why else BUDGET_BACK)
+        return True
 
     def _look(self, rollout: Rollout) -> bool:
         spec = self._specs[rollout.model]
@@ -369,7 +389,7 @@ class Controller:
             )
         elif champion == rollout.version:  # promoted by hand: the rest of the way is the same
             self._move(
-                rollout,
+                msgspec.structs.replace(rollout, budget="overruled"),
                 Stage.PROMOTING,
                 f"version {champion} was promoted by hand",
                 evidence=self._for_promotion(self._journal.evidence(rollout)),
@@ -413,8 +433,14 @@ class Controller:
             evidence = self._for_promotion(self._journal.evidence(rollout))
         elif taken.after is Stage.SHADOW and rollout.stage is Stage.AWAITING_APPROVAL:
             evidence = NO_EVIDENCE
+        overruled = rollout.budget == "waits" and taken.overrules
         self._move(
-            msgspec.structs.replace(rollout, request=None, paused=taken.paused),
+            msgspec.structs.replace(
+                rollout,
+                request=None,
+                paused=taken.paused,
+                budget="overruled" if overruled else rollout.budget,
+            ),
             taken.after,
             taken.why,
             taken.who,

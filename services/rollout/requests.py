@@ -10,19 +10,24 @@ from dojo.core.state.rollouts import Rollout, RolloutRequest
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The stage after the request, which may be the same one, and the new pause."""
+    """The stage after the request, which may be the same one, and the new pause.
+
+    Attributes:
+        overrules: Whether the rollout goes on in spite of a spent error budget.
+    """
 
     after: Stage
     paused: bool
     who: str
     why: str
+    overrules: bool = False
 
 
 def answer(rollout: Rollout) -> Taken:
     """Take the rollout's request.
 
         pause     stay in the stage after any result; checks continue, and may still roll back
-        resume    go on
+        resume    go on, also with a spent error budget
         promote   skip the waiting: from shadow or canary to all traffic, from watch to done
         abort     back to the champion
         approve   begin, where approval is required
@@ -66,7 +71,11 @@ _DONE = {
 
 def _taken(request: RolloutRequest, after: Stage, paused: bool) -> Taken:
     return Taken(
-        after, paused, request.who, f"{_DONE[request.action]} by {request.who}: {request.why}"
+        after,
+        paused,
+        request.who,
+        f"{_DONE[request.action]} by {request.who}: {request.why}",
+        overrules=request.action in ("resume", "promote"),
     )
 
 

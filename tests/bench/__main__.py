@@ -11,6 +11,7 @@ import sys
 
 from tests.bench import (
     batch,
+    bulkhead,
     data,
     detection,
     drift,
@@ -25,6 +26,7 @@ from tests.bench import (
 
 BENCHES = {
     "batch": batch.main,
+    "bulkhead": bulkhead.main,
     "data": data.main,
     "detection": detection.main,
     "drift": drift.main,

@@ -157,6 +157,30 @@ def run_load(
         rate: Requests per second in all. None is as fast as the server answers.
         warm_up: Seconds before the measurement.
     """
+    return run_loads(port, [Load(requests, connections, rate)], seconds, warm_up)[0]
+
+
+@dataclass(frozen=True)
+class Load:
+    """One kind of load. `rate` in requests per second. None is as fast as the server answers."""
+
+    requests: Sequence[bytes]
+    connections: int
+    rate: float | None = None
+
+
+def run_loads(
+    port: int, loads: Sequence[Load], seconds: float, warm_up: float = 0.5
+) -> list[Result]:
+    """Run several loads side by side. Return a result for each. Arguments as for `run_load`."""
     import uvloop
 
-    return uvloop.run(_Load(requests, rate).run(port, connections, warm_up, seconds))
+    async def run() -> list[Result]:
+        return await asyncio.gather(
+            *(
+                _Load(load.requests, load.rate).run(port, load.connections, warm_up, seconds)
+                for load in loads
+            )
+        )
+
+    return uvloop.run(run())

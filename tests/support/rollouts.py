@@ -27,6 +27,7 @@ from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import WorldClock, wall_now
+from dojo.core.state.error_budget import why_stopped
 from dojo.core.state.inbox import Inbox, Message, Notifier
 from dojo.core.state.loss import held_back
 from dojo.core.state.rollouts import Rollout, Rollouts
@@ -105,6 +106,7 @@ class Stage:
             metrics=self.metrics,
             wall=self.wall,
             held_back=partial(held_back, self.redis),
+            budget=lambda _, waits: why_stopped(self.redis, self.spec, self.clock.now(), waits),
         )
 
     def start(self, version: str = "2", champion: str = "1") -> Rollout:

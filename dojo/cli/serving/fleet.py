@@ -81,13 +81,14 @@ def look(here: CommandContext) -> list[FleetLine]:
         SpecError: No spec is right.
         redis.RedisError: Redis is out of reach.
     """
+    from dojo.core.state.error_budget import STOPPED, why_stopped
     from dojo.core.state.responder_control import read_control
     from feature_repo.specs import load
     from services.monitor.judging.records import MonitorRecords
     from services.responder.state import StateStore
 
     records = MonitorRecords(here.redis, here.settings.stream_max_length)
-    control = read_control(here.redis)
+    control, now = read_control(here.redis), here.now_if_set()
     found = []
     loaded = load(here.settings)
     for model, fault in loaded.faults.items():
@@ -106,6 +107,7 @@ def look(here: CommandContext) -> list[FleetLine]:
         route = here.routes.get(model)
         worst = _worst(records.latest(model).values(), route)
         wrong, severity = _wrong(route, worst)
+        is_stopped = now is not None and why_stopped(here.redis, spec, now)
         found.append(
             FleetLine(
                 model=model,
@@ -115,7 +117,11 @@ def look(here: CommandContext) -> list[FleetLine]:
                 severity=severity,
                 wrong=wrong,
                 doing=_doing(
-                    here.rollouts.get(model), StateStore(here.redis).load(model), worst, control
+                    here.rollouts.get(model),
+                    StateStore(here.redis).load(model),
+                    worst,
+                    control,
+                    STOPPED if is_stopped else "",
                 ),
             )
         )
@@ -158,10 +164,18 @@ def _wrong(route: Route | None, worst: Verdict | None) -> tuple[str, Severity]:
 
 
 def _doing(
-    rollout: Rollout | None, state: ModelState, worst: Verdict | None, control: Control
+    rollout: Rollout | None,
+    state: ModelState,
+    worst: Verdict | None,
+    control: Control,
+    stopped: str,
 ) -> str:
-    """The action under way, else what holds back an action on the worst trouble."""
-    said = []
+    """The action under way, else what holds back an action on the worst trouble.
+
+    Args:
+        stopped: What the error budget stops, "" while it stops nothing.
+    """
+    said = [stopped] if stopped else []
     if rollout is not None and rollout.active:
         stage = f"{rollout.stage}{', paused' if rollout.paused else ''}"
         if rollout.stage is Stage.AWAITING_APPROVAL:

@@ -132,7 +132,7 @@ def pause(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = Fal
 
 @app.command()
 def resume(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = False) -> None:
-    """Let a paused rollout go on.
+    """Let a rollout go on that was paused, or that waits for its error budget.
 
     Example: [bold]dojo rollout resume fraud_detection --why "it is Monday"[/]
     """

@@ -13,6 +13,7 @@ from dojo.core.judging.rollout.stages import CheckResult, Stage
 from dojo.core.severity import appearance_of, drawn
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
+from dojo.core.state.error_budget import STOPPED
 from dojo.core.state.rollouts import Rollout
 
 VERDICT_COLUMN = 1
@@ -41,6 +42,11 @@ def explain(rollout: Rollout, spec: ModelSpec | None, now: datetime | None) -> R
             f" {rollout.version} {EXPLAINED[rollout.stage]}"
         ),
     ]
+    if rollout.budget == "waits":
+        parts.append(
+            f"[yellow]{STOPPED}[/], until it is back, or dojo rollout resume {rollout.model}"
+            " --why ..."
+        )
     if timing := _timing(rollout, spec, now):
         parts.append(timing)
     if rollout.request is not None:
@@ -61,6 +67,8 @@ def summary(rollout: Rollout) -> tuple[str, str, str, str, str, str]:
     """
     last = rollout.history[-1]
     stage = f"{rollout.stage}{' (paused)' if rollout.paused else ''}"
+    if rollout.budget == "waits":
+        stage = f"{stage} ({STOPPED})"
     return (
         rollout.model,
         rollout.version,

@@ -189,10 +189,15 @@ class Checks(Section):
     watch_slow_floor: Rate
 
 
+Objective = Literal["availability", "latency"]
+
+
 class RolloutPolicy(Section):
     """A challenger's way: shadow, canary, then all traffic under watch. Times are world time.
 
-    `minimum_requests` counts the challenger's own requests, per stage.
+    `minimum_requests` counts the challenger's own requests, per stage. `error_budget` names the
+    objectives of `serving` whose spent budget stops the model's rollouts. They get no more traffic
+    until it is back, or until a person overrules it. See dojo/core/state/error_budget.py.
     """
 
     approval: Literal["none", "required"]
@@ -201,21 +206,34 @@ class RolloutPolicy(Section):
     canary_time: Duration
     watch_time: Duration
     minimum_requests: Annotated[int, Field(ge=1)]
+    error_budget: tuple[Objective, ...]
     checks: Checks
+
+
+LatencyClass = Literal["fast", "standard", "batch"]
+
+# The slowest objective of each class. D5's fast and standard ones. `batch` has none.
+CLASS_SLO = {"fast": timedelta(milliseconds=50), "standard": timedelta(milliseconds=200)}
 
 
 class Serving(Section):
     """The serving of a model. Times are wall time.
 
+    `latency_class` orders the refusals of a busy gateway: batch, then standard, then fast.
+    `concurrency_share` limits the model's own requests at a time, as a fraction of
+    DOJO_MAX_IN_FLIGHT.
+
     `deadline` bounds the whole answer, and `feature_timeout` the online store's share of it. Both
-    bound waiting, for the online store and for challengers. The champion's own scoring runs in the
-    gateway's process and cannot be cut short.
+    bound waiting, for the online store and for versions in a process of their own. A fast
+    champion's scoring runs in the gateway's process and cannot be cut short.
 
     There are two objectives over 30 days. `availability_slo` is the share of answered requests,
     where a 5xx is no answer. `latency_slo_share` is the share of answers that take at most
     `latency_slo`.
     """
 
+    latency_class: LatencyClass
+    concurrency_share: Annotated[float, Field(gt=0, le=1)]
     availability_slo: Annotated[float, Field(gt=0.5, lt=1)]
     latency_slo: Duration
     latency_slo_share: Annotated[float, Field(gt=0.5, lt=1)]
@@ -234,6 +252,12 @@ class Serving(Section):
             raise ValueError(
                 f"latency_slo must not exceed deadline ({format_duration(self.deadline)}): later"
                 " answers do not count"
+            )
+        slowest = CLASS_SLO.get(self.latency_class)
+        if slowest is not None and self.latency_slo > slowest:
+            raise ValueError(
+                f"latency_slo must not exceed {format_duration(slowest)} in the latency_class"
+                f" {self.latency_class}, got {format_duration(self.latency_slo)}"
             )
         return self
 

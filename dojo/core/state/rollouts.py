@@ -70,6 +70,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         stage_since: World time at which traffic first followed the stage's route. None until then.
         looks: The latest look at every check of the stage.
         request: A person's request that the controller has not taken yet.
+        budget: "waits" while a spent error budget stops the rollout, "overruled" after a person
+            let it go on, "" otherwise.
     """
 
     id: str
@@ -87,6 +89,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     looks: tuple[CheckResult, ...] = ()
     history: tuple[Transition, ...] = ()
     request: RolloutRequest | None = None
+    budget: Literal["", "waits", "overruled"] = ""
 
     @property
     def active(self) -> bool:

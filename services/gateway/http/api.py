@@ -15,10 +15,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.gateway.http.admission import Admission
 from services.gateway.messages.answers import Answer, AnswerSchema
 from services.gateway.messages.problems import (
     Problem,
-    overloaded,
     problem_response,
     unknown_model,
     wrong_spec,
@@ -32,7 +32,6 @@ from services.gateway.versions.arms import ServedRoute
 from services.gateway.versions.models import Models
 
 PREDICT_PATH = "/v1/models/{model}:predict"
-RETRY_AFTER_SECONDS = 1
 
 _log = structlog.get_logger("gateway.api")
 _encode = msgspec.json.Encoder().encode
@@ -57,7 +56,7 @@ class Gateway:
         metrics: GatewayMetrics,
         times: TimeGuard,
         max_body_bytes: int,
-        max_in_flight: int,
+        admission: Admission,
         faults: Mapping[str, str],
     ) -> None:
         """Set the gateway up.
@@ -70,9 +69,8 @@ class Gateway:
         self.metrics = metrics
         self.times = times
         self.max_body_bytes = max_body_bytes
-        self.max_in_flight = max_in_flight
+        self.admission = admission
         self.faults = faults
-        self.in_flight = 0  # requests being answered now
         self._counted = {
             (name, code): metrics.requests.labels(name, str(code))
             for name in endpoints
@@ -127,18 +125,15 @@ class Gateway:
             body = await read_body(scope, receive, self.max_body_bytes)
             # The deadline covers the gateway's own time. A slow upload does not count.
             started = time.perf_counter()
-            if self.in_flight >= self.max_in_flight:
-                self.metrics.shed.inc()
-                raise overloaded(RETRY_AFTER_SECONDS)
-            instances = decode(endpoint, body)
-            self.times.check(endpoint.schema.time_input, instances, scope["headers"])
-            self._decoding[model].observe(time.perf_counter() - started)
-            route = route or self.models.serving.get(model)
-            self.in_flight += 1
+            bulkhead = self.admission.enter(model)
             try:
+                instances = decode(endpoint, body)
+                self.times.check(endpoint.schema.time_input, instances, scope["headers"])
+                self._decoding[model].observe(time.perf_counter() - started)
+                route = route or self.models.serving.get(model)
                 answers = await endpoint.predictor.predict(route, instances, started, trace_id)
             finally:
-                self.in_flight -= 1
+                self.admission.leave(bulkhead)
             code = 200
             self._latency[model].observe(time.perf_counter() - started)
             return answers

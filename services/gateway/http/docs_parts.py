@@ -70,7 +70,7 @@ def refusals(schema: InstanceSchema, model: str, *only: int) -> Document:
         problems.body_too_large(1_048_576),
         problems.encoded_body("gzip"),
         problems.invalid_request([field]),
-        problems.overloaded(1),
+        problems.overloaded("250 requests (DOJO_MAX_IN_FLIGHT)", 1),
     ]
     return {
         str(int(problem.status)): {

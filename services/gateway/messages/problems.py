@@ -130,10 +130,11 @@ def invalid_request(errors: Sequence[FieldError]) -> Problem:
     )
 
 
-def overloaded(retry_after_seconds: int) -> Problem:
+def overloaded(limit: str, retry_after_seconds: int) -> Problem:
+    """503 for a request beyond a limit, such as `250 requests (DOJO_MAX_IN_FLIGHT)`."""
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "overloaded",
-        "more requests in flight than can be answered in time",
+        f"more requests at a time than can be answered in time; the limit is {limit}",
         headers={"Retry-After": str(retry_after_seconds)},
     )

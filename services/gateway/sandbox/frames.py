@@ -4,7 +4,7 @@
     sandbox -> gateway    Greeting       once: ready, or the reason for a refusal
                           [Result]       for one or more rows, in the order of sending
 
-The sandbox imports this module, so the module itself imports only msgspec.
+The sandbox imports this module, so the module itself imports little.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import struct
 from collections.abc import Iterator
 
 import msgspec
+
+from services.gateway.sandbox.pace import VersionPace
 
 # Why a row has no score. The set is closed, because these are label values of metrics.
 ERROR = "error"  # the model raised
@@ -61,9 +63,11 @@ class Greeting(msgspec.Struct, array_like=True, frozen=True):
 
     Attributes:
         refused: Why the version must not be served. Empty once it is loaded, verified and warm.
+        pace: How fast it is. None when it is refused.
     """
 
     refused: str
+    pace: VersionPace | None = None
 
 
 def frame(payload: bytes) -> bytes:

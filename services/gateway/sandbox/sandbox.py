@@ -39,6 +39,11 @@ FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 10.0
 # After a life of this length, a process starts again with the first backoff.
 HEALTHY_AFTER_SECONDS = 30.0
 
+# Added to the gateway's niceness for a slow version. On a contested core it gets a third of what
+# the gateway gets, so that other models keep their latency. Callers wait for it, so it gets more
+# than a shadow with its 10.
+SLOW_NICENESS = 5
+
 # One thread, so that the sandbox takes no second core from serving. ONNX Runtime has a setting of
 # its own. NumPy's BLAS reads only these variables.
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -80,6 +85,7 @@ class Sandbox:
         directory: The bundle.
         sha256: The bundle's hash.
         priority: The process' share of the machine.
+        slow_seconds: From this time on a version is slow (services/gateway/sandbox/pace.py).
         restarted: Called with the reason each time a process is lost.
     """
 
@@ -89,15 +95,17 @@ class Sandbox:
         directory: Path,
         sha256: str,
         priority: Priority,
+        slow_seconds: float,
         restarted: Callable[[str], None],
     ) -> None:
         self._name = name
-        self._arguments = (str(directory), sha256)
+        self._arguments = (str(directory), sha256, str(slow_seconds))
         self._priority = priority
         self._restarted = restarted
         self._link: SandboxLink | None = None  # only while the child scores
         self._task: asyncio.Task[None] | None = None
         self._next_row = 0
+        self._row_seconds = 0.0
         self.state = "starting"
 
     async def start(self) -> None:
@@ -132,6 +140,9 @@ class Sandbox:
     ) -> asyncio.Future[list[Result]]:
         """Score rows. The future never fails. A row without a score has a reason.
 
+        Rows that could not be scored in time behind the waiting ones fail at once. Waiting would
+        cost them their deadline, and others the time of a late score.
+
         Args:
             values: float32, `count` rows one after the other.
             timeout: Seconds after which missing rows have failed. None waits as long as the
@@ -144,7 +155,7 @@ class Sandbox:
             call.end(DOWN)
         elif timeout is not None and timeout <= 0:
             call.end(TIMEOUT)
-        elif len(self._link.waiting) + count > MAX_WAITING_ROWS:
+        elif len(self._link.waiting) + count > self._room(timeout):
             call.end(QUEUE_FULL)
         else:
             until = 0.0 if timeout is None else time.monotonic() + timeout
@@ -152,6 +163,12 @@ class Sandbox:
                 call.timer = loop.call_later(timeout, call.end, TIMEOUT)
             self._link.send(ScoringBatch(call.first, until, values), count, call)
         return call.future
+
+    def _room(self, timeout: float | None) -> int:
+        """Return the rows that may wait. Into an empty process a row always comes."""
+        if timeout is None or not self._link or not self._link.waiting:
+            return MAX_WAITING_ROWS
+        return int(min(MAX_WAITING_ROWS, timeout / max(self._row_seconds, 1e-9)))
 
     async def _keep_running(self, process: subprocess.Popen[bytes], link: SandboxLink) -> None:
         backoff = FIRST_BACKOFF_SECONDS
@@ -230,6 +247,11 @@ class Sandbox:
         if greeting.refused:
             await _end(process, link)
             raise CorruptBundleError(greeting.refused)
+        if greeting.pace is not None:
+            self._row_seconds = greeting.pace.row_seconds
+            if greeting.pace.is_slow:
+                niceness = own + max(SLOW_NICENESS, self._priority.niceness)
+                os.setpriority(os.PRIO_PROCESS, process.pid, niceness)
         self._pid, self._link, self.state = process.pid, link, "ok"
         return process, link
 

@@ -1,4 +1,4 @@
-"""`python -m services.gateway.sandbox.worker SOCKET PARENT DIRECTORY SHA256`: scores one version.
+"""`python -m services.gateway.sandbox.worker SOCKET PARENT DIRECTORY SHA256 LIMIT`: one version.
 
 The version runs in a process of its own. It may raise, crash, hang or fill the memory. The gateway
 then only sees a failed row. `services/gateway/sandbox/sandbox.py` starts and ends this process. It
@@ -8,6 +8,7 @@ also ends with its parent.
     PARENT      process id of the gateway
     DIRECTORY   the version's bundle
     SHA256      the hash of its bundle.json
+    LIMIT       seconds from which a version is slow
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dojo.core.registry.bundle import CorruptBundleError, OnnxScorer, load_bundle
+from services.gateway.sandbox import pace
 from services.gateway.sandbox.frames import (
     ERROR,
     TIMEOUT,
@@ -40,18 +42,18 @@ OUT_OF_MEMORY_SCORE = b"500"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # A slow version sends results at this interval, so that it does not count as hanging.
 FLUSH_SECONDS = 0.01
-WARM_UP_SCORINGS = 20
 DETAIL_LENGTH = 200
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
 def main() -> None:
-    descriptor, parent, directory, sha256 = (
+    descriptor, parent, directory, sha256, limit = (
         int(sys.argv[1]),
         int(sys.argv[2]),
         Path(sys.argv[3]),
         sys.argv[4],
+        float(sys.argv[5]),
     )
     _end_with(parent)
     with socket.socket(fileno=descriptor) as connection:
@@ -60,9 +62,10 @@ def main() -> None:
         except CorruptBundleError as error:
             connection.sendall(frame(_encode(Greeting(str(error) or "corrupt"))))
             return
-        _warm(scorer, len(bundle.features))
-        connection.sendall(frame(_encode(Greeting(""))))
-        _serve(connection, scorer, len(bundle.features))
+        width = len(bundle.features)
+        _warm(scorer, width)
+        connection.sendall(frame(_encode(Greeting("", _pace(scorer, width, limit)))))
+        _serve(connection, scorer, width)
 
 
 def _serve(connection: socket.socket, scorer: OnnxScorer, width: int) -> None:
@@ -103,8 +106,14 @@ def _scored(scorer: OnnxScorer, number: int, row: npt.NDArray[np.float32]) -> Re
 
 def _warm(scorer: OnnxScorer, width: int) -> None:
     row = np.zeros((1, width), np.float32)
-    for number in range(WARM_UP_SCORINGS):
-        _scored(scorer, number, row)
+    pace.warm_up(lambda: _scored(scorer, 0, row))
+
+
+def _pace(scorer: OnnxScorer, width: int, limit: float) -> pace.VersionPace:
+    try:
+        return pace.measure(scorer.score, width, limit)
+    except Exception:  # as in `_scored`: each of its rows will fail, and none waits
+        return pace.VersionPace(0.0, False)
 
 
 def _end_with(parent: int) -> None:

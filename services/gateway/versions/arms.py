@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from dojo.core.state.routes import CHAMPION_ARM, Arm, Route, pick, position
 from services.gateway.features.lookup import FeaturePlan
-from services.gateway.versions.serving import ScorableVersion, ServedModel
+from services.gateway.versions.serving import ScorableVersion
 
 # Strategies that trust only their first arm. Each other arm is scored in a process of its own.
 EXPERIMENTS = frozenset({"shadow", "canary", "ab"})
@@ -137,7 +137,7 @@ def served_route(route: Route, versions: Sequence[ScorableVersion]) -> ServedRou
     )
 
 
-def champion_route(served: ServedModel, model: str, wanted: Route | None = None) -> ServedRoute:
+def champion_route(served: ScorableVersion, model: str, wanted: Route | None = None) -> ServedRoute:
     """Return a route of one version: the champion, or the stand-in while `wanted` is incomplete."""
     route = (
         registrys_route(model, served.version)

@@ -6,6 +6,9 @@ champion serves.
 After a start, the last route's first arm answers alone, as generation 0, until the other arms are
 here. A challenger may start slowly or never, and this must not keep the gateway closed.
 
+A trusted version is scored in this process, unless it is slow. Its run would stop every model's
+requests. So it gets a process of its own (services/gateway/sandbox/pace.py).
+
 One assignment switches a route and its versions. Requests in flight keep their old route. If a
 route cannot be served, the previous one stays, the reason is shown, and the gateway tries again.
 All state lives on the event loop. Blocking work runs on its own threads (version_store). A return
@@ -15,9 +18,10 @@ to a cached version therefore never waits for a download.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -26,8 +30,9 @@ from dojo.core.registry.bundle import CorruptBundleError
 from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
 from dojo.core.registry.versions import Version
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.state.routes import Arm, Mode, Route
+from dojo.core.state.routes import Arm, Route
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.sandbox import pace
 from services.gateway.sandbox.sandbox import SandboxUnavailableError
 from services.gateway.versions.arms import (
     ServedRoute,
@@ -37,7 +42,7 @@ from services.gateway.versions.arms import (
     registrys_route,
     served_route,
 )
-from services.gateway.versions.sandboxes import Sandboxes
+from services.gateway.versions.sandboxes import Key, Sandboxes
 from services.gateway.versions.serving import ScorableVersion, ServedModel
 from services.gateway.versions.version_store import VersionStore, in_thread
 
@@ -62,6 +67,7 @@ class ServingState:
         wanted: The route to serve. None for the registry's champion.
         problem: Why `wanted` does not serve yet.
         retry_at: Time of the next attempt (monotonic).
+        slow: Trusted versions that were measured as slow when they were loaded.
         failed_champion: Version and source of a champion that failed verification.
     """
 
@@ -70,22 +76,34 @@ class ServingState:
     problem: str | None = None
     retry_at: float = 0.0
     loaded: OrderedDict[str, ServedModel] = field(default_factory=OrderedDict)
+    slow: set[str] = field(default_factory=set)
     failed_champion: tuple[str, str] | None = None
     champion_retry_at: float = 0.0
 
 
 class Models:
-    """The serving routes by model name. The hot path only reads `serving`."""
+    """The serving routes by model name. The hot path only reads `serving`.
+
+    Args:
+        slow_seconds: From this time on a version is slow.
+    """
 
     def __init__(
-        self, specs: Mapping[str, ModelSpec], store: VersionStore, metrics: GatewayMetrics
+        self,
+        specs: Mapping[str, ModelSpec],
+        store: VersionStore,
+        metrics: GatewayMetrics,
+        slow_seconds: float,
     ) -> None:
         self.serving: dict[str, ServedRoute] = {}
         self.without_version: set[str] = set()  # models without a champion in the registry
         self._store = store
         self._metrics = metrics
         self._states = {name: ServingState() for name in specs}
-        self._sandboxes = {name: Sandboxes(spec, store, metrics) for name, spec in specs.items()}
+        self._slow_seconds = slow_seconds
+        self._sandboxes = {
+            name: Sandboxes(spec, store, metrics, slow_seconds) for name, spec in specs.items()
+        }
 
     @property
     def ready(self) -> bool:
@@ -105,7 +123,7 @@ class Models:
                 state.preparing.cancel()
             state.wanted, state.preparing, state.problem, state.retry_at = route, None, None, 0.0
             # Also ends starts for a route that never served.
-            self._sandboxes[model].keep(self._experiments(model))
+            self._sandboxes[model].keep(self._apart(model))
             if route is not None:
                 self._store.caches[model].pinned = self._in_use(model)
         if (
@@ -127,26 +145,26 @@ class Models:
     async def restore(self, model: str, route: Route | None) -> None:
         """Serve the last run's version from disk, before the first contact with Redis or MLflow.
 
-        It must be a version that this process can score. The other arms follow in the background.
+        It must be a trusted version. The other arms follow in the background.
         """
         cache = self._store.caches[model]
-        served = None
+        served: ScorableVersion | None = None
         if route is not None:
             self._states[model].wanted = route
             cache.pinned = self._in_use(model)
             first = route.arms[0].version
             try:
-                served = await in_thread(
-                    "versions", lambda: self._store.trusted(model, first, offline=True)
+                served = await self._trusted(
+                    model, lambda: self._store.trusted(model, first, offline=True)
                 )
             except (CorruptBundleError, *_UNAVAILABLE) as error:
                 _log.warning(
                     "the last route's first arm is not in the cache", model=model, reason=str(error)
                 )
         if served is None:
-            served = await in_thread("versions", cache.newest)
+            with contextlib.suppress(SandboxUnavailableError, OSError):
+                served = await self._trusted(model, cache.newest)
         if served is not None:
-            self._use(model, served)
             self._switch(model, champion_route(served, model, route))
         if route is not None:
             self.want(model, route)
@@ -172,18 +190,18 @@ class Models:
         Raises:
             RegistryUnavailableError: The registry does not answer.
             UnknownVersionError: The registry does not know the version.
+            SandboxUnavailableError: It is slow, and its process does not start.
             OSError: Its files cannot be had.
         """
         state = self._states[model]
         try:
-            served = await in_thread("versions", lambda: self._store.from_registry(champion))
+            served = await self._trusted(model, lambda: self._store.from_registry(champion))
         except CorruptBundleError:
             state.failed_champion = (champion.version, champion.source)
             state.champion_retry_at = time.monotonic() + RETRY_REJECTED_SECONDS
             return
         state.failed_champion = None
-        self._use(model, served)
-        if state.wanted is None:
+        if served is not None and state.wanted is None:
             self._switch(model, champion_route(served, model))
 
     async def check_against_registry(self, model: str) -> None:
@@ -205,9 +223,7 @@ class Models:
             return
         for version in replaced:
             state.loaded.pop(version, None)
-        self._sandboxes[model].keep(
-            {key for key in self._experiments(model) if key[0] not in replaced}
-        )
+        self._sandboxes[model].keep({key for key in self._apart(model) if key[0] not in replaced})
         if state.preparing is None and state.wanted is not None:
             state.preparing = asyncio.create_task(
                 self._prepare(model, state.wanted), name=f"route {model}"
@@ -262,15 +278,44 @@ class Models:
         if at_hand is not None:
             return at_hand
         if is_trusted(route, arm):
-            served = await in_thread("versions", lambda: self._store.trusted(model, arm.version))
+            served = await self._trusted(model, lambda: self._store.trusted(model, arm.version))
+            assert served is not None
+            return served
+        return await self._sandboxes[model].obtain((arm.version, arm.mode))
+
+    async def _trusted(
+        self, model: str, load: Callable[[], ServedModel | None]
+    ) -> ScorableVersion | None:
+        """Load a trusted version for scoring here, or in a process of its own if it is slow."""
+
+        def load_and_measure() -> tuple[ServedModel, pace.VersionPace] | None:
+            served = load()
+            return None if served is None else (served, served.pace(self._slow_seconds))
+
+        found = await in_thread("versions", load_and_measure)
+        if found is None:
+            return None
+        served, measured = found
+        slow, version = self._states[model].slow, served.version
+        if not measured.is_slow:
+            slow.discard(version)
             self._use(model, served)
             return served
-        return await self._sandboxes[model].obtain(arm)
+        del found, served  # a large model, and its process loads it again
+        slow.add(version)
+        _log.info(
+            "a slow version gets a process of its own",
+            model=model,
+            version=version,
+            row_seconds=measured.row_seconds,
+        )
+        return await self._sandboxes[model].obtain((version, "live"))
 
     def _at_hand(self, route: Route, arm: Arm) -> ScorableVersion | None:
-        if is_trusted(route, arm):
-            return self._states[route.model].loaded.get(arm.version)
-        return self._sandboxes[route.model].at_hand(arm)
+        state, sandboxes = self._states[route.model], self._sandboxes[route.model]
+        if is_trusted(route, arm) and arm.version not in state.slow:
+            return state.loaded.get(arm.version)
+        return sandboxes.at_hand((arm.version, arm.mode))
 
     def _serves(self, model: str, route: Route) -> bool:
         return model in self.serving and self.serving[model].route == route
@@ -285,13 +330,14 @@ class Models:
     def _in_use(self, model: str) -> frozenset[str]:
         return frozenset(arm.version for route in self._routes(model) for arm in route.arms)
 
-    def _experiments(self, model: str) -> set[tuple[str, Mode]]:
-        routes = self._routes(model)
+    def _apart(self, model: str) -> set[Key]:
+        """Return the versions that need a process of their own."""
+        slow = self._states[model].slow
         return {
             (arm.version, arm.mode)
-            for route in routes
+            for route in self._routes(model)
             for arm in route.arms
-            if not is_trusted(route, arm)
+            if not is_trusted(route, arm) or arm.version in slow
         }
 
     def _use(self, model: str, served: ServedModel) -> None:
@@ -309,7 +355,7 @@ class Models:
         self.serving[model] = route
         state.problem = None
         self._store.caches[model].pinned = self._in_use(model)
-        self._sandboxes[model].keep(self._experiments(model))
+        self._sandboxes[model].keep(self._apart(model))
         self._metrics.route_switched(before.route if before else None, route.route)
         _log.info(
             "serving",

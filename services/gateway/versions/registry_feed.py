@@ -12,6 +12,7 @@ import structlog
 
 from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.sandbox.sandbox import SandboxUnavailableError
 from services.gateway.versions.models import Models
 from services.gateway.versions.version_store import VersionStore, in_thread
 
@@ -54,7 +55,12 @@ class RegistryFeed:
             if champion is not None and self._models.needs_champion(name, champion):
                 await self._models.serve_champion(name, champion)
             await self._check(name)
-        except (RegistryUnavailableError, UnknownVersionError, OSError) as error:
+        except (
+            RegistryUnavailableError,
+            UnknownVersionError,
+            SandboxUnavailableError,
+            OSError,
+        ) as error:
             self._metrics.registry_errors.labels(name).inc()
             if self.states[name] in (NOT_ASKED, OK, NO_VERSION):
                 _log.warning(

@@ -1,4 +1,7 @@
-"""The challengers' processes, one per version and mode. Each lives while a route needs it."""
+"""The processes of challengers and slow versions, one per version and mode.
+
+Each lives while a route needs it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TypeAlias
 
 from dojo.core.registry.bundle import CorruptBundleError
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.state.routes import Arm, Mode
+from dojo.core.state.routes import Mode
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.sandbox.sandbox import RESTARTS, Priority, Sandbox
 from services.gateway.versions.serving import SandboxedModel
@@ -38,8 +41,11 @@ Key: TypeAlias = tuple[str, Mode]  # version, mode
 class Sandboxes:
     """The processes of one model. All state lives on the event loop."""
 
-    def __init__(self, spec: ModelSpec, store: VersionStore, metrics: GatewayMetrics) -> None:
+    def __init__(
+        self, spec: ModelSpec, store: VersionStore, metrics: GatewayMetrics, slow_seconds: float
+    ) -> None:
         self._spec = spec
+        self._slow_seconds = slow_seconds
         # The last request for a version comes at most one deadline after its route ends.
         self._last_requests = max(LAST_REQUESTS_SECONDS, spec.serving.deadline.total_seconds())
         self._store = store
@@ -48,11 +54,11 @@ class Sandboxes:
         self._starts: dict[Key, asyncio.Lock] = {}
         self._background: set[asyncio.Task[None]] = set()
 
-    def at_hand(self, arm: Arm) -> SandboxedModel | None:
-        return self._running.get((arm.version, arm.mode))
+    def at_hand(self, key: Key) -> SandboxedModel | None:
+        return self._running.get(key)
 
-    async def obtain(self, arm: Arm) -> SandboxedModel:
-        """Return the arm's version in a process that scores, started if necessary.
+    async def obtain(self, key: Key) -> SandboxedModel:
+        """Return a version in a process that scores, started if necessary.
 
         A cancelled caller ends its own start.
 
@@ -62,12 +68,11 @@ class Sandboxes:
             UnknownVersionError: The registry does not know the version.
             SandboxUnavailableError: The process does not start.
         """
-        key = arm.version, arm.mode
         # Two starts of one version would leave a process behind.
         async with self._starts.setdefault(key, asyncio.Lock()):
             sandboxed = self._running.get(key)
             if sandboxed is None:
-                sandboxed = self._running[key] = await self._start(arm)
+                sandboxed = self._running[key] = await self._start(key)
             return sandboxed
 
     def keep(self, needed: Set[Key]) -> None:
@@ -83,8 +88,8 @@ class Sandboxes:
         await asyncio.gather(*(sandboxed.sandbox.close() for sandboxed in self._running.values()))
         await asyncio.gather(*retiring, return_exceptions=True)
 
-    async def _start(self, arm: Arm) -> SandboxedModel:
-        model, version = self._spec.name, arm.version
+    async def _start(self, key: Key) -> SandboxedModel:
+        model, (version, mode) = self._spec.name, key
         directory, cached, bundle = await in_thread(
             "versions", lambda: self._store.described(model, version)
         )
@@ -96,7 +101,12 @@ class Sandboxes:
             self._metrics.sandbox_restarts.labels(model, reason).inc()
 
         sandbox = Sandbox(
-            f"{model}/{version}", directory, cached.sha256, PRIORITIES[arm.mode], restarted
+            f"{model}/{version}",
+            directory,
+            cached.sha256,
+            PRIORITIES[mode],
+            self._slow_seconds,
+            restarted,
         )
         try:
             sandboxed = SandboxedModel(self._spec, version, cached.sha256, bundle, sandbox)

@@ -5,9 +5,9 @@
 Requests of one turn of the event loop share a batch per arm. A batch makes one feature lookup, one
 matrix and one run of the model. Alone, each request would pay for all three.
 
-An experiment's arm gets the rest of the deadline less a reserve. A stand-in can then still answer
-in time. A trusted version is scored in this process, and that cannot be interrupted. It takes
-microseconds, and the version is verified and warm before it serves.
+An arm in a process of its own gets the rest of the deadline less a reserve. A stand-in can then
+still answer in time. A trusted and fast version is scored in this process, and that cannot be
+interrupted. It takes microseconds, and the version is verified and warm before it serves.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 from dojo.core.spec.schema import ModelSpec
 from services.gateway.features.lookup import FeaturePlan, FeatureSource, StoredFeatures
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.sandbox.pace import BATCH_ROWS
 from services.gateway.versions.arms import ServedArm, ServedRoute
 
 # Reserve of the deadline for scoring and answering, seconds. 5 ms is 20 times the need of one
@@ -30,8 +31,6 @@ RESERVED_SECONDS = 0.005
 # Reserve of the deadline while an experiment's arm scores, seconds and share. It covers the
 # champion's scoring, the answer, and a busy machine's scheduling.
 STAND_IN_SECONDS, STAND_IN_SHARE = 0.02, 0.25
-# Instances after which no further request joins a batch. They block the event loop for 3 ms.
-BATCH_INSTANCES = 64
 
 Keys: TypeAlias = Mapping[str, str]  # entity -> key
 Inputs: TypeAlias = Mapping[str, float]  # request input -> value
@@ -185,7 +184,7 @@ class ArmScorer:
         """Add instances to the arm's open batch. Without one, open a batch for the next turn."""
         loop = asyncio.get_running_loop()
         batch = self._open.get(arm)
-        if batch is None or len(batch.keys) + len(keys) > BATCH_INSTANCES:
+        if batch is None or len(batch.keys) + len(keys) > BATCH_ROWS:
             batch = _Batch(route, arm, started)
             if arm.served.takes_batches:
                 self._open[arm] = batch

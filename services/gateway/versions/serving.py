@@ -1,4 +1,7 @@
-"""One verified version, ready to score. A trusted one runs here, others in their own process."""
+"""One verified version, ready to score.
+
+A trusted and fast one runs here, others in their own process.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,12 @@ from dojo.core.tasks.specs import task_of
 from feature_repo.catalog import SERVICES
 from services.gateway.features.lookup import FeaturePlan
 from services.gateway.sandbox.frames import ERROR, INVALID_SCORE
+from services.gateway.sandbox.pace import VersionPace, measure, warm_up
 from services.gateway.sandbox.sandbox import Sandbox
 
 Rows: TypeAlias = npt.NDArray[np.float32]  # shape (instances, features)
 
 ONNX_ERRORS = (Fail, InvalidArgument, RuntimeException)
-
-# Scorings before a version gets traffic. The first ones allocate ONNX Runtime's arenas and take
-# milliseconds instead of microseconds.
-WARM_UP_SCORINGS = 20
 
 
 class Scored(msgspec.Struct, frozen=True, gc=False):
@@ -107,7 +107,7 @@ class _Described:
 
 
 class ServedModel(_Described):
-    """A trusted version, scored in this process in microseconds.
+    """A trusted and fast version, scored in this process in microseconds.
 
     Its time has no limit, so a version that may hang is not trusted yet.
 
@@ -146,12 +146,15 @@ class ServedModel(_Described):
     def warm(self) -> None:
         rows: Rows = np.zeros((2, len(self.bundle.features)), np.float32)
         for count in (1, 2):
-            for _ in range(WARM_UP_SCORINGS):
-                self.score_now(rows[:count])
+            warm_up(lambda count=count: self.score_now(rows[:count]))  # type: ignore[misc]
+
+    def pace(self, limit: float) -> VersionPace:
+        """Measure a warm version. It is slow from `limit` seconds on."""
+        return measure(self.score_now, len(self.bundle.features), limit)
 
 
 class SandboxedModel(_Described):
-    """An untrusted version, scored in a child process. The child may crash, hang or be slow."""
+    """An untrusted or slow version, scored in a child process. The child may crash or hang."""
 
     # A row that crashes or hangs the child costs no other request its score.
     takes_batches = False

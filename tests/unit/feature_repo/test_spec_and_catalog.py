@@ -94,6 +94,11 @@ def test_personal_keys_are_those_of_views_about_one_person() -> None:
         ("learning_rate: 0.05", "learning_rate: .nan", "learning_rate: expected a number"),
         ("latency_slo: 50ms", "latency_slo: 10d", "latency_slo must not exceed deadline"),
         (
+            "latency_slo: 50ms",
+            "latency_slo: 60ms",
+            "latency_slo must not exceed 50ms in the latency_class fast, got 60ms",
+        ),
+        (
             "entities: [customer, merchant]",
             "entities: [customer, customer]",
             "entities must differ",

@@ -18,6 +18,8 @@ from dojo.core.events.types import Check, Verdict
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.settings import load_settings
 from dojo.core.severity import Severity
+from dojo.core.state.clock import RedisWorldClock
+from dojo.core.state.error_budget import budget_key, count_field
 from dojo.core.state.responder_control import switch_pause
 from dojo.core.state.rollouts import Rollout, Rollouts, Transition
 from dojo.core.state.routes import Arm, Route, RouteTable
@@ -158,6 +160,17 @@ def test_without_a_verdict_nothing_is_called_ok(redis: Redis, dojo: Dojo) -> Non
     give_route(redis, "calm", Arm("champion", "3", 1.0))
     calm = fleet(dojo)["calm"]
     assert (calm["severity"], calm["wrong"]) == ("insufficient_data", "nothing was judged yet")
+
+
+def test_a_spent_error_budget_is_named_and_only_at_its_model(redis: Redis, dojo: Dojo) -> None:
+    RedisWorldClock(redis).set(NOW, 0.0)
+    for model in ("calm", "broken"):
+        give_route(redis, model, Arm("champion", "3", 1.0))
+    for count, number in (("requests", 1_000), ("errors", 100)):
+        redis.hset(budget_key("broken"), count_field(NOW.date(), count), str(number))
+    found = fleet(dojo)
+    assert found["broken"]["doing"] == "error budget spent: rollouts wait"
+    assert found["calm"]["doing"] == ""
 
 
 def test_it_says_what_is_done_or_why_nothing_is_done(redis: Redis, dojo: Dojo) -> None:

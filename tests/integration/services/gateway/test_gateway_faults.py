@@ -192,7 +192,10 @@ def test_beyond_what_can_be_answered_in_time_requests_are_shed(
     assert len(shed) == 20
     assert all(b"retry-after: 1" in answer.lower() for answer in shed)
     assert sum(answer.startswith(b"HTTP/1.1 200") for answer in answers) == limit
-    assert gateway.metric("dojo_gateway_shed_requests_total") == 20
+    assert (
+        gateway.metric("dojo_gateway_shed_requests_total", model="fraud_detection", reason="full")
+        == 20
+    )
     for connection in sockets:
         connection.close()
 

@@ -306,12 +306,13 @@ def test_two_who_want_a_version_at_once_get_one_process_and_a_start_that_is_canc
     )
 
     async def scenario() -> None:
-        sandboxes = Sandboxes(spec, store, GatewayMetrics())
-        good, endless = Arm(CHALLENGER_ARM, "2", 0.5), Arm(CHALLENGER_ARM, "8", 0.5)
-        first, second = await asyncio.gather(sandboxes.obtain(good), sandboxes.obtain(good))
+        sandboxes = Sandboxes(spec, store, GatewayMetrics(), 0.005)
+        first, second = await asyncio.gather(
+            *(sandboxes.obtain(("2", "live")) for _ in range(2)),
+        )
         assert first is second
         assert [process.pid for process in sandboxes_of(os.getpid())] == [first.sandbox.pid]
-        starting = asyncio.create_task(sandboxes.obtain(endless))
+        starting = asyncio.create_task(sandboxes.obtain(("8", "live")))
         async with asyncio.timeout(20):
             while len(sandboxes_of(os.getpid())) < 2:
                 await asyncio.sleep(0.01)

@@ -22,6 +22,7 @@ from dojo.core.registry.promotion import (
 )
 from dojo.core.registry.versions import CHAMPION
 from dojo.core.state.clock import ManualClock, wall_now
+from dojo.core.state.error_budget import budget_key, count_field
 from dojo.core.state.loss import RedisLoss, loss_document
 from dojo.core.state.rollouts import Action, RequestPendingError, RolloutActiveError, RolloutRequest
 from dojo.core.state.routes import route_key
@@ -455,6 +456,60 @@ def test_a_route_changed_by_hand_is_where_the_rollout_ends(make: Make) -> None:
         "3",
     )
     assert world.now.history[-1].why == "the route was changed by ada: 2 is worse"
+
+
+def spend_budget(world: Surroundings, errors: int) -> None:
+    """Have the gateways count a day of 1,000 requests. 30 errors are a month's budget."""
+    for count, number in (("requests", 1_000), ("errors", errors)):
+        field = count_field(world.clock.now().date(), count)
+        world.redis.hset(budget_key(world.spec.name), field, str(number))
+
+
+def test_a_spent_error_budget_stops_a_rollout_until_it_is_back(make: Make) -> None:
+    world = make()
+    spend_budget(world, 31)
+    world.start()
+    controller = world.controller()
+    pass_stage(controller, world, 700, 2.1)
+    assert (world.now.stage, world.now.budget) == (Stage.SHADOW, "waits")
+    spent = (
+        "error budget spent: availability: 31 5xx answers of 1,000, and 30 days allow 30: it waits"
+    )
+    assert [step.why for step in world.now.history[1:]] == [spent]
+    assert any(entry.why == spent for entry in world.audit.entries())
+    assert any(spent in message.text for message in world.inbox.newest(9))
+    spend_budget(world, 28)  # so close to the limit it does not go on
+    settle(world.controller(), world)
+    assert (world.now.stage, world.now.budget) == (Stage.SHADOW, "waits")
+    spend_budget(world, 20)
+    settle(world.controller(), world)
+    assert (world.now.stage, world.now.budget) == (Stage.CANARY, "")
+    assert [step.why for step in world.now.history][2] == "the error budget is back: it goes on"
+
+
+def test_a_person_overrules_a_spent_error_budget(make: Make) -> None:
+    world = make()
+    spend_budget(world, 50)
+    world.start()
+    controller = world.controller()
+    pass_stage(controller, world, 700, 2.1)
+    assert world.now.budget == "waits"
+    ask(world, "resume")
+    settle(controller, world)
+    assert (world.now.stage, world.now.budget) == (Stage.CANARY, "overruled")
+    assert world.now.history[2].why == "resumed by ada: reasons"
+
+
+@pytest.mark.parametrize("stopped_by", [("availability",), ()])
+def test_a_challenger_that_fails_is_taken_back_whatever_the_budget(
+    make: Make, stopped_by: tuple[str, ...]
+) -> None:
+    world = make(both(challenger=Quality(errors=0.5)), error_budget=stopped_by)
+    spend_budget(world, 50)
+    world.start()
+    pass_stage(world.controller(), world, 700, 2.1)
+    assert world.now.stage is Stage.ROLLED_BACK
+    assert any("error budget" in step.why for step in world.now.history) is bool(stopped_by)
 
 
 def by_hand(world: Surroundings, version: str, why: str = "an emergency") -> None:

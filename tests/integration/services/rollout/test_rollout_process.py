@@ -173,7 +173,12 @@ def platform(
     # With few requests, a stage lasts seconds. The watch takes 8 h. A busy machine slows all arms,
     # so latency is not judged here.
     spec["rollout"] |= {"minimum_requests": 30, "watch_time": "8h", "minimum_positives": 1}
-    spec["serving"] |= {"latency_slo": "900ms", "deadline": "1000ms", "feature_timeout": "500ms"}
+    spec["serving"] |= {
+        "latency_class": "batch",
+        "latency_slo": "900ms",
+        "deadline": "1000ms",
+        "feature_timeout": "500ms",
+    }
     (models / f"{MODEL}.yaml").write_text(yaml.safe_dump(spec))
 
     redis = RedisServer(directory)

@@ -20,9 +20,10 @@ from services.gateway.features.lookup import FeatureSource
 from services.gateway.features.online_store import EntityFields, EntityRow
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.sandbox.frames import CRASHED, Result
+from services.gateway.sandbox.pace import BATCH_ROWS
 from services.gateway.sandbox.sandbox import Sandbox
 from services.gateway.versions.arms import ServedRoute, served_route
-from services.gateway.versions.scoring import BATCH_INSTANCES, ArmScorer, Scoring
+from services.gateway.versions.scoring import ArmScorer, Scoring
 from services.gateway.versions.serving import SandboxedModel, ScorableVersion, ServedModel
 from tests.support.bundles import TRAINED_AS_OF
 
@@ -157,10 +158,10 @@ def test_a_full_batch_starts_and_the_next_request_opens_another() -> None:
     async def ask() -> None:
         by = route(served(scorer))
         await asyncio.gather(*(asking(by, *[0.5] * 40) for _ in range(3)))
-        await asking(by, *[0.5] * (BATCH_INSTANCES + 1))
+        await asking(by, *[0.5] * (BATCH_ROWS + 1))
 
     asyncio.run(ask())
-    assert scorer.runs == [40, 40, 40, BATCH_INSTANCES + 1], "a request is never torn"
+    assert scorer.runs == [40, 40, 40, BATCH_ROWS + 1], "a request is never torn"
 
 
 def test_a_row_that_cannot_be_scored_costs_no_other_request_its_score() -> None:
