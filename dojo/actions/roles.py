@@ -17,6 +17,7 @@ from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionEr
 from dojo.core.registry.promotion import Change, describe
 from dojo.core.registry.tags import ApprovalNote, VersionTags
 from dojo.core.registry.versions import CHAMPION, PREVIOUS_CHAMPION, Version
+from dojo.core.spec.read import SpecError
 from dojo.core.state.atomic import ConflictError
 from dojo.core.state.audit import Entry
 from dojo.core.state.clock import wall_now
@@ -129,7 +130,7 @@ def promote(desk: Desk, plan: Promotion, change: Change) -> Roles:
     """
     if plan.objection:
         change = dataclasses.replace(change, why=f"{change.why} (forced: {plan.objection})")
-    if approves := desk.spec(plan.model).rollout.approval == "required":
+    if approves := _approval_required(desk, plan.model):
         found = desk.registry.get(plan.model, plan.version)
         _require_second_person(found, change.who, found.tags.proposed_by)
     route = desk.role_changes.promote(plan.model, plan.version, change)
@@ -138,6 +139,14 @@ def promote(desk: Desk, plan: Promotion, change: Change) -> Roles:
         note = ApprovalNote(who=change.who, when=when, why=change.why)
         desk.registry.tag(plan.model, plan.version, VersionTags(approval=note))
     return _roles(desk, plan.model, route)
+
+
+def _approval_required(desk: Desk, model: str) -> bool:
+    """Whether the spec asks for a second person. A wrong spec may have asked for one."""
+    try:
+        return desk.spec(model).rollout.approval == "required"
+    except SpecError:
+        return True
 
 
 def _require_second_person(version: Version, who: str, *proposers: str | None) -> None:

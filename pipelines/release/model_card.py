@@ -75,7 +75,7 @@ the figures below are of the holdout.
 
 Personal data: {", ".join(catalog.personal_keys(spec.feature_service))} (pseudonymous); \
 it selects feature values and is not an input itself.
-
+{_regulated(spec)}
 ## Limits
 
 - Labels are what was reported. A wrong report teaches the model the wrong thing.
@@ -94,6 +94,17 @@ or about what has not happened yet.
 |---|---|
 {_rows((name, f"`{value}`") for name, value in record.items())}
 """
+
+
+def _regulated(spec: ModelSpec) -> str:
+    """Return the paragraph of a regulated model. Empty for others."""
+    if spec.regulated is None:
+        return ""
+    return (
+        f"\nIt decides about people. `{spec.regulated.protected}` is recorded for audits and is no"
+        " input. The gate's\nreport compares its groups. `dojo explain ID --letter` writes to a"
+        " refused person.\n"
+    )
 
 
 def _top_features(fit: Fit) -> list[tuple[str, str]]:

@@ -166,6 +166,7 @@ def test_the_first_version_becomes_champion_with_everything_recorded(
         "record/reference_rows.parquet",
         "model/MLmodel",
         "model/bundle.json",
+        "model/trees.txt",
         "model/input_example.json",
     } <= logged
     card = tracking_client(registry).get_model_version(spec.name, champion.version).description
