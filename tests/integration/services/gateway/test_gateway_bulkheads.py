@@ -12,13 +12,14 @@ import pytest
 from redis import Redis
 
 from dojo.core.state.error_budget import Budget, read_budgets
+from dojo.core.state.routes import CHAMPION_ARM, Arm
 from dojo.core.tasks.specs import load_spec
 from services.gateway.sandbox.sandbox import SLOW_NICENESS
 from tests.bench.load import post
 from tests.integration.services.gateway.conftest import WORLD_NOW
 from tests.integration.services.gateway.test_gateway_sandbox import sandboxes_of
 from tests.support.bundles import cache_bundle, make_slow_bundle
-from tests.support.gateways import MODEL, GatewayServer
+from tests.support.gateways import MODEL, GatewayServer, generation, set_route
 from tests.support.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.integration
@@ -85,7 +86,7 @@ def failures(gateway: GatewayServer, reason: str) -> float:
 
 
 def test_a_slow_champion_scores_in_a_process_of_its_own_behind_the_gateway(
-    gateway: GatewayServer,
+    gateway: GatewayServer, online_redis: RedisServer
 ) -> None:
     assert gateway.health()["models"][SLOW]["version"] == "1"
     assert gateway.process is not None
@@ -93,6 +94,10 @@ def test_a_slow_champion_scores_in_a_process_of_its_own_behind_the_gateway(
     assert child_of(gateway).nice() == own + SLOW_NICENESS
     for model in (MODEL, SLOW):
         assert gateway.predict(INSTANCE, model=model)[0]["version"] == "1"
+    before = child_of(gateway).pid
+    set_route(online_redis.url, "champion", Arm(CHAMPION_ARM, "1", 1.0), model=SLOW)
+    wait_until(lambda: generation(gateway, SLOW) == 1, 10, "its route serves")
+    assert child_of(gateway).pid == before, "the same version keeps its process"
 
 
 def test_a_row_without_a_chance_in_time_gets_the_fallback_at_once(gateway: GatewayServer) -> None:
