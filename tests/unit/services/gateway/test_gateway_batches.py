@@ -206,13 +206,13 @@ def test_a_request_with_two_arms_gets_its_answers_in_order_and_a_slow_arm_delays
         sandbox, asking = SlowSandbox(), Asking()
         by = route(served(CountingScorer()), sandboxed(sandbox), weights=(0.5, 0.5))
         both = asyncio.ensure_future(asking(by, *[0.25] * 20))
-        champions = next(k for k in map(str, range(99)) if by.choose(k).name == "champion")
+        champions = next(k for k in map(str, range(99)) if by.choose(k)[0].name == "champion")
         alone = await asyncio.wait_for(scores(asking(by, 0.5, customer=lambda _: champions)), 5)
         assert alone == [0.5]
         assert not both.done()
         sandbox.may_answer.set()
         found = await both
-        expected = [by.choose(str(at)).name for at in range(20)]
+        expected = [by.choose(str(at))[0].name for at in range(20)]
         assert [one.chosen.name for one in found] == expected
         return expected, [one.score for one in found]
 
