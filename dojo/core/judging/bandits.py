@@ -1,8 +1,11 @@
 """The evidence of a bandit, and the shares that follow from it. Pure.
 
-A reward counts when two things are true. Its label is known, and the answer is so old that any
-label would be known. Without the second rule, early labels would count alone. Clicks are known
-after two minutes and missing clicks after thirty, so every young arm would look good.
+A reward counts when two things are true. Its label is known, and any label of a request as old
+would be known. Without the second rule, early labels would count alone. Clicks are known after two
+minutes and missing clicks after thirty, so every young arm would look good.
+
+The labels themselves tell how far they are known. A world that hurries asks late and labels late,
+and the clock is then ahead of both.
 """
 
 from __future__ import annotations
@@ -35,6 +38,10 @@ Array = npt.NDArray[np.float64]
 # The checks of a canary that say that an arm is broken. What it flags is for the rewards to judge.
 GUARDS = frozenset({"errors", "degraded", "slow"})
 
+# World seconds that a label may be later than it must be. A world that hurries writes labels hours
+# late. Without this time, answers with early labels would be given up less often than the others.
+GRACE_SECONDS = 86_400.0
+
 # Generations of the route whose answers still count. At a quarter of a second per change, the
 # gateway follows one or two behind.
 GENERATIONS_KEPT = 50
@@ -57,8 +64,21 @@ class DrawnAnswer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     context: tuple[float, ...] = ()
 
 
-class RewardJoin(OutcomeJoin[DrawnAnswer, tuple[float, float]], kw_only=True):
-    """Answers joined to their labels. A label comes with its weight (`Outcome.weight`)."""
+class KnownLabel(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A label.
+
+    Attributes:
+        weight: As in `Outcome.weight`.
+        ripe: World time at which any label of this request must be known, unix seconds.
+    """
+
+    label: float
+    weight: float
+    ripe: float
+
+
+class RewardJoin(OutcomeJoin[DrawnAnswer, KnownLabel], kw_only=True):
+    """Answers joined to their labels."""
 
 
 class BanditEvidence(msgspec.Struct, kw_only=True):
@@ -70,7 +90,8 @@ class BanditEvidence(msgspec.Struct, kw_only=True):
         linear: The same with their context. Empty for a policy without a context.
         guards: The evidence of each challenger against the champion, as in a canary.
         joined: Answers and labels.
-        ripening: Hash of the request -> world time from which its pair counts, oldest pair first.
+        ripening: Hashes of the requests whose pairs do not count yet.
+        labelled_until: World time of the newest label, unix seconds.
         answers: Number of answers of each arm.
         unlabelled: Answers of each arm whose label never came.
         weights: Generation of the route -> weights of the arms.
@@ -83,10 +104,11 @@ class BanditEvidence(msgspec.Struct, kw_only=True):
     linear: list[LinearRewards]
     guards: list[Evidence]
     joined: RewardJoin
-    ripening: dict[int, float]
+    ripening: set[int]
     answers: list[int]
     unlabelled: list[int]
     weights: dict[int, tuple[float, ...]]
+    labelled_until: float = 0.0
     malformed: int = 0
     gaps: int = 0
 
@@ -100,64 +122,61 @@ class BanditEvidence(msgspec.Struct, kw_only=True):
         while len(self.weights) > GENERATIONS_KEPT:
             del self.weights[min(self.weights)]
 
-    def answered(self, request_id: str, answer: DrawnAnswer, matures: float) -> None:
-        """Take an answer. A repeated one counts once.
-
-        Args:
-            matures: World seconds after which its label must be known.
-        """
+    def answered(self, request_id: str, answer: DrawnAnswer) -> None:
+        """Take an answer. A repeated one counts once."""
         key = short_hash(request_id)
         if key in self.joined.open or key in self.joined.paired:
             return
         self.answers[answer.arm] += 1
         if self.joined.predicted(request_id, answer) is not None:
-            self.ripening[key] = answer.time + matures
+            self.ripening.add(key)
 
-    def labelled(
-        self,
-        request_id: str,
-        label: float,
-        weight: float,
-        at: float,
-        reward: Reward,
-        matures: float,
-    ) -> None:
-        """Take a label, or a later one of the same answer."""
-        key, known = short_hash(request_id), (label, weight)
+    def labelled(self, request_id: str, known: KnownLabel, at: float, reward: Reward) -> None:
+        """Take a label, or a later one of the same answer.
+
+        Args:
+            at: When it became known, world time, unix seconds.
+            reward: What answers earn.
+        """
+        key = short_hash(request_id)
+        self.labelled_until = max(self.labelled_until, at)
         before = self.joined.corrected(request_id, known, at)
         if before is not None:
             if key not in self.ripening:  # it was counted
                 self._count(before, reward, -1)
                 self._count((before[0], known), reward, 1)
-            return
-        pair = self.joined.known(request_id, known, at)
-        if pair is not None:
-            self.ripening[key] = pair[0].time + matures
+        elif self.joined.known(request_id, known, at) is not None:
+            self.ripening.add(key)
 
-    def ripen(self, now: float, reward: Reward, matures: float, grace: float) -> None:
+    def ripen(self, now: float, reward: Reward, longest: float) -> None:
         """Count the pairs that are old enough, and give up answers without a label.
 
         Args:
             now: World time, unix seconds.
             reward: What answers earn.
-            matures: World seconds from an answer until its label must be known.
-            grace: World seconds that a message may be late.
+            longest: Longest delay of a label, world seconds.
         """
-        for key in [key for key, ripe in self.ripening.items() if ripe <= now]:
-            del self.ripening[key]
-            pair = self.joined.paired.get(key)
-            if pair is None:  # there were too many
-                self.joined.forgotten += 1
-            else:
-                self._count(pair, reward, 1)
-        given_up = now - matures - grace
         joined = self.joined
-        for key in [key for key, answer in joined.open.items() if answer.time < given_up]:
+        until = min(self.labelled_until, now)  # a producer's clock may be wrong
+        for key in sorted(self.ripening):
+            pair = joined.paired.get(key)
+            if pair is None:  # there were too many
+                joined.forgotten += 1
+            elif pair[1].ripe <= until:
+                self._count(pair, reward, 1)
+            else:
+                continue
+            self.ripening.discard(key)
+        over = now - longest - GRACE_SECONDS
+        for key in [key for key, answer in joined.open.items() if answer.time < over]:
             self.unlabelled[joined.open.pop(key).arm] += 1
-        # Corrections may come for as long again. Then pairs and labels without an answer are let
-        # go, because every save writes what is kept.
-        over = given_up - matures
-        for key in [key for key, (answer, _) in joined.paired.items() if answer.time < over]:
+        # Every save writes what is kept, so counted pairs are let go. Later corrections are lost.
+        counted = [
+            key
+            for key, (answer, _) in joined.paired.items()
+            if answer.time < over and key not in self.ripening
+        ]
+        for key in counted:
             del joined.paired[key]
             joined.known_at.pop(key, None)
         for key in [key for key in joined.early if joined.known_at.get(key, now) < over]:
@@ -174,12 +193,10 @@ class BanditEvidence(msgspec.Struct, kw_only=True):
                 counts[pair[0].arm] += 1
         return counts
 
-    def _count(
-        self, pair: tuple[DrawnAnswer, tuple[float, float]], reward: Reward, count: int
-    ) -> None:
-        answer, (label, weight) = pair
-        earned = reward_of(reward, answer.flagged, label)
-        self.rewards[answer.arm].add(earned, answer.propensity / weight, count)
+    def _count(self, pair: tuple[DrawnAnswer, KnownLabel], reward: Reward, count: int) -> None:
+        answer, known = pair
+        earned = reward_of(reward, answer.flagged, known.label)
+        self.rewards[answer.arm].add(earned, answer.propensity / known.weight, count)
         if self.linear:
             self.linear[answer.arm].add(answer.context, earned, count)
 
@@ -198,7 +215,7 @@ def new_evidence(arms: int, values: int, cursors: dict[str, str]) -> BanditEvide
         linear=[LinearRewards.empty(values) for _ in range(arms)] if values else [],
         guards=[Evidence(stage=Stage.CANARY, cursors={}) for _ in range(arms - 1)],
         joined=RewardJoin(),
-        ripening={},
+        ripening=set(),
         answers=[0] * arms,
         unlabelled=[0] * arms,
         weights={},

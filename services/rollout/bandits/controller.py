@@ -170,8 +170,7 @@ class BanditController:
         now: datetime,
     ) -> None:
         """Count what is ripe, and move the shares."""
-        matures = spec.label.delay.maximum.total_seconds()
-        evidence.ripen(now.timestamp(), policy.reward, matures, spec.drift.lateness.total_seconds())
+        evidence.ripen(now.timestamp(), policy.reward, spec.label.delay.maximum.total_seconds())
         states, regret = states_of(bandit, evidence)
         changed = msgspec.structs.replace(
             bandit, updated=now, updates=bandit.updates + 1, states=states, regret=regret

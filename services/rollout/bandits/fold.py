@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dojo.core.events.types import Event, Outcome, Prediction, Stream
-from dojo.core.judging.bandits import BanditEvidence, DrawnAnswer
+from dojo.core.judging.bandits import BanditEvidence, DrawnAnswer, KnownLabel
 from dojo.core.spec.bandit import BanditLimits
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.bandits import Bandit
@@ -23,21 +23,15 @@ def fold_all(
     policy = spec.bandit
     if policy is None:
         return
-    matures = spec.label.delay.maximum.total_seconds()
+    longest = spec.label.delay.maximum.total_seconds()
     for event in events:
         if isinstance(event, Prediction) and event.model == bandit.model:
-            _answer(evidence, event, bandit, spec, policy, matures)
-        # A label from before the bandit has no answer here, and a hidden one is not known.
-        elif (
-            isinstance(event, Outcome)
-            and event.model == bandit.model
-            and event.label is not None
-            and event.request_time >= bandit.started
-        ):
-            at = event.world_time.timestamp()
-            evidence.labelled(
-                event.request_id, event.label, event.weight, at, policy.reward, matures
-            )
+            _answer(evidence, event, bandit, spec, policy)
+        # A hidden label is never known.
+        elif isinstance(event, Outcome) and event.model == bandit.model and event.label is not None:
+            ripe = event.request_time.timestamp() + longest
+            known = KnownLabel(event.label, event.weight, ripe)
+            evidence.labelled(event.request_id, known, event.world_time.timestamp(), policy.reward)
 
 
 def inputs_of(policy: BanditLimits) -> tuple[ContextInput, ...]:
@@ -51,7 +45,6 @@ def _answer(
     bandit: Bandit,
     spec: ModelSpec,
     policy: BanditLimits,
-    matures: float,
 ) -> None:
     weights = evidence.weights.get(event.route_generation)
     number = next((n for n, arm in enumerate(bandit.arms) if arm.name == event.arm), None)
@@ -70,7 +63,7 @@ def _answer(
         propensity=event.propensity,
         context=tuple(context),
     )
-    evidence.answered(event.request_id, trial, matures)
+    evidence.answered(event.request_id, trial)
 
 
 def _guard(

@@ -86,9 +86,9 @@ def test_pending_answers_are_no_zeros_and_early_clicks_do_not_count_alone(redis_
     world = make(redis_url, {"1": POOR, "2": RICH})
     controller = world.controller()
     world.visits(400)
-    world.pass_time(timedelta(minutes=20))  # all clicks are known, and no missing click
+    world.pass_time(timedelta(minutes=50))
     world.visits(400)
-    world.pass_time(timedelta(minutes=10))
+    world.pass_time(timedelta(minutes=10))  # their clicks are known, and no missing click
     controller.step(world.model)
     states = world.now.states
     assert sum(state.rewarded for state in states) == 400
@@ -102,7 +102,7 @@ def test_pending_answers_are_no_zeros_and_early_clicks_do_not_count_alone(redis_
     )
 
     world.visits(100, label=lambda _: None)  # their labels never come
-    world.pass_time(timedelta(hours=2))
+    world.pass_time(timedelta(hours=26))
     controller.step(world.model)
     assert sum(state.unlabelled for state in world.now.states) == 100
     assert sum(state.rewarded for state in world.now.states) == 800
@@ -123,7 +123,7 @@ def test_a_correction_replaces_its_reward(redis_url: str) -> None:
     controller = world.controller()
     world.visits(200, label=lambda answer: 0.0)
     outcomes = list(world.outcomes)
-    world.pass_time(HALF_HOUR)
+    world.pass_time(2 * HALF_HOUR)
     controller.step(world.model)
     flagged = {p.request_id for p in world.predictions if p.flagged}
     assert sum(s.earned for s in world.now.states) == pytest.approx(-0.02 * len(flagged))
@@ -157,6 +157,7 @@ def test_a_killed_controller_forgets_no_reward_and_counts_none_twice(redis_url: 
                     doomed.close()
             world.visits(150)
             world.pass_time(HALF_HOUR)
+        world.pass_time(HALF_HOUR)
         world.controller().step(world.model)
         evidence = world.evidence()
         return world.now, [evidence.rewards, evidence.answers, evidence.guards[0].tests], kills
