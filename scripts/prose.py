@@ -60,6 +60,7 @@ EXCLUDED = (
     "docs/demo.svg",
     "docs/demo.txt",
     "docs/growth.svg",
+    "docs/bandits.svg",
 )
 
 SOURCE = ("dojo/", "feature_repo/", "services/", "pipelines/", "monitoring/")

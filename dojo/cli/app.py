@@ -52,6 +52,10 @@ COMMANDS = {
         "Train and test on a file under the public book's protocol.",
         "pipelines",
     ),
+    "bandit": CommandRow(
+        "dojo.cli.serving.bandit:app",
+        "Shares of traffic that follow the rewards of the versions.",
+    ),
     "compare": CommandRow(
         "dojo.cli.training.batch:compare_app",
         "Ways of serving one model beside each other.",

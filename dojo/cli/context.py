@@ -109,7 +109,7 @@ class CommandContext(Desk):
         from dojo.core.registry.promotion import TrafficElsewhereError
         from dojo.core.settings import SettingsError
         from dojo.core.spec.read import SpecError
-        from dojo.core.state import rollouts
+        from dojo.core.state import bandits, rollouts
         from dojo.core.state.atomic import ConflictError
         from dojo.core.state.clock import ClockNotSetError
         from dojo.core.state.routes import InvalidRouteError
@@ -132,11 +132,14 @@ class CommandContext(Desk):
                 return Words(said, "look again")
             case rollouts.NoRolloutError() | rollouts.RequestPendingError():
                 return Words(said, "dojo rollout list")
+            case bandits.NoBanditError():
+                return Words(said, "dojo routes list")
             case (
                 SettingsError()
                 | SpecError()
                 | InvalidRouteError()
                 | rollouts.RolloutActiveError()
+                | bandits.BanditActiveError()
                 | TrafficElsewhereError()
             ):
                 return Words(said)

@@ -43,7 +43,7 @@ def selective_labels(
     """
     import msgspec
 
-    from dojo.studies.results import STORED, read_study
+    from dojo.studies.results import STORED, Study, read_study
 
     with CommandContext() as here:
         if run:
@@ -52,13 +52,76 @@ def selective_labels(
             own = here.settings.home / "studies" / STORED.name
             path = own if own.exists() else STORED
             try:
-                found = read_study(path)
+                found = read_study(path, Study)
             except (OSError, msgspec.MsgspecError) as error:
                 raise fail(f"{path}: {error}", "dojo study selective-labels --run") from error
     if as_json:
         print_json(found)
         return
     _show(found, path)
+
+
+@app.command("bandits")
+def bandits(
+    run: Annotated[
+        bool, typer.Option("--run", help="Make the experiment again. Goes on where it ended.")
+    ] = False,
+    towns: Annotated[int, typer.Option(help="Number of towns of a run.", min=1, max=100)] = 4,
+    days: Annotated[int, typer.Option(help="Days of a run.", min=28, max=365)] = 112,
+    customers: Annotated[
+        int, typer.Option(help="Size of the towns of a run.", min=200, max=20_000)
+    ] = 5000,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the curves into this SVG file.", metavar="FILE")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """What bandits lose beside an A/B test while labels are late, by the world's own truth.
+
+    Without --run, the newest result on this machine is shown. Without any, it is the project's own.
+    A run takes three minutes on two cores.
+
+    Example: dojo study bandits --run
+    """
+    import msgspec
+
+    from dojo.studies.bandit_view import draw, tables
+    from dojo.studies.results import STORED_BANDITS, BanditStudy, read_study
+
+    with CommandContext() as here:
+        if run:
+            from dojo.studies.bandit_run import run_bandits
+
+            told = -1
+
+            def progress(finished: int, of: int) -> None:
+                nonlocal told
+                if finished != told:
+                    note(f"{finished} of {of} towns")
+                    told = finished
+
+            spec = here.settings.models_dir / "banner.yaml"
+            found, path = run_bandits(spec, here.settings.home, towns, days, customers, progress)
+        else:
+            own = here.settings.home / "studies" / STORED_BANDITS.name
+            path = own if own.exists() else STORED_BANDITS
+            try:
+                found = read_study(path, BanditStudy)
+            except (OSError, msgspec.MsgspecError) as error:
+                raise fail(f"{path}: {error}", "dojo study bandits --run") from error
+    if picture is not None:
+        draw(found, picture)
+    if as_json:
+        print_json(found)
+        return
+    for table in tables(found):
+        out.print(table)
+    out.print(
+        "Clicks lost to the best version of each visit: mean of the towns, least and most."
+        " --json has the curves.",
+        soft_wrap=True,
+    )
+    out.print(f"[dim]{path}[/]", highlight=False, soft_wrap=True)
 
 
 def _run(here: CommandContext, weeks: int, customers: int) -> tuple[Study, Path]:

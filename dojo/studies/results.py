@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 STORED = Path(__file__).with_name("selective_labels.json")
+STORED_BANDITS = Path(__file__).with_name("bandits.json")
+
+Kind = TypeVar("Kind")
 
 
 class Week(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,17 +58,61 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     shops: dict[str, list[Week]]
 
 
-def read_study(path: Path) -> Study:
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy in one scenario, over all towns. Curves have a point per `point_days`.
+
+    Attributes:
+        regret: Mean of the clicks lost so far.
+        low: The same of the town with the least.
+        high: The same of the town with the most.
+        shares: Mean share of each version in the last week.
+        answers: Mean number of visits that got the champion.
+    """
+
+    regret: list[float]
+    low: list[float]
+    high: list[float]
+    shares: list[float]
+    answers: float
+
+
+class BanditStudy(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished run of the bandits.
+
+    Attributes:
+        made: When it ended, UTC.
+        seconds: Processor time of all towns together.
+        customers: Size of each town.
+        days: Days of each town.
+        towns: Number of towns.
+        spec: Hash of the model's spec.
+        euro_per_click: What a click is worth.
+        point_days: Days between two points of a curve.
+        scenarios: Scenario -> policy -> its curve.
+    """
+
+    made: datetime
+    seconds: float
+    customers: int
+    days: int
+    towns: int
+    spec: str
+    euro_per_click: float
+    point_days: int
+    scenarios: dict[str, dict[str, Curve]]
+
+
+def read_study(path: Path, kind: type[Kind]) -> Kind:
     """Read a finished run.
 
     Raises:
         OSError: It cannot be read.
         msgspec.MsgspecError: It is no finished run.
     """
-    return msgspec.json.decode(path.read_bytes(), type=Study)
+    return msgspec.json.decode(path.read_bytes(), type=kind)
 
 
-def write_study(study: Study, path: Path) -> None:
+def write_study(study: Study | BanditStudy, path: Path) -> None:
     """Write a finished run, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")

@@ -86,11 +86,12 @@ class Predictor:
                 [self._fallback_score] * len(instances), [None] * len(instances)
             )
             return [
-                self._fallback(one, asked, instance, of, CHAMPION_ARM, (MODEL_UNAVAILABLE,))
+                self._fallback(one, asked, instance, of, CHAMPION_ARM, (MODEL_UNAVAILABLE,), 1.0)
                 for one, instance, of in zip(given, instances, keys, strict=True)
             ]
         inputs = [self._inputs(instance, world_now) for instance in instances]
-        scorings = await self._scorer.score(route, keys, inputs, started)
+        request_ids = [instance.request_id or "" for instance in instances]
+        scorings = await self._scorer.score(route, keys, inputs, started, request_ids)
         began = time.perf_counter()
         given = self._task.answers(
             [self._fallback_score if scoring.by is None else scoring.score for scoring in scorings],
@@ -105,7 +106,9 @@ class Predictor:
         ):
             if scoring.by is None:
                 reasons = (ARM_FAILED, MODEL_UNAVAILABLE)
-                answer = self._fallback(one, asked, instance, of, scoring.chosen.name, reasons)
+                answer = self._fallback(
+                    one, asked, instance, of, scoring.chosen.name, reasons, scoring.propensity
+                )
             else:
                 answer = self._scored(one, asked, instance, of, scoring)
                 if route.shadow is not None:
@@ -158,6 +161,7 @@ class Predictor:
             ages,
             asked,
             scoring.done - asked.started,
+            scoring.propensity,
         )
         return answer
 
@@ -169,6 +173,7 @@ class Predictor:
         entity_keys: dict[str, str],
         arm: str,
         reasons: tuple[str, ...],
+        propensity: float,
     ) -> Answer:
         score, seconds = self._fallback_score, time.perf_counter() - asked.started
         answer = self._answers.answer(score, given, NO_VERSION, arm, reasons)
@@ -182,6 +187,7 @@ class Predictor:
             {},
             asked,
             seconds,
+            propensity,
         )
         return answer
 

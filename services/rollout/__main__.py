@@ -12,6 +12,7 @@ from dojo.core.registry.versions import ModelRegistry
 from dojo.core.service import serve
 from dojo.core.settings import Settings
 from dojo.core.state.audit import AuditTrail
+from dojo.core.state.bandits import Bandits
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.error_budget import why_stopped
 from dojo.core.state.inbox import Notifier
@@ -20,6 +21,8 @@ from dojo.core.state.rollouts import Rollouts
 from dojo.core.state.routes import RouteTable
 from feature_repo.specs import in_use, load
 from services.rollout.announcements import RolloutAnnouncements
+from services.rollout.bandits.controller import BanditController
+from services.rollout.bandits.metrics import BanditMetrics
 from services.rollout.controller import Controller
 from services.rollout.journal import Journal
 from services.rollout.loop import RolloutService
@@ -47,7 +50,18 @@ def open_rollout(settings: Settings) -> RolloutService:
         held_back=partial(held_back, redis),
         budget=lambda model, waits: why_stopped(redis, specs[model], clock.now(), waits),
     )
-    return RolloutService(controller, sorted(specs), metrics, clock).using(in_use(settings, loaded))
+    bandits = BanditController(
+        specs=specs,
+        bandits=Bandits(redis),
+        reader=EventReader(RedisEventLog(redis, settings.stream_max_length)),
+        changes=RoleChanges(registry, RouteTable(redis), audit),
+        notifier=Notifier(redis, "rollout"),
+        clock=clock,
+        metrics=BanditMetrics(),
+        held_back=partial(held_back, redis),
+    )
+    service = RolloutService(controller, sorted(specs), metrics, clock, bandits)
+    return service.using(in_use(settings, loaded))
 
 
 def main() -> int:

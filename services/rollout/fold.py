@@ -30,7 +30,7 @@ arm, the busier arm would lose more of its events. Plain counts stay complete.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from dojo.core.events.types import Event, Outcome, Prediction, Shadow, Stream
@@ -150,20 +150,46 @@ def _shadow(evidence: Evidence, event: Shadow, rollout: Rollout, spec: ModelSpec
             (True, challenger, event.score, event.flagged),
             (False, champion, event.champion_score, event.champion_flagged),
         ):
-            _count_answer(arm, score, flagged, task, rollout)
+            _count_answer(arm, score, flagged, task, rollout.baseline)
             if flagged and task.flag_ratio is not None:
                 _flag(evidence, on_challenger, 0.5, task.flag_ratio)
 
 
 def _canary(evidence: Evidence, event: Prediction, rollout: Rollout, spec: ModelSpec) -> None:
-    checks, weight = spec.rollout.checks, spec.rollout.canary_weight
     on_challenger = event.arm == CHALLENGER_ARM
+    version = rollout.version if on_challenger else rollout.champion
+    split_answer(
+        evidence, event, on_challenger, version, spec.rollout.canary_weight, rollout.baseline, spec
+    )
+
+
+def split_answer(
+    evidence: Evidence,
+    event: Prediction,
+    on_challenger: bool,
+    version: str,
+    weight: float,
+    baseline: Mapping[str, float],
+    spec: ModelSpec,
+) -> None:
+    """Count an answer of traffic that is split between a challenger and the champion.
+
+    Args:
+        evidence: The evidence of a canary.
+        event: The answer.
+        on_challenger: True if the challenger's arm was drawn.
+        version: The arm's version.
+        weight: The challenger's share of the traffic of both, strictly between 0 and 1.
+        baseline: The gate's figures of the old champion.
+        spec: The model's spec.
+    """
+    checks = spec.rollout.checks
     arm = evidence.challenger if on_challenger else evidence.champion
     arm.requests += 1
     # Arms are assigned by the spec's first entity.
     entity = short_hash(event.entity_keys.get(spec.entities[0], event.request_id))
 
-    failed, degraded = _condition(event, rollout.version if on_challenger else rollout.champion)
+    failed, degraded = _condition(event, version)
     arm.errors += failed
     arm.degraded += degraded
     slow = arm.took(event.latency_seconds, spec.serving.latency_slo.total_seconds())
@@ -183,7 +209,7 @@ def _canary(evidence: Evidence, event: Prediction, rollout: Rollout, spec: Model
         _fell_on(evidence, "degraded", on_challenger, weight, checks.degraded_ratio)
     if not failed:
         task = task_of(spec)
-        _count_answer(arm, event.score, event.flagged, task, rollout)
+        _count_answer(arm, event.score, event.flagged, task, baseline)
         if event.flagged and task.flag_ratio is not None and _first(evidence, "declines", entity):
             _flag(evidence, on_challenger, weight, task.flag_ratio)
 
@@ -200,7 +226,7 @@ def _watched(evidence: Evidence, event: Prediction, rollout: Rollout, spec: Mode
             evidence.test(check).observe(happened, limit)
     if not failed:
         task = task_of(spec)
-        _count_answer(arm, event.score, event.flagged, task, rollout)
+        _count_answer(arm, event.score, event.flagged, task, rollout.baseline)
         kept = task.kept(event.score, event.flagged)
         _label(evidence, evidence.labelled.predicted(event.request_id, kept), rollout, spec)
 
@@ -256,10 +282,14 @@ def _label(
 
 
 def _count_answer(
-    arm: ArmCounts, score: float, flagged: bool | None, task: Task, rollout: Rollout
+    arm: ArmCounts,
+    score: float,
+    flagged: bool | None,
+    task: Task,
+    baseline: Mapping[str, float],
 ) -> None:
     """Count an answer of the arm's own version, in the task's bins for comparing scores."""
-    edges, _ = task.score_edges(rollout.baseline) or ((), 0.0)
+    edges, _ = task.score_edges(baseline) or ((), 0.0)
     arm.answer(score, flagged, edges)
 
 

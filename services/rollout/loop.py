@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dojo.core.service import Service
 from dojo.core.state.atomic import ConflictError
 from dojo.core.state.clock import ClockNotSetError, WorldClock
+from services.rollout.bandits.controller import BanditController
 from services.rollout.controller import Controller
 from services.rollout.metrics import RolloutMetrics
 from services.rollout.pace import look_interval
@@ -18,7 +19,7 @@ STEPS_AT_ONCE = 10
 
 
 class RolloutService(Service):
-    """Looks at every model's rollout, once per round."""
+    """Looks at every model's rollout and bandit, once per round."""
 
     backoff = (1.0,)  # one model's failure must not slow the others down
 
@@ -28,8 +29,10 @@ class RolloutService(Service):
         models: Sequence[str],
         metrics: RolloutMetrics,
         clock: WorldClock,
+        bandits: BanditController,
     ) -> None:
         super().__init__()
+        self._bandits = bandits
         self._controller, self._models, self._metrics, self._clock = (
             controller,
             models,
@@ -59,6 +62,7 @@ class RolloutService(Service):
         try:
             for _ in range(STEPS_AT_ONCE):
                 if stop.is_set() or not self._controller.step(model):
-                    return
+                    break
+            self._bandits.step(model)
         except ConflictError:
             return  # another process wrote: the next round decides again on its result

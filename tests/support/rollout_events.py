@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import numpy as np
 
 from dojo.core.events.types import Event, Outcome, Prediction, Shadow
 from dojo.core.state.clock import wall_now
-from dojo.core.state.routes import Arm, Route, pick, position
+from dojo.core.state.routes import Arm, Route
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Gateway:
         moody: True if failures, flags and slowness repeat for some customers. Each customer then
             has a fixed mood, and every 20th customer has 20 times the rates.
         per_second: Requests per second of wall time.
+        features: Number of a customer -> the features of its requests.
     """
 
     qualities: dict[str, Quality]
@@ -51,6 +53,7 @@ class Gateway:
     customers: int = 2000
     moody: bool = True
     per_second: float = 20
+    features: Callable[[int], dict[str, float]] = lambda _: {}
     _ids: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -69,14 +72,16 @@ class Gateway:
         """Return one payment's events: its prediction, and its shadow if the route has one."""
         number = int(np.searchsorted(self._cumulative, self._rng.random()))
         customer, mood = f"c{number}", float(self._moods[min(number, self.customers - 1)])
-        arm = pick(route.arms, position(route.salt, customer))
         shadow = next((arm for arm in route.arms if arm.mode == "shadow"), None)
         count = next(self._ids)
         request_id, wall = (
             f"{self.model}-{self.seed}-{count}",
             WALL_START + timedelta(seconds=count / self.per_second),
         )
+        features = self.features(number)
+        arm, propensity = route.at(route.drawn_for(customer, request_id), features)
         prediction = self._predict(route, arm, customer, mood, request_id, at, wall)
+        prediction = msgspec.structs.replace(prediction, features=features, propensity=propensity)
         return [prediction] + ([self._shadow(route, shadow, prediction, mood)] if shadow else [])
 
     def outcome(

@@ -127,6 +127,8 @@ class Prediction(Event, frozen=True, kw_only=True):
             loaded.
         trace_id: The request's trace, as the answer's `traceresponse` header has it. Empty from a
             gateway without traces.
+        propensity: Probability with which the route drew the arm for this request. 0 for a caller
+            who named the version, so that nothing was drawn.
     """
 
     stream: ClassVar[Stream] = Stream.PREDICTIONS
@@ -145,6 +147,7 @@ class Prediction(Event, frozen=True, kw_only=True):
     degraded: tuple[str, ...] = ()
     route_generation: Annotated[int, msgspec.Meta(ge=0)] = 0
     trace_id: str = ""
+    propensity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
 
     @staticmethod
     def id_for(prediction_id: str) -> str:

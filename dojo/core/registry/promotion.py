@@ -22,7 +22,15 @@ from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, PREVIOUS_CHAMPION, ModelRegistry
 from dojo.core.state.atomic import ConflictError
 from dojo.core.state.audit import AuditTrail, Entry
-from dojo.core.state.routes import CHAMPION_ARM, STANDBY_ARM, Arm, Route, RouteTable, Strategy
+from dojo.core.state.draws import Draw
+from dojo.core.state.routes import (
+    CHAMPION_ARM,
+    STANDBY_ARM,
+    Arm,
+    Route,
+    RouteTable,
+    Strategy,
+)
 
 
 class TrafficElsewhereError(RuntimeError):
@@ -162,6 +170,8 @@ class RoleChanges:
         change: Change,
         salt: str = "",
         expected: int | None = None,
+        draw: Draw | None = None,
+        recorded: bool = True,
     ) -> Route:
         """Make a route the current one and record it, in one write.
 
@@ -169,6 +179,8 @@ class RoleChanges:
 
         Args:
             expected: Generation that the change was decided on. None accepts any current route.
+            draw: What is drawn an arm for. None for entities.
+            recorded: False for a small step of a bandit, which only the route's generation shows.
 
         Raises:
             ConflictError, redis.RedisError: Repeat it.
@@ -190,6 +202,7 @@ class RoleChanges:
             changed_at=change.world_time,
             who=change.who,
             why=change.why,
+            draw=draw or Draw(),
         )
         if current is not None and _serves_the_same(current, wanted):
             return current
@@ -206,7 +219,9 @@ class RoleChanges:
                 before=current,
                 after=wanted,
                 world_time=change.world_time,
-            ),
+            )
+            if recorded
+            else None,
         )
         return wanted
 
@@ -260,7 +275,12 @@ class RoleChanges:
 
 
 def _serves_the_same(one: Route, other: Route) -> bool:
-    return (one.strategy, one.arms, one.salt) == (other.strategy, other.arms, other.salt)
+    return (one.strategy, one.arms, one.salt, one.draw) == (
+        other.strategy,
+        other.arms,
+        other.salt,
+        other.draw,
+    )
 
 
 def anchors(registry: ModelRegistry) -> Mapping[int, str]:

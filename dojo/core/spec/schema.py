@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from dojo.core.spec.bandit import BanditLimits
 from dojo.core.spec.durations import Duration, format_duration
 from dojo.core.spec.monitoring import Drift, Response
 from dojo.core.spec.regulated import Regulated
@@ -326,6 +327,7 @@ class ModelSpec(Section):
     data: DataGovernance
     batch: Batch | None = None
     regulated: Regulated | None = None
+    bandit: BanditLimits | None = None
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> ModelSpec:

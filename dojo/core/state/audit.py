@@ -40,6 +40,7 @@ Kind = Literal[
     "route",
     "gate",
     "rollout",
+    "bandit",
     "approval",
     "retraining",
     "world",

@@ -25,6 +25,7 @@ Revision = NewType("Revision", bytes)
 
 # Every family of document keys, with its content and its writers.
 FAMILIES = {
+    "dojo:bandit:{model}": "Bandit: the model's latest. Rollout controller, `dojo bandit`.",
     "dojo:clock": (
         "Anchor: world time and its speed. The simulator renews it, `dojo world` changes it."
     ),

@@ -9,7 +9,7 @@ taking traffic away from a version never waits for MLflow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import Literal
@@ -20,10 +20,11 @@ from redis import Redis
 from dojo.core.state.atomic import ConflictError
 from dojo.core.state.audit import Entry
 from dojo.core.state.documents import Document, Stored, document_key
+from dojo.core.state.draws import Draw
 
 ROUTE = "dojo:route:{model}"
 
-Strategy = Literal["champion", "shadow", "canary", "blue_green", "ab"]
+Strategy = Literal["champion", "shadow", "canary", "blue_green", "ab", "bandit"]
 Mode = Literal["live", "shadow"]
 
 # Names of arms. The first arm of a route stands in when another fails.
@@ -56,6 +57,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         generation: Counts changes, from 1.
         salt: Decides which entities get which arm. The same salt keeps every entity in its arm. A
             new experiment takes a new salt, so that it does not inherit the last one's groups.
+        draw: What is drawn an arm for. By default it is the entity.
         changed_at: World time of the change.
         who: Author of the change, for people and the audit trail.
         why: Reason of the change, for people and the audit trail.
@@ -69,6 +71,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: datetime
     who: str
     why: str
+    draw: Draw = Draw()
 
     def __post_init__(self) -> None:
         live = [arm for arm in self.arms if arm.mode == "live"]
@@ -98,6 +101,23 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidRouteError(
                 f"{self.model}: at most one arm may be a shadow, got {self.arms}"
             )
+
+    def drawn_for(self, entity: str, request_id: str) -> float:
+        """Return the place on [0, 1) of a request."""
+        return position(self.salt, entity if self.draw.sticky else request_id or entity)
+
+    def at(self, place: float, row: Mapping[str, float] | None = None) -> tuple[Arm, float]:
+        """Return the arm at a place, and the probability of being drawn that arm.
+
+        Args:
+            row: The request's features. None, or a route without a context, takes the weights.
+        """
+        arms = self.arms
+        if self.draw.context is not None and row is not None:
+            weights = self.draw.context.weights(row)
+            arms = tuple(msgspec.structs.replace(a, weight=weights.get(a.name, 0.0)) for a in arms)
+        arm = pick(arms, place)
+        return arm, arm.weight
 
     def arm(self, name: str) -> Arm | None:
         return next((arm for arm in self.arms if arm.name == name), None)

@@ -40,6 +40,7 @@ OF_THE_PLATFORM = {
 OF_A_MODEL = {
     "dojo:route:{model}": "the route of {model}",
     "dojo:rollout:{model}": "the rollout of {model}",
+    "dojo:bandit:{model}": "the bandit of {model}",
     "dojo:spec:{model}": "the spec of {model} that took effect",
 }
 

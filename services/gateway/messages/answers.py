@@ -149,11 +149,13 @@ class AnswerLog:
         ages: dict[str, float | None],
         asked: Asked,
         seconds: float,
+        propensity: float,
     ) -> None:
         """Log an answer.
 
         Args:
             seconds: Wall time from the request's arrival until this instance was scored.
+            propensity: Probability with which the route chose the arm.
         """
         self._append(
             Prediction(
@@ -174,6 +176,7 @@ class AnswerLog:
                 degraded=answer.degraded or (),
                 route_generation=asked.generation,
                 trace_id=asked.trace_id,
+                propensity=propensity,
             )
         )
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dojo.core.state.routes import CHAMPION_ARM, Arm, Route, pick, position
+from dojo.core.state.routes import CHAMPION_ARM, Arm, Route
 from services.gateway.features.lookup import FeaturePlan
 from services.gateway.versions.serving import ScorableVersion
 
 # Strategies that trust only their first arm. Each other arm is scored in a process of its own.
-EXPERIMENTS = frozenset({"shadow", "canary", "ab"})
+EXPERIMENTS = frozenset({"shadow", "canary", "ab", "bandit"})
 
 NO_ROUTE = datetime.fromtimestamp(0, UTC)
 
@@ -86,6 +86,9 @@ class ServedRoute:
     Attributes:
         live: The live arms in the route's order. In this order they stand in for a failing arm.
         only: The arm that gets all traffic. None while the route has to choose.
+        is_pinned: True if a caller named the version of `only`.
+        in_context: Plan of all live arms, if the shares depend on the request and the arms share
+            it. None where the weights alone decide.
     """
 
     route: Route
@@ -93,10 +96,23 @@ class ServedRoute:
     shadow: ServedArm | None
     only: ServedArm | None
     by_name: Mapping[str, ServedArm]
+    is_pinned: bool = False
+    in_context: FeaturePlan | None = None
 
-    def choose(self, key: str) -> ServedArm:
-        """Return the arm of an entity. It changes only with the route's salt or weights."""
-        return self.only or self.by_name[pick(self.route.arms, position(self.route.salt, key)).name]
+    def choose(
+        self, entity: str, request_id: str = "", row: Mapping[str, float] | None = None
+    ) -> tuple[ServedArm, float]:
+        """Return a request's arm, and the probability with which it was drawn (0 when pinned).
+
+        Args:
+            entity: Key of the model's first entity.
+            request_id: The caller's id for the request.
+            row: Feature name -> value, for a route with `in_context`.
+        """
+        if self.only is not None:
+            return self.only, 0.0 if self.is_pinned else 1.0
+        arm, probability = self.route.at(self.route.drawn_for(entity, request_id), row)
+        return self.by_name[arm.name], probability
 
     @property
     def primary(self) -> ServedArm:
@@ -109,7 +125,7 @@ class ServedRoute:
 
     def pinned(self) -> ServedRoute:
         """Return the route with only its primary, for a caller who named that version."""
-        return dataclasses.replace(self, only=self.primary)
+        return dataclasses.replace(self, only=self.primary, is_pinned=True, in_context=None)
 
 
 def served_route(route: Route, versions: Sequence[ScorableVersion]) -> ServedRoute:
@@ -128,12 +144,14 @@ def served_route(route: Route, versions: Sequence[ScorableVersion]) -> ServedRou
         for arm, served in zip(route.arms, versions, strict=True)
     ]
     live = tuple(arm for arm in arms if arm.arm.mode == "live")
+    shared = {arm.plan for arm in live}
     return ServedRoute(
         route=route,
         live=live,
         shadow=next((arm for arm in arms if arm.arm.mode == "shadow"), None),
         only=next((arm for arm in live if arm.arm.weight == 1.0), None),
         by_name={arm.name: arm for arm in arms},
+        in_context=shared.pop() if route.draw.context is not None and len(shared) == 1 else None,
     )
 
 

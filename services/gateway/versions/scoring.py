@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class Scoring:
 
     Attributes:
         chosen: The arm that the route chose.
+        propensity: Probability with which the route chose it. 0 for a caller who named it.
         by: The arm that scored. None while no arm has.
         failed: The arms that could not score.
         stored: Stored features for `by`.
@@ -52,10 +53,21 @@ class Scoring:
             slow one's time.
     """
 
-    __slots__ = ("by", "chosen", "done", "failed", "row", "score", "seconds", "stored")
+    __slots__ = (
+        "by",
+        "chosen",
+        "done",
+        "failed",
+        "propensity",
+        "row",
+        "score",
+        "seconds",
+        "stored",
+    )
 
-    def __init__(self, chosen: ServedArm) -> None:
+    def __init__(self, chosen: ServedArm, propensity: float) -> None:
         self.chosen = chosen
+        self.propensity = propensity
         self.by: ServedArm | None = None
         self.failed: tuple[ServedArm, ...] = ()
         self.stored = StoredFeatures((), ())
@@ -65,6 +77,15 @@ class Scoring:
         self.done = 0.0
 
 
+class _Asked(NamedTuple):
+    """One instance and how its arm was chosen. `stored` is None where features did not decide."""
+
+    keys: Keys
+    inputs: Inputs
+    propensity: float
+    stored: StoredFeatures | None = None
+
+
 class _Batch:
     """Instances that one arm scores together.
 
@@ -72,10 +93,11 @@ class _Batch:
         arms: The chosen arm, then its stand-ins.
         plans: The features to look up.
         started: `time.perf_counter()` at the arrival of the earliest request.
+        stored: Stored features of the first instances, where the arm was chosen by them.
         waiting: The requests, by number of instances.
     """
 
-    __slots__ = ("arms", "inputs", "keys", "plans", "scorings", "started", "waiting")
+    __slots__ = ("arms", "inputs", "keys", "plans", "scorings", "started", "stored", "waiting")
 
     def __init__(self, route: ServedRoute, arm: ServedArm, started: float) -> None:
         self.arms = (arm, *(other for other in route.live if other is not arm))
@@ -85,15 +107,15 @@ class _Batch:
         self.keys: list[Keys] = []
         self.inputs: list[Inputs] = []
         self.scorings: list[Scoring] = []
+        self.stored: list[StoredFeatures] = []
         self.waiting: list[tuple[int, asyncio.Future[list[Scoring]]]] = []
 
-    def add(
-        self, keys: Sequence[Keys], inputs: Sequence[Inputs], scored: asyncio.Future[list[Scoring]]
-    ) -> None:
-        self.keys += keys
-        self.inputs += inputs
-        self.scorings += [Scoring(self.arms[0]) for _ in keys]
-        self.waiting.append((len(keys), scored))
+    def add(self, asked: Sequence[_Asked], scored: asyncio.Future[list[Scoring]]) -> None:
+        self.keys += [one.keys for one in asked]
+        self.inputs += [one.inputs for one in asked]
+        self.scorings += [Scoring(self.arms[0], one.propensity) for one in asked]
+        self.stored += [one.stored for one in asked if one.stored is not None]
+        self.waiting.append((len(asked), scored))
 
     def answer(self, whole_only: bool) -> None:
         """Give the requests their results.
@@ -132,26 +154,75 @@ class ArmScorer:
         self._running: set[asyncio.Task[None]] = set()
 
     def score(
-        self, route: ServedRoute, keys: Sequence[Keys], inputs: Sequence[Inputs], started: float
+        self,
+        route: ServedRoute,
+        keys: Sequence[Keys],
+        inputs: Sequence[Inputs],
+        started: float,
+        request_ids: Sequence[str] = (),
     ) -> Awaitable[list[Scoring]]:
         """Return a result per instance.
 
         Args:
             started: `time.perf_counter()` at the request's arrival.
+            request_ids: The caller's id of each instance. Empty where no route draws by it.
         """
-        if route.only is not None:
-            return self._join(route, route.only, keys, inputs, started)
-        chosen = [route.choose(of[self._sticky_entity]) for of in keys]
+        if route.in_context is not None:
+            return self._score_in_context(
+                route, route.in_context, keys, inputs, started, request_ids
+            )
+        chosen = [
+            route.choose(of[self._sticky_entity], request_id)
+            for of, request_id in zip(keys, request_ids or ("",) * len(keys), strict=True)
+        ]
+        asked = [
+            _Asked(of, sent, propensity)
+            for of, sent, (_, propensity) in zip(keys, inputs, chosen, strict=True)
+        ]
+        return self._score_chosen(route, [arm for arm, _ in chosen], asked, started)
+
+    async def _score_in_context(
+        self,
+        route: ServedRoute,
+        plan: FeaturePlan,
+        keys: Sequence[Keys],
+        inputs: Sequence[Inputs],
+        started: float,
+        request_ids: Sequence[str],
+    ) -> list[Scoring]:
+        """Look the features up first, because they decide about the arm."""
+        began = time.perf_counter()
+        timeout = min(self._feature_timeout, self._deadline - RESERVED_SECONDS - (began - started))
+        stored = await self._features.fetch(plan, keys, timeout)
+        chosen, asked = [], []
+        for of, sent, found, request_id in zip(
+            keys, inputs, stored, request_ids or ("",) * len(keys), strict=True
+        ):
+            # In the precision of the scored row, which the event keeps. So a draw can be repeated.
+            row = np.array(plan.vector(found.rows, sent), dtype=np.float32).tolist()
+            arm, propensity = route.choose(
+                of[self._sticky_entity], request_id, dict(zip(plan.features, row, strict=True))
+            )
+            chosen.append(arm)
+            asked.append(_Asked(of, sent, propensity, found))
+        return await self._score_chosen(route, chosen, asked, started)
+
+    def _score_chosen(
+        self,
+        route: ServedRoute,
+        chosen: Sequence[ServedArm],
+        asked: Sequence[_Asked],
+        started: float,
+    ) -> Awaitable[list[Scoring]]:
         if all(arm is chosen[0] for arm in chosen):
-            return self._join(route, chosen[0], keys, inputs, started)
-        return self._score_apart(route, chosen, keys, inputs, started)
+            return self._join(route, chosen[0], asked, started)
+        return self._score_apart(route, chosen, asked, started)
 
     async def _score_apart(
         self,
         route: ServedRoute,
         chosen: Sequence[ServedArm],
-        keys: Sequence[Keys],
-        inputs: Sequence[Inputs],
+        asked: Sequence[_Asked],
         started: float,
     ) -> list[Scoring]:
         """Score a request with instances of several arms."""
@@ -160,9 +231,7 @@ class ArmScorer:
             places.setdefault(arm, []).append(at)
         parts = await asyncio.gather(
             *(
-                self._join(
-                    route, arm, [keys[at] for at in own], [inputs[at] for at in own], started
-                )
+                self._join(route, arm, [asked[at] for at in own], started)
                 for arm, own in places.items()
             )
         )
@@ -171,26 +240,25 @@ class ArmScorer:
             for own, part in zip(places.values(), parts, strict=True)
             for at, scoring in zip(own, part, strict=True)
         }
-        return [scored[at] for at in range(len(keys))]
+        return [scored[at] for at in range(len(asked))]
 
     def _join(
         self,
         route: ServedRoute,
         arm: ServedArm,
-        keys: Sequence[Keys],
-        inputs: Sequence[Inputs],
+        asked: Sequence[_Asked],
         started: float,
     ) -> asyncio.Future[list[Scoring]]:
         """Add instances to the arm's open batch. Without one, open a batch for the next turn."""
         loop = asyncio.get_running_loop()
         batch = self._open.get(arm)
-        if batch is None or len(batch.keys) + len(keys) > BATCH_ROWS:
+        if batch is None or len(batch.keys) + len(asked) > BATCH_ROWS:
             batch = _Batch(route, arm, started)
             if arm.served.takes_batches:
                 self._open[arm] = batch
             loop.call_soon(self._start, batch)
         scored: asyncio.Future[list[Scoring]] = loop.create_future()
-        batch.add(keys, inputs, scored)
+        batch.add(asked, scored)
         return scored
 
     def _start(self, batch: _Batch) -> None:
@@ -215,6 +283,8 @@ class ArmScorer:
             batch.fail(error)
 
     async def _look_up(self, batch: _Batch) -> dict[FeaturePlan, list[StoredFeatures]]:
+        if len(batch.stored) == len(batch.keys):
+            return {batch.arms[0].plan: batch.stored}
         asked = time.perf_counter()
         timeout = min(
             self._feature_timeout, self._deadline - RESERVED_SECONDS - (asked - batch.started)

@@ -10,6 +10,7 @@ spend little:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -17,9 +18,9 @@ import polars as pl
 
 from dojo.core.events.columns import UTC_MICROSECONDS
 from dojo.core.lake import start_of
-from services.simulator.town.chance import keys, normal, uniform
+from services.simulator.town.chance import Floats, keys, normal, uniform
 from services.simulator.town.ids import customer_id, numbered
-from services.simulator.town.population import Population
+from services.simulator.town.population import Ints, Population
 from services.simulator.town.rhythm import WEEKDAY_FACTOR, times_of_day
 
 VISITS_PER_DAY = 0.6  # of a customer
@@ -39,6 +40,23 @@ KNOWN_MINUTES = 30.0  # what is not clicked by then never will be
 _MINUTES_PER_DAY = 24 * 60
 
 
+@dataclass(frozen=True, slots=True)
+class Visitors:
+    """The visits of a day, in order of time. All of one length.
+
+    Attributes:
+        customers: Who visits.
+        mean_amount: What they spend on a payment, euro.
+        seconds: After midnight.
+        banner: Number of the banner that chance shows.
+    """
+
+    customers: pl.Series
+    mean_amount: Floats
+    seconds: Floats
+    banner: Ints
+
+
 class Visits:
     """The banners of a town's days. A pure function of the day and the seed."""
 
@@ -48,11 +66,8 @@ class Visits:
         self._appeal = random.normal(0.0, BANNER_SIGMA, ROTATION)
         self._slope = random.normal(0.0, WEALTH_SIGMA, ROTATION)
 
-    def day(self, day: date, payments: pl.DataFrame) -> pl.DataFrame:
-        """The day's banners, in order of time. A visit needs no payment.
-
-        The hidden columns are `clicked`, `known_days` until that is known, and `click_chance`.
-        """
+    def visitors(self, day: date) -> Visitors:
+        """The day's visits, in order of time, and the banner that chance shows each."""
         random = np.random.default_rng([self._seed, 13, day.toordinal()])
         generation, habits = self._population.inhabitants(day)
         rate = VISITS_PER_DAY * WEEKDAY_FACTOR[day.weekday()]
@@ -61,32 +76,56 @@ class Visits:
         seconds = times_of_day(random.random(len(seat)), day)
         order = np.argsort(seconds, kind="stable")
         seat, seconds = seat[order], seconds[order]
-        banner = random.integers(0, ROTATION, len(seat))
-        rows = pl.DataFrame(
-            {
-                "number": np.arange(len(seat)),
-                "seat": seat,
-                "generation": generation[seat],
-                "banner": banner,
-                "time": int(start_of(day).timestamp()) * 1_000_000
-                + (seconds * 1e6).astype(np.int64),
-            }
-        ).select(
-            numbered(f"V{day:%Y%m%d}-", "number", 7).alias("impression_id"),
-            customer_id("seat", "generation").alias("customer_id"),
-            numbered("B", "banner", 2).alias("banner_id"),
-            pl.col("time").cast(UTC_MICROSECONDS),
+        people = pl.DataFrame({"seat": seat, "generation": generation[seat]})
+        return Visitors(
+            people.select(customer_id("seat", "generation")).to_series(),
+            habits.mean_amount[seat],
+            seconds,
+            random.integers(0, ROTATION, len(seat)),
         )
-        ids, hour = rows["impression_id"], seconds // 3600
+
+    def chances(self, visitors: Visitors, banner: Ints) -> Floats:
+        """The chance of a click of each visit.
+
+        Args:
+            visitors: The visits.
+            banner: What they are shown, numbers below ROTATION. Shape (visits,), or (banners, 1)
+                for the chance of each of several banners in each visit.
+        """
+        hour = visitors.seconds // 3600
         evening = (hour >= EVENING[0]) & (hour < EVENING[1])
         logit = (
             CLICK_BASE
             + self._appeal[banner]
-            + TASTE_SIGMA * normal(rows["customer_id"], self._seed, "clicks")
-            + self._slope[banner] * np.log(habits.mean_amount[seat] / USUAL_EURO)
+            + TASTE_SIGMA * normal(visitors.customers, self._seed, "clicks")
+            + self._slope[banner] * np.log(visitors.mean_amount / USUAL_EURO)
             + np.where(evening, EVENING_LOGIT, 0.0)
         )
-        chance = 1.0 / (1.0 + np.exp(-logit))
+        chance: Floats = 1.0 / (1.0 + np.exp(-logit))
+        return chance
+
+    def day(self, day: date, payments: pl.DataFrame) -> pl.DataFrame:
+        """The day's banners, in order of time. A visit needs no payment.
+
+        The hidden columns are `clicked`, `known_days` until that is known, and `click_chance`.
+        """
+        visitors = self.visitors(day)
+        rows = pl.DataFrame(
+            {
+                "number": np.arange(len(visitors.seconds)),
+                "customer_id": visitors.customers,
+                "banner": visitors.banner,
+                "time": int(start_of(day).timestamp()) * 1_000_000
+                + (visitors.seconds * 1e6).astype(np.int64),
+            }
+        ).select(
+            numbered(f"V{day:%Y%m%d}-", "number", 7).alias("impression_id"),
+            "customer_id",
+            numbered("B", "banner", 2).alias("banner_id"),
+            pl.col("time").cast(UTC_MICROSECONDS),
+        )
+        ids = rows["impression_id"]
+        chance = self.chances(visitors, visitors.banner)
         clicked = uniform(keys(ids, self._seed, "click")) <= chance
         median, sigma = CLICK_MINUTES
         waited = median * np.exp(sigma * normal(ids, self._seed, "hesitates"))

@@ -86,6 +86,11 @@ class Evidence(msgspec.Struct, kw_only=True):
     def test(self, check: str) -> RestartingEProcess:
         return self.tests.setdefault(check, RestartingEProcess())
 
+    def lost_events(self) -> None:
+        """Note a gap in a stream."""
+        self.gaps += 1
+        self.requests_before_gap = self.challenger.requests
+
     def e_value(self, test: str) -> float:
         return self.tests[test].e_value if test in self.tests else 1.0
 

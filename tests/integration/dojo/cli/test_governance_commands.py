@@ -271,6 +271,9 @@ def test_a_version_that_was_rolled_back_needs_force_too(platform: Platform) -> N
             "no model no_model; there are fraud_detection",
         ),
         (("routes", "switch", MODEL, "--why", "x"), 1, "nothing is warm to switch to"),
+        (("bandit", "show", MODEL), 1, "it never had a bandit"),
+        (("bandit", "stop", MODEL, "--why", "x"), 1, "no bandit is active"),
+        (("bandit", "start", MODEL, "--arms", "1,2", "--why", "x"), 1, "has no section bandit"),
         (("audit", "show", "1"), 1, "no readable entry 1"),
         (("experiment", "report", MODEL), 1, "its traffic was never split"),
     ],
@@ -528,6 +531,64 @@ def test_a_route_that_changed_while_somebody_was_asked_is_not_overwritten(
     route = RouteTable(platform.redis).get(MODEL)
     assert route is not None
     assert route.strategy == "shadow"
+
+
+@pytest.fixture
+def rewarded(platform: Platform, tmp_path: Path) -> dict[str, str]:
+    """Return the environment of commands whose model has the banner's bandit."""
+    banner = (ROOT / "models" / "banner.yaml").read_text()
+    section = banner[banner.index("bandit:") : banner.index("data:")]
+    spec = (ROOT / "models" / f"{MODEL}.yaml").read_text()
+    (tmp_path / f"{MODEL}.yaml").write_text(f"{spec}\n{section}")
+    return {"DOJO_MODELS_DIR": str(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    ("arms", "code", "message"),
+    [
+        ("2,3", 2, "the champion's 1 among them"),
+        ("1", 2, "name different versions"),
+        ("1,1", 2, "name different versions"),
+        ("1,99", 1, "not in the registry"),
+        (",".join(map(str, range(1, 40))), 1, "not in the registry"),
+    ],
+)
+def test_a_bandit_needs_versions_that_can_compete(
+    platform: Platform, rewarded: dict[str, str], arms: str, code: int, message: str
+) -> None:
+    refused = platform.run(
+        "bandit", "start", MODEL, "--arms", arms, "--why", "x", code=code, **rewarded
+    )
+    assert message in refused.stderr
+    assert platform.trail() == []
+
+
+def test_a_bandit_is_started_paused_and_stopped_by_people(
+    platform: Platform, rewarded: dict[str, str]
+) -> None:
+    def bandit(*words: str) -> Any:
+        return platform.json("bandit", *words, "--why", "to see", "--who", "Zoë", **rewarded)
+
+    begun = bandit("start", MODEL, "--arms", "2,1", "--policy", "epsilon-greedy")
+    assert (begun["policy"], begun["draw"]["sticky"]) == ("epsilon_greedy", False)
+    assert [(arm["name"], arm["version"]) for arm in begun["arms"]] == [
+        ("champion", "1"),
+        ("challenger", "2"),
+    ]
+    again = platform.run(
+        "bandit", "start", MODEL, "--arms", "1,3", "--why", "x", code=1, **rewarded
+    )
+    assert f"dojo bandit stop {MODEL}" in again.stderr
+    assert bandit("pause", MODEL)["paused_by"] == "Zoë"
+    assert bandit("resume", MODEL)["paused_by"] == ""
+    assert "epsilon_greedy since" in platform.run("bandit", "show", MODEL, **rewarded).stdout
+    assert bandit("stop", MODEL)["ended_why"] == "stopped by Zoë: to see"
+    assert platform.trail() == [("bandit", "Zoë", "to see")] * 4
+    rolling_out(platform)
+    refused = platform.run(
+        "bandit", "start", MODEL, "--arms", "1,2", "--why", "x", code=1, **rewarded
+    )
+    assert "its controller decides about traffic" in " ".join(refused.stderr.split())
 
 
 def test_show_says_what_the_gateway_really_serves_and_where_they_disagree(

@@ -75,6 +75,7 @@ ON_DISK = {
         "degraded": STRINGS,
         "route_generation": INT,
         "trace_id": STRING,
+        "propensity": FLOAT,
     },
     Stream.SHADOWS: {
         **dict.fromkeys(("prediction_id", "request_id", "model", "version"), STRING),

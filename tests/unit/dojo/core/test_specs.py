@@ -381,3 +381,32 @@ def test_a_regulated_spec_needs_approval_and_texts_that_keep_the_attribute_quiet
     text = (MODELS / "pay_later.yaml").read_text()
     assert right in text
     assert reason in refusal(tmp_path, text.replace(right, wrong), "pay_later")
+
+
+BANNER = (MODELS / "banner.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "field", "reason"),
+    [
+        ("floor: 0.05 ", "floor: 0.5 ", "bandit", "champion_floor must be at least floor"),
+        ("champion_floor: 0.20", "champion_floor: 0.97", "bandit", "leave a challenger its floor"),
+        ("flagged_negative: -0.02", "flagged_negative: 0.40", "bandit.reward", "must differ"),
+        ("spread: 30}", "spread: 0}", "bandit.context.customer_amount_mean_30d.spread", "than 0"),
+        ("largest_step: 0.10", "largest_steps: 0.10", "bandit.largest_step", "unknown key"),
+    ],
+)
+def test_a_bandit_that_cannot_work_is_refused(
+    tmp_path: Path, right: str, wrong: str, field: str, reason: str
+) -> None:
+    message = refusal(tmp_path, BANNER.replace(right, wrong), "banner")
+    assert field in message
+    assert reason in message
+
+
+def test_only_decisions_with_a_reward_have_a_bandit(tmp_path: Path) -> None:
+    section = BANNER[BANNER.index("bandit:") : BANNER.index("data:")]
+    for name in ("delivery_time", "spending_order"):
+        path = next(of / f"{name}.yaml" for of in (MODELS, FLEET) if (of / f"{name}.yaml").exists())
+        message = refusal(tmp_path, f"{path.read_text()}\n{section}", name)
+        assert "bandit: only a binary model flags answers" in message

@@ -60,7 +60,7 @@ def _mean(study: Study, shop: str, figure: str) -> float:
 
 
 def test_the_stored_result_is_a_whole_run_and_says_what_the_docs_say() -> None:
-    study = read_study(STORED)
+    study = read_study(STORED, Study)
     assert {name: len(weeks) for name, weeks in study.shops.items()} == dict.fromkeys(SHOPS, 26)
     assert _mean(study, "releases_nothing", "believed_catch") == 0, "no caught fraud has a label"
     assert _mean(study, "releases_nothing", "true_catch") > 0.4

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import numpy as np
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from dojo.core.registry.bundle import Bundle, OnnxScorer
 from dojo.core.spec.schema import ModelSpec
+from dojo.core.state.draws import Context, ContextInput, Draw
 from dojo.core.state.routes import Arm, Route
 from dojo.core.tasks.specs import load_spec
 from services.gateway.features.lookup import FeatureSource
@@ -207,13 +209,13 @@ def test_a_request_with_two_arms_gets_its_answers_in_order_and_a_slow_arm_delays
         sandbox, asking = SlowSandbox(), Asking()
         by = route(served(CountingScorer()), sandboxed(sandbox), weights=(0.5, 0.5))
         both = asyncio.ensure_future(asking(by, *[0.25] * 20))
-        champions = next(k for k in map(str, range(99)) if by.choose(k).name == "champion")
+        champions = next(k for k in map(str, range(99)) if by.choose(k)[0].name == "champion")
         alone = await asyncio.wait_for(scores(asking(by, 0.5, customer=lambda _: champions)), 5)
         assert alone == [0.5]
         assert not both.done()
         sandbox.may_answer.set()
         found = await both
-        expected = [by.choose(str(at)).name for at in range(20)]
+        expected = [by.choose(str(at))[0].name for at in range(20)]
         assert [one.chosen.name for one in found] == expected
         return expected, [one.score for one in found]
 
@@ -249,3 +251,74 @@ def test_after_every_arm_has_failed_there_is_no_score() -> None:
     (found,) = asyncio.run(ask())
     assert found.by is None
     assert [arm.name for arm in found.failed] == ["champion", "challenger"]
+
+
+def test_propensities_are_the_probabilities_of_the_arms() -> None:
+    async def ask() -> tuple[list[tuple[str, float]], list[float], list[float]]:
+        sandbox, asking = SlowSandbox(), Asking()
+        sandbox.may_answer.set()
+        by = route(served(CountingScorer()), sandboxed(sandbox), weights=(0.7, 0.3))
+        split = [(one.chosen.name, one.propensity) for one in await asking(by, *[0.25] * 20)]
+        pinned = [one.propensity for one in await asking(by.pinned(), 0.25)]
+        alone = [one.propensity for one in await asking(route(served(CountingScorer())), 0.25)]
+        return split, pinned, alone
+
+    split, pinned, alone = asyncio.run(ask())
+    assert set(split) == {("champion", 0.7), ("challenger", 0.3)}
+    assert (pinned, alone) == ([0.0], [1.0])
+
+
+def test_a_route_that_is_not_sticky_draws_each_request_anew() -> None:
+    by = drawn_by(Draw(sticky=False))
+    arms = [by.choose("one customer", str(at))[0].name for at in range(1000)]
+    assert 250 < arms.count("challenger") < 350
+    assert by.choose("one customer", "7") == by.choose("another", "7")
+    assert by.choose("one customer", "") == by.choose("one customer", "")
+    sticky = drawn_by(Draw())
+    assert len({sticky.choose("one customer", str(at)) for at in range(100)}) == 1
+
+
+def test_a_choice_by_context_costs_one_lookup_and_follows_the_scored_row() -> None:
+    """The challenger is better above 0.5 euro, in all draws."""
+    context = Context(
+        inputs=(ContextInput("amount", 0.5, 0.2),),
+        floors={"champion": 0.2, "challenger": 0.1},
+        draws=(((0.0, 0.0), (0.0, 1.0)),) * 4,
+    )
+    by, asking = drawn_by(Draw(sticky=False, context=context)), Asking()
+
+    async def ask() -> list[Scoring]:
+        loop = asyncio.get_running_loop()
+        return await asking.scorer.score(
+            by,
+            [{"customer": str(at), "merchant": "m"} for at in range(400)],
+            [{"amount": 0.9 if at % 2 else 0.2, "transaction_time": 0.0} for at in range(400)],
+            loop.time(),
+            [f"r{at}" for at in range(400)],
+        )
+
+    found = asyncio.run(ask())
+    assert len(asking.store.reads) == 1
+    rich, poor = found[1::2], found[0::2]
+    assert sum(one.chosen.name == "challenger" for one in rich) > 0.7 * 200
+    assert sum(one.chosen.name == "challenger" for one in poor) < 0.2 * 200
+    for at, one in enumerate(found):
+        assert one.by is one.chosen
+        again = by.route.at(
+            by.route.drawn_for(str(at), f"r{at}"), dict(zip(BUNDLE.features, one.row, strict=True))
+        )
+        assert (again[0].name, again[1]) == (one.chosen.name, one.propensity)
+        assert one.propensity == pytest.approx(
+            {("challenger", 1): 0.8, ("champion", 1): 0.2}.get(
+                (one.chosen.name, at % 2), 0.9 if one.chosen.name == "champion" else 0.1
+            )
+        )
+
+
+def drawn_by(draw: Draw) -> ServedRoute:
+    """Return a route of two trusted versions with 70 % and 30 % of the traffic."""
+    versions = (served(CountingScorer()), served(CountingScorer(), "2"))
+    described = msgspec.structs.replace(
+        route(*versions, weights=(0.7, 0.3)).route, strategy="bandit", draw=draw
+    )
+    return served_route(described, versions)
