@@ -94,7 +94,7 @@ class WorldDays:
         return pl.concat(due).sort("arrival", "request_id", "model")
 
     def _due(self, stream: str, day: date) -> Iterator[pl.DataFrame]:
-        """A stream's labels that become known on `day`, by day of the event and model."""
+        """A stream's labels that become known on `day`, by model."""
         start, labels = start_of(day), self._labels_of(stream)
         if not labels:
             return
@@ -102,23 +102,23 @@ class WorldDays:
             start, max(label.delay.maximum for label in labels.values()), self._drifts
         )
         self._kept[stream] = reach + 2
-        for rows in [self.events(stream, day - _DAY * back) for back in range(reach, -1, -1)]:
-            for model, label in labels.items():
-                # Few labels become known on the same later day. Cut them out first.
-                arrival = pl.col(arrival_column(model))
-                due = arrival.is_between(start, start + _DAY, closed="left")
-                yield (
-                    rows.lazy()
-                    .filter(due)
-                    .select(
-                        pl.lit(model).alias("model"),
-                        pl.col(SHOP_EVENTS[stream].key).alias("request_id"),
-                        "time",
-                        truth(label.truth).alias("label"),
-                        arrival=arrival,
-                    )
-                    .collect()
+        rows = pl.concat(self.events(stream, day - _DAY * back) for back in range(reach, -1, -1))
+        for model, label in labels.items():
+            # Few labels become known on the same later day. Cut them out first.
+            arrival = pl.col(arrival_column(model))
+            due = arrival.is_between(start, start + _DAY, closed="left")
+            yield (
+                rows.lazy()
+                .filter(due)
+                .select(
+                    pl.lit(model).alias("model"),
+                    pl.col(SHOP_EVENTS[stream].key).alias("request_id"),
+                    "time",
+                    truth(label.truth).alias("label"),
+                    arrival=arrival,
                 )
+                .collect()
+            )
 
     def _delays(self, rows: pl.DataFrame, ids: pl.Series, label: Label) -> pl.Series:
         """How long after its event each label is known, at most the spec's maximum."""

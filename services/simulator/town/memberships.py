@@ -14,6 +14,7 @@ the number of members stays about the same.
 from __future__ import annotations
 
 from datetime import date, timedelta
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -46,6 +47,9 @@ MIND_SIGMA = 0.6  # over the members
 
 DECIDES = (1.0, 29.0)  # days until a cancellation, between these. Without one, it is a renewal.
 
+# Days whose chances are kept. They are asked for again a month later.
+KEPT_CHANCES = 2 * MONTH_DAYS
+
 _DAY_SECONDS = 86_400
 
 
@@ -55,6 +59,7 @@ class Memberships:
     def __init__(self, population: Population, seed: int, shopping: Shopping) -> None:
         self._population, self._seed, self._shopping = population, seed, shopping
         random = np.random.default_rng([seed, 14])
+        self.cancel_chance = lru_cache(maxsize=KEPT_CHANCES)(self._cancel_chance)
         self._turn = random.integers(0, MONTH_DAYS, population.customers)
 
     def day(self, day: date, payments: pl.DataFrame) -> pl.DataFrame:
@@ -102,7 +107,7 @@ class Memberships:
             *(pl.Series(name, values) for name, values in hidden.items()),
         )
 
-    def cancel_chance(self, day: date) -> Floats:
+    def _cancel_chance(self, day: date) -> Floats:
         """The chance of each seat's inhabitant to cancel after a statement of `day`, by seat."""
         generation, _ = self._population.inhabitants(day)
         month, lived = self._shopping.before(day), self._population.days_lived(day)

@@ -67,6 +67,8 @@ LATE_AFTER_DAYS = 6.0
 RETURN_IF_LATE = 0.8
 ORDER_PREFIX = "O"  # before the payment's id
 
+KEPT_DAYS = 2  # today's and yesterday's orders, which memberships ask for again
+
 BACK_DAYS = (2.0, 12.0)  # from the door until a returned order is back, between these
 RETURN_DAYS = 30.0  # after the order. What is not back by then was kept.
 LOST_DAYS = 14.0  # a parcel that takes longer is written off
@@ -107,6 +109,7 @@ class Orders:
         kinds = random.integers(0, len(CATEGORIES), PRODUCTS)
         self._of_kind = [np.flatnonzero(kinds == kind) for kind in range(len(CATEGORIES))]
         self._level = random.lognormal(0.0, PRICE_SIGMA[0], PRODUCTS)
+        self._kept: dict[date, tuple[pl.DataFrame, pl.DataFrame]] = {}
         self._temptation = random.normal(0.0, RETURN_PRODUCT_SIGMA, PRODUCTS)
 
     def day(self, day: date, payments: pl.DataFrame) -> pl.DataFrame:
@@ -115,6 +118,14 @@ class Orders:
         The hidden columns are `delivery_days`, `returned`, and `settled_days` until that is known.
         `usual_days` and `return_chance` are what decides them before chance does.
         """
+        kept = self._kept.get(day)
+        if kept is None or kept[0] is not payments:
+            kept = self._kept[day] = payments, self._day(day, payments)
+            if len(self._kept) > KEPT_DAYS:
+                del self._kept[next(iter(self._kept))]
+        return kept[1]
+
+    def _day(self, day: date, payments: pl.DataFrame) -> pl.DataFrame:
         all_keys = keys(payments["transaction_id"], self._seed)
         chosen = uniform(purposed(all_keys, "order")) < ORDER_SHARE
         paid, ids = payments.filter(pl.Series(chosen, dtype=pl.Boolean)), all_keys[chosen]
