@@ -195,6 +195,8 @@ img { max-width: 100% } figure { margin: 1.5rem 0 }
 
 def headline(decision: GateDecision) -> str:
     """Return the outcome in a few words."""
+    if decision.champion is None and decision.vetoes:
+        return f"The first version is kept out (vetoed: {', '.join(decision.vetoes)})"
     vetoed = decision.verdict == "improved" and decision.vetoes
     return HEADLINES[decision.outcome] + (
         f" (vetoed: {', '.join(decision.vetoes)})" if vetoed else ""

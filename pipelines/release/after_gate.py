@@ -200,6 +200,7 @@ def _lost(
     progress(step, 0.0)
     logged, decision = decided(registry, job)
     champion = decision.champion.version if decision.champion else None
+    words = words if champion else "the first version was kept out"
     spec = load_spec(settings.models_dir / f"{job.model}.yaml")
     report = (
         f"{registry.url}/#/experiments/{logged.info.experiment_id}"

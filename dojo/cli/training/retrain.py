@@ -5,6 +5,7 @@ Heavy imports happen inside the commands, so `dojo --help` stays quick.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -28,9 +29,18 @@ MEANINGS = {
         "the model's first version: another person approves it with dojo models promote"
         " {model}@{version}"
     ),
+    "kept_out": "the first version was kept out, and the fallback answers; its owner was told",
     "keep": "the champion stays; its owner was told",
     "regression": "the challenger is worse, the champion stays; its owner was paged",
 }
+
+
+def _meaning(answer: Mapping[str, Any]) -> str:
+    """Return the key of MEANINGS for a retraining's answer."""
+    if answer.get("waits"):
+        return "waits"
+    first = answer["outcome"] == "keep" and answer.get("champion", "another") is None
+    return "kept_out" if first else str(answer["outcome"])
 
 
 class Asker(NamedTuple):
@@ -117,9 +127,7 @@ def retrain(
     what = (
         "a dry run: nothing was registered"
         if dry_run
-        else MEANINGS["waits" if answer.get("waits") else answer["outcome"]].format(
-            model=model, version=answer.get("version")
-        )
+        else MEANINGS[_meaning(answer)].format(model=model, version=answer.get("version"))
     )
     out.print(
         f"{answer['reason']}\n{what[0].upper()}{what[1:]}. Report: dojo gate show {model}",

@@ -289,6 +289,7 @@ def test_a_first_version_that_is_unfair_is_kept_out_and_a_fair_one_is_not() -> N
     assert unfair.vetoes == ("fair_granted", "fair_false_positive")
     assert "fair_granted" in unfair.reason
     assert "VETO" in markdown(unfair, {})
+    assert "The first version is kept out (vetoed: fair_granted" in markdown(unfair, {})
 
 
 def test_a_better_challenger_that_is_unfair_is_vetoed_with_both_versions_gaps() -> None:
