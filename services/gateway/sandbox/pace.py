@@ -51,15 +51,16 @@ def measure(
         score: Scores rows of shape (n, width).
         limit: Seconds (DOJO_SLOW_SCORING_SECONDS).
     """
-    row = _fastest(score, np.zeros((1, width), np.float32))
+    row = fastest(score, np.zeros((1, width), np.float32))
     if row > limit:
         return VersionPace(row, True)
-    return VersionPace(row, _fastest(score, np.zeros((BATCH_ROWS, width), np.float32)) > limit)
+    return VersionPace(row, fastest(score, np.zeros((BATCH_ROWS, width), np.float32)) > limit)
 
 
-def _fastest(
+def fastest(
     score: Callable[[npt.NDArray[np.float32]], object], rows: npt.NDArray[np.float32]
 ) -> float:
+    """Return the seconds of the fastest of some runs with these rows."""
     taken = []
     for _ in range(RUNS):
         started = time.perf_counter()

@@ -23,6 +23,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -43,7 +44,7 @@ from services.gateway.versions.arms import (
     served_route,
 )
 from services.gateway.versions.sandboxes import Key, Sandboxes
-from services.gateway.versions.serving import ScorableVersion, ServedModel
+from services.gateway.versions.serving import Rows, ScorableVersion, ServedModel
 from services.gateway.versions.version_store import VersionStore, in_thread
 
 # Interval between attempts with a version that failed verification. Its artifact may have been
@@ -67,7 +68,8 @@ class ServingState:
         wanted: The route to serve. None for the registry's champion.
         problem: Why `wanted` does not serve yet.
         retry_at: Time of the next attempt (monotonic).
-        slow: Trusted versions that were measured as slow when they were loaded.
+        slow: Trusted versions that were measured as slow, at their load or later.
+        suspecting: Finds out whether a version was slow, or the machine.
         failed_champion: Version and source of a champion that failed verification.
     """
 
@@ -77,6 +79,7 @@ class ServingState:
     retry_at: float = 0.0
     loaded: OrderedDict[str, ServedModel] = field(default_factory=OrderedDict)
     slow: set[str] = field(default_factory=set)
+    suspecting: asyncio.Task[None] | None = None
     failed_champion: tuple[str, str] | None = None
     champion_retry_at: float = 0.0
 
@@ -243,7 +246,10 @@ class Models:
     async def close(self) -> None:
         """End the sandboxes."""
         preparing = [
-            state.preparing for state in self._states.values() if state.preparing is not None
+            task
+            for state in self._states.values()
+            for task in (state.preparing, state.suspecting)
+            if task is not None
         ]
         for task in preparing:
             task.cancel()
@@ -299,17 +305,41 @@ class Models:
         slow, version = self._states[model].slow, served.version
         if not measured.is_slow:
             slow.discard(version)
+            served.watch(self._slow_seconds, partial(self._suspect, model, served))
             self._use(model, served)
             return served
         del found, served  # a large model, and its process loads it again
-        slow.add(version)
-        _log.info(
-            "a slow version gets a process of its own",
-            model=model,
-            version=version,
-            row_seconds=measured.row_seconds,
-        )
+        return await self._put_apart(model, version)
+
+    async def _put_apart(self, model: str, version: str) -> ScorableVersion:
+        _log.info("a slow version gets a process of its own", model=model, version=version)
+        self._states[model].slow.add(version)
         return await self._sandboxes[model].obtain((version, "live"))
+
+    def _suspect(self, model: str, served: ServedModel, rows: Rows) -> None:
+        """Look into a run that took long: was it the version with these rows, or the machine?"""
+        state = self._states[model]
+        if state.suspecting is None:
+            state.suspecting = asyncio.create_task(self._look_into(model, served, rows))
+
+    async def _look_into(self, model: str, served: ServedModel, rows: Rows) -> None:
+        state, version = self._states[model], served.version
+        try:
+            limit = self._slow_seconds
+            if await in_thread("versions", lambda: served.is_slow_with(rows, limit)):
+                state.loaded.pop(version, None)
+                await self._put_apart(model, version)
+                route = self.serving[model].route
+                ready = [self._at_hand(route, arm) for arm in route.arms]
+                versions = [one for one in ready if one is not None]
+                if len(versions) == len(ready):
+                    self._switch(model, served_route(route, versions))
+        except _UNAVAILABLE as error:  # it goes on in this process, and the next slow run tries it
+            state.slow.discard(version)
+            state.loaded[version] = served
+            _log.error("no process for a slow version", model=model, reason=str(error))
+        finally:
+            state.suspecting = None
 
     def _at_hand(self, route: Route, arm: Arm) -> ScorableVersion | None:
         state, sandboxes = self._states[route.model], self._sandboxes[route.model]

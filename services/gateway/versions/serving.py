@@ -5,7 +5,9 @@ A trusted and fast one runs here, others in their own process.
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -19,7 +21,7 @@ from dojo.core.tasks.specs import task_of
 from feature_repo.catalog import SERVICES
 from services.gateway.features.lookup import FeaturePlan
 from services.gateway.sandbox.frames import ERROR, INVALID_SCORE
-from services.gateway.sandbox.pace import VersionPace, measure, warm_up
+from services.gateway.sandbox.pace import BATCH_ROWS, VersionPace, fastest, measure, warm_up
 from services.gateway.sandbox.sandbox import Sandbox
 
 Rows: TypeAlias = npt.NDArray[np.float32]  # shape (instances, features)
@@ -123,9 +125,19 @@ class ServedModel(_Described):
     ) -> None:
         super().__init__(spec, version, sha256, bundle)
         self._scorer = scorer
+        self._limit = math.inf
+        self._was_slow: Callable[[Rows], None] = lambda _: None
+
+    def watch(self, limit: float, was_slow: Callable[[Rows], None]) -> None:
+        """Have `was_slow` called with the rows of each run that takes longer than `limit`."""
+        self._limit, self._was_slow = limit, was_slow
 
     async def score(self, rows: Rows, timeout: float | None) -> list[Scored]:
-        return self.score_now(rows)
+        started = time.perf_counter()
+        scored = self.score_now(rows)
+        if time.perf_counter() - started > self._limit:
+            self._was_slow(rows)
+        return scored
 
     def score_now(self, rows: Rows) -> list[Scored]:
         """Score all rows in one run.
@@ -151,6 +163,13 @@ class ServedModel(_Described):
     def pace(self, limit: float) -> VersionPace:
         """Measure a warm version. It is slow from `limit` seconds on."""
         return measure(self.score_now, len(self.bundle.features), limit)
+
+    def is_slow_with(self, rows: Rows, limit: float) -> bool:
+        """Whether these rows take longer than `limit`. One stall of the machine is not enough.
+
+        A request may have more rows than a batch. It is slow by its size, and not by the version.
+        """
+        return fastest(self.score_now, rows[:BATCH_ROWS]) > limit
 
 
 class SandboxedModel(_Described):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -171,6 +171,12 @@ def test_a_spent_error_budget_is_named_and_only_at_its_model(redis: Redis, dojo:
     found = fleet(dojo)
     assert found["broken"]["doing"] == "error budget spent: rollouts wait"
     assert found["calm"]["doing"] == ""
+    roll_out(redis, "broken", Stage.CANARY, "waits")
+    said = "error budget spent: rollouts wait; rollout of version 4: canary"
+    assert fleet(dojo)["broken"]["doing"] == said
+    assert "canary (error budget spent: rollouts wait)" in dojo("list", command="rollout")
+    shown = dojo("show", "broken", command="rollout")
+    assert "until it is back, or dojo rollout resume broken --why" in shown
 
 
 def test_it_says_what_is_done_or_why_nothing_is_done(redis: Redis, dojo: Dojo) -> None:
@@ -205,7 +211,7 @@ def test_it_says_what_is_done_or_why_nothing_is_done(redis: Redis, dojo: Dojo) -
     assert fleet(dojo)["broken"]["doing"] == "rollout of version 4: canary"
 
 
-def roll_out(redis: Redis, model: str, stage: Stage) -> None:
+def roll_out(redis: Redis, model: str, stage: Stage, budget: Literal["", "waits"] = "") -> None:
     rollout = Rollout(
         id="r",
         model=model,
@@ -215,6 +221,7 @@ def roll_out(redis: Redis, model: str, stage: Stage) -> None:
         why="it won",
         who="trainer",
         stage=stage,
+        budget=budget,
         revision=0,
         history=(
             Transition(before=None, after=stage, world_time=NOW, who="trainer", why="it won"),

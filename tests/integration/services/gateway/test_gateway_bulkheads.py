@@ -26,6 +26,8 @@ pytestmark = pytest.mark.integration
 
 SPEC = load_spec(Path(f"models/{MODEL}.yaml"))
 SLOW = "slow_model"
+# Slow for amounts from this one on, euros, and so fast when it is loaded.
+MOODY, LARGE = "moody_model", 50.0
 ROW_SECONDS, DEADLINE_SECONDS = 0.1, 1.0
 SHARE, MAX_IN_FLIGHT = 0.1, 50
 INSTANCE = {"customer_id": "c1", "merchant_id": "m1", "amount": 5.0}
@@ -54,17 +56,24 @@ def gateway(
         directory, online_redis.url, models_dir=specs, max_in_flight=MAX_IN_FLIGHT
     )
     cache_bundle(server.home, *bundle)
-    made = make_slow_bundle(directory / "slow", ROW_SECONDS, slow_from=-10.0, model=SLOW)
-    cache_bundle(server.home, directory / "slow", made, model=SLOW)
+    (specs / f"{MOODY}.yaml").write_text(spec.replace(f"name: {SLOW}", f"name: {MOODY}"))
+    for model, slow_from in ((SLOW, -10.0), (MOODY, LARGE)):
+        made = make_slow_bundle(directory / model, ROW_SECONDS, slow_from, model)
+        cache_bundle(server.home, directory / model, made, model=model)
     server.start()
     wait_until(lambda: server.predict(INSTANCE)[0]["degraded"] is None, 10, "Redis is found")
     yield server
     server.stop()
 
 
-def child_of(gateway: GatewayServer) -> psutil.Process:
+def children_of(gateway: GatewayServer, model: str) -> list[psutil.Process]:
     assert gateway.process is not None
-    (child,) = sandboxes_of(gateway.process.pid)
+    children = sandboxes_of(gateway.process.pid)
+    return [child for child in children if f"/{model}/" in " ".join(child.cmdline())]
+
+
+def child_of(gateway: GatewayServer) -> psutil.Process:
+    (child,) = children_of(gateway, SLOW)
     return child
 
 
@@ -159,3 +168,24 @@ def test_a_slow_models_process_that_stands_still_is_replaced_and_stops_no_other_
         "a new process scores",
     )
     assert child_of(gateway).pid != stopped.pid
+
+
+def test_a_version_that_turns_out_slow_is_put_into_a_process_of_its_own(
+    gateway: GatewayServer,
+) -> None:
+    assert gateway.predict(INSTANCE, model=MOODY)[0]["version"] == "1"
+    assert not children_of(gateway, MOODY)
+    large = {**INSTANCE, "amount": LARGE}
+    score = gateway.predict(large, model=MOODY)[0]["score"]
+    wait_until(
+        lambda: (
+            gateway.health()["models"][MOODY]["route"]["arms"][0]["state"] == "ok"
+            and len(children_of(gateway, MOODY)) == 1
+        ),
+        20,
+        "it has a process",
+    )
+    child = children_of(gateway, MOODY)[0]
+    used = sum(child.cpu_times()[:2])
+    wait_until(lambda: gateway.predict(large, model=MOODY)[0]["score"] == score, 10, "it scores")
+    wait_until(lambda: sum(child.cpu_times()[:2]) > used, 5, "the process computes")

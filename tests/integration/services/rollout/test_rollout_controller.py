@@ -487,17 +487,23 @@ def test_a_spent_error_budget_stops_a_rollout_until_it_is_back(make: Make) -> No
     assert [step.why for step in world.now.history][2] == "the error budget is back: it goes on"
 
 
-def test_a_person_overrules_a_spent_error_budget(make: Make) -> None:
+@pytest.mark.parametrize(
+    ("action", "then", "said"),
+    [("resume", Stage.CANARY, "resumed"), ("promote", Stage.WATCH, "promoted by hand")],
+)
+def test_a_person_overrules_a_spent_error_budget(
+    make: Make, action: Action, then: Stage, said: str
+) -> None:
     world = make()
     spend_budget(world, 50)
     world.start()
     controller = world.controller()
     pass_stage(controller, world, 700, 2.1)
     assert world.now.budget == "waits"
-    ask(world, "resume")
+    ask(world, action)
     settle(controller, world)
-    assert (world.now.stage, world.now.budget) == (Stage.CANARY, "overruled")
-    assert world.now.history[2].why == "resumed by ada: reasons"
+    assert (world.now.stage, world.now.budget) == (then, "overruled")
+    assert world.now.history[2].why == f"{said} by ada: reasons"
 
 
 @pytest.mark.parametrize("stopped_by", [("availability",), ()])

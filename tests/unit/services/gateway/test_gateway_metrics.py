@@ -57,6 +57,17 @@ def test_every_latency_objective_is_an_edge_of_the_histogram_under_the_name_it_i
     )
 
 
+def test_what_error_budgets_count_is_what_the_metrics_count(spec: ModelSpec) -> None:
+    metrics, objective = GatewayMetrics({MODEL: spec}), spec.serving.latency_slo.total_seconds()
+    for code, times in (("200", 5), ("422", 2), ("500", 1), ("503", 3)):
+        metrics.requests.labels(MODEL, code).inc(times)
+    metrics.requests.labels("unknown", "404").inc()
+    for seconds in (objective / 2, objective, 1.01 * objective, 10 * objective):
+        metrics.latency.labels(MODEL).observe(seconds)
+    requests, errors, answers, slow = metrics.answered({MODEL: spec})[MODEL]
+    assert (requests, errors, answers, slow) == (11, 4, 4, 2)
+
+
 def test_a_counter_that_an_alert_looks_at_is_there_before_its_first_event(spec: ModelSpec) -> None:
     value = GatewayMetrics({MODEL: spec}).registry.get_sample_value
     assert {
