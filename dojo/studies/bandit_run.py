@@ -18,7 +18,7 @@ from dojo.core.spec.compare import SHOWN, spec_hash
 from dojo.core.state.clock import wall_now
 from dojo.core.tasks.specs import load_spec
 from dojo.studies.bandits import POINT_DAYS, SCENARIOS, Lived, live_all
-from dojo.studies.results import STORED_BANDITS, BanditStudy, Curve, write_study
+from dojo.studies.results import STORED_BANDITS, BanditStudy, RegretCurve, write_study
 from dojo.studies.run import CHILDREN, LOOK_SECONDS
 
 
@@ -122,10 +122,10 @@ def live_town(
     return town
 
 
-def curve_of(towns: Sequence[Lived]) -> Curve:
+def curve_of(towns: Sequence[Lived]) -> RegretCurve:
     """Return one policy's curve over its towns."""
     regret = np.array([one.regret for one in towns])
-    return Curve(
+    return RegretCurve(
         regret=np.round(regret.mean(axis=0)).tolist(),
         low=np.round(regret.min(axis=0)).tolist(),
         high=np.round(regret.max(axis=0)).tolist(),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dojo.studies.results import BanditStudy, Curve
+from dojo.studies.results import BanditStudy, RegretCurve
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +28,7 @@ NAMES = {
 }
 
 
-def row_of(policy: str, curve: Curve, study: BanditStudy) -> tuple[str, ...]:
+def row_of(policy: str, curve: RegretCurve, study: BanditStudy) -> tuple[str, ...]:
     """Return a policy's figures: name, clicks lost with their range, euro, visits."""
     last, half = curve.regret[-1], curve.regret[len(curve.regret) // 2 - 1]
     return (

@@ -58,7 +58,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     shops: dict[str, list[Week]]
 
 
-class Curve(msgspec.Struct, frozen=True, kw_only=True):
+class RegretCurve(msgspec.Struct, frozen=True, kw_only=True):
     """One policy in one scenario, over all towns. Curves have a point per `point_days`.
 
     Attributes:
@@ -99,7 +99,7 @@ class BanditStudy(msgspec.Struct, frozen=True, kw_only=True):
     spec: str
     euro_per_click: float
     point_days: int
-    scenarios: dict[str, dict[str, Curve]]
+    scenarios: dict[str, dict[str, RegretCurve]]
 
 
 def read_study(path: Path, kind: type[Kind]) -> Kind:

@@ -70,6 +70,7 @@ class Bandit(msgspec.Struct, frozen=True, kw_only=True):
         why: Reason of the start.
         generation: Generation of the route as last seen. 0 until the route is made.
         updated: World time of the last update.
+        drawn: World time of the coefficients in `draw`. None without any.
         updates: Number of updates. The seed of the draws follows from it.
         recorded: Shares in the last audit entry of the route.
         because: What the present shares rest on, in words.
@@ -91,6 +92,7 @@ class Bandit(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     generation: int = 0
     updated: datetime | None = None
+    drawn: datetime | None = None
     updates: int = 0
     recorded: tuple[float, ...] = ()
     because: str = "nothing is known yet, so the arms are equal above their floors"

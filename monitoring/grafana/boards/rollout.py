@@ -246,6 +246,42 @@ CHALLENGER = Row(
     ),
 )
 
+BANDIT = Row(
+    "The bandit",
+    (
+        time_series(
+            title="Shares of the arms",
+            description=(
+                "Shares by the last update. A share at its floor belongs to an arm that looks "
+                "worse. A share of 0 belongs to a broken one. `dojo bandit show` has the figures."
+            ),
+            queries=(Query(f"dojo_bandit_share{THIS}", "{{arm}}: version {{version}}"),),
+            unit="percentunit",
+            minimum=0,
+            maximum=1,
+        ),
+        time_series(
+            title="Reward of an answer, euro",
+            description=(
+                "Mean of the known rewards since the start. Lines that come together mean that the "
+                "arms are equally good."
+            ),
+            queries=(Query(f"dojo_bandit_reward_euro{THIS}", "{{arm}}: version {{version}}"),),
+            unit="none",
+        ),
+        time_series(
+            title="Answers without a known reward",
+            description=(
+                "Answers whose label may still come. If they pile up, labels are late, and the "
+                "shares rest on old rewards."
+            ),
+            queries=(Query(f"dojo_bandit_pending_answers{THIS}", "{{arm}}: version {{version}}"),),
+            unit="short",
+            minimum=0,
+        ),
+    ),
+)
+
 BOARD = Dashboard(
     uid="dojo-rollout",
     title="Dojo: rollout",
@@ -255,5 +291,5 @@ BOARD = Dashboard(
     ),
     variables=(MODEL,),
     annotations=marks('model="$model"'),
-    rows=(JOURNEY, CHECKS, CHALLENGER),
+    rows=(JOURNEY, CHECKS, CHALLENGER, BANDIT),
 )

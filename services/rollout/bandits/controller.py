@@ -10,7 +10,7 @@ A person has the last word. A route by another author ends the bandit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from zlib import crc32
 
 import msgspec
@@ -40,6 +40,9 @@ from services.rollout.bandits.context import context_of
 from services.rollout.bandits.fold import STREAMS, fold_all, inputs_of
 from services.rollout.bandits.metrics import BanditMetrics
 from services.rollout.reader import EventReader
+
+# World time between two sets of coefficients. Each is 5 kB in the audit trail, for good.
+REDRAW_AFTER = timedelta(days=1)
 
 CONFIDENCE = 0.95  # of the interval that people see
 
@@ -145,6 +148,7 @@ class BanditController:
                 recorded=cut.shares,
                 closed={**bandit.closed, arm.name: why},
                 draw=msgspec.structs.replace(bandit.draw, context=None),
+                drawn=None,
             )
             entry = _entry(bandit, f"cut:{arm.name}", now, f"{arm.name} lost its traffic", why)
             self._save(found, cut, evidence, entry)
@@ -186,9 +190,13 @@ class BanditController:
         seed = crc32(f"{bandit.id}:{bandit.updates}".encode())
         current = np.array(bandit.shares)
         if bandit.policy == "linear":
+            now = bandit.updated
+            if now and bandit.drawn and now - bandit.drawn < REDRAW_AFTER:
+                return bandit
             context, shares = context_of(bandit, evidence, policy, inputs_of(policy), seed)
             draw = msgspec.structs.replace(bandit.draw, context=context)
-            bandit = msgspec.structs.replace(bandit, draw=draw)
+            drawn = now if context is not None else None
+            bandit = msgspec.structs.replace(bandit, draw=draw, drawn=drawn)
         else:
             shares = next_shares(bandit.policy, policy, evidence.rewards, current, open_arms, seed)
         changed = _with_shares(bandit, shares, _because(bandit))

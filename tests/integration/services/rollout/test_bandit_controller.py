@@ -278,6 +278,8 @@ def test_a_contextual_choice_can_be_repeated_from_its_event(redis_url: str) -> N
         for entry in world.audit.entries()
         if entry.kind == "route"
     }
+    drawn = [route for route in recorded.values() if route.draw.context is not None]
+    assert len(drawn) == 1, "one set of coefficients a world day"
     late = [p for p in world.predictions if recorded[p.route_generation].draw.context is not None]
     assert len(late) >= 400
     for event in late:
