@@ -25,6 +25,7 @@ from rich.console import Group
 
 from dojo.cli.context import CommandContext
 from dojo.cli.serving.fleet import FleetLine, fleet_table, look
+from dojo.core.registry.versions import CHAMPION
 from dojo.core.severity import ORDER, Severity
 from dojo.demo import acts
 from dojo.demo.acts import DemoStage
@@ -81,6 +82,8 @@ def prepare(stage: DemoStage) -> dict[str, str]:
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         for trained in pool.map(lambda model: _train(stage, model), lacking):
             found[trained["model"]] = trained
+            if trained["alias"] != CHAMPION:
+                _approve(stage, trained)
     acts.serve(stage, up, found[stage.model])
     return {model: found[model]["version"] for model in models}
 
@@ -92,6 +95,19 @@ def _train(stage: DemoStage, model: str) -> dict[str, Any]:
         lambda r: f"version {r['version']}, {r['rows']['train']:,} rows",
     )
     return answer
+
+
+def _approve(stage: DemoStage, trained: Mapping[str, Any]) -> None:
+    """Approve the first version of a regulated model as a second person."""
+    version = f"{trained['model']}@{trained['version']}"
+    stage.steps.run(
+        f"A second person approves {version}",
+        [
+            *("models", "promote", version, "--yes"),
+            *("--who", "a second person", "--why", "demo: a regulated model's first version"),
+        ],
+        lambda r: f"version {r['champion']} serves",
+    )
 
 
 def play(stage: DemoStage, lasts: timedelta = FAULT_LASTS) -> FleetAct | None:
