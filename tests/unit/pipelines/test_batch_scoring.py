@@ -169,6 +169,7 @@ def answered(
         pl.Series("degraded", [[]] * len(scored), dtype=pl.List(pl.String)),
         pl.lit(1).alias("route_generation"),
         pl.lit("").alias("trace_id"),
+        pl.lit(1.0).alias("propensity"),
     ).with_columns(**changed)  # type: ignore[arg-type]
     lake.write(Stream.PREDICTIONS, frame.select(SCHEMAS[Stream.PREDICTIONS].keys()), "part-1")
 

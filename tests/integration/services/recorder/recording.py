@@ -18,7 +18,15 @@ from dojo.core.events.streams import EVENT_TYPES
 from dojo.core.events.types import Event, Outcome, Prediction, Shadow, Verdict
 from dojo.core.judging.drift import Finding
 from dojo.core.lake import Lake
-from dojo.shop.events import Banner, Credit, Decision, Order, Settlement, Transaction
+from dojo.shop.events import (
+    Banner,
+    Credit,
+    Decision,
+    Membership,
+    Order,
+    Settlement,
+    Transaction,
+)
 from services.recorder.__main__ import main
 from tests.integration.fork_server import CONTEXT
 from tests.support.servers import RedisServer, Server, free_port, wait_until
@@ -61,6 +69,14 @@ def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[
             impression_id=key,
             customer_id=f"c{number % 50}",
             banner_id=f"b{number % 12}",
+        )
+        yield Membership(
+            event_id=Membership.id_for(key),
+            world_time=world,
+            wall_time=world,
+            membership_id=key,
+            customer_id=f"c{number % 50}",
+            member_days=float(number % 900),
         )
         yield Credit(
             event_id=Credit.id_for(key),
