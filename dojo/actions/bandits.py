@@ -63,7 +63,7 @@ def start(
         RegistryUnavailableError: The registry is away.
         ConflictError: Another process was faster.
     """
-    from dojo.core.judging.bandits import first_shares
+    from dojo.core.judging.bandit_shares import first_shares
     from dojo.core.state.bandits import Bandit
 
     limits = desk.spec(model).bandit

@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.judging.bandits import first_shares, floors_of, next_shares
+from dojo.core.judging.bandit_shares import first_shares, floors_of, next_shares
 from dojo.core.spec.bandit import BanditLimits, PolicyName
 from dojo.core.state.draws import ContextInput, context_values
 from dojo.stats.inference.bandits import ArmRewards

@@ -14,7 +14,8 @@ from redis import Redis
 
 from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Outcome, Prediction
-from dojo.core.judging.bandits import BanditEvidence, first_shares
+from dojo.core.judging.bandit_shares import first_shares
+from dojo.core.judging.bandits import BanditEvidence
 from dojo.core.registry.promotion import RoleChanges
 from dojo.core.spec.bandit import PolicyName
 from dojo.core.spec.schema import ModelSpec

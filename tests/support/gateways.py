@@ -18,6 +18,7 @@ from redis import Redis
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.streams import decode
 from dojo.core.events.types import Event, Prediction, Shadow, Stream
+from dojo.core.state.draws import Draw
 from dojo.core.state.routes import (
     CHALLENGER_ARM,
     CHAMPION_ARM,
@@ -242,7 +243,12 @@ def _logged(redis_url: str, stream: str) -> list[Event]:
 
 
 def set_route(
-    redis_url: str, strategy: Strategy, *arms: Arm, salt: str = "salt", model: str = MODEL
+    redis_url: str,
+    strategy: Strategy,
+    *arms: Arm,
+    salt: str = "salt",
+    model: str = MODEL,
+    draw: Draw | None = None,
 ) -> Route:
     """Make these arms the model's route, as the next generation."""
     table = RouteTable(Redis.from_url(redis_url, socket_timeout=5))
@@ -256,6 +262,7 @@ def set_route(
         changed_at=datetime(2018, 6, 15, 12, tzinfo=UTC),
         who="tests",
         why="a test",
+        draw=draw or Draw(),
     )
     table.replace(found, route)
     return route

@@ -1,4 +1,4 @@
-"""The evidence of a bandit, and the shares that follow from it. Pure.
+"""The evidence of a bandit: which rewards count. Pure. `bandit_shares.py` has what follows.
 
 A reward counts when two things are true. Its label is known, and any label of a request as old
 would be known. Without the second rule, early labels would count alone. Clicks are known after two
@@ -10,30 +10,17 @@ and the clock is then ahead of both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from dojo.core.judging.rollout.checks import check_results
 from dojo.core.judging.rollout.decide import in_words
 from dojo.core.judging.rollout.evidence import Evidence
 from dojo.core.judging.rollout.stages import Stage
 from dojo.core.outcome_join import OutcomeJoin, short_hash
-from dojo.core.spec.bandit import BanditLimits, PolicyName, Reward
+from dojo.core.spec.bandit import Reward
 from dojo.core.spec.schema import ModelSpec
-from dojo.stats.inference.bandits import (
-    ArmRewards,
-    above_floors,
-    epsilon_greedy_shares,
-    posterior,
-    step_towards,
-    thompson_shares,
-)
+from dojo.stats.inference.bandits import ArmRewards
 from dojo.stats.inference.linear_bandits import LinearRewards
-
-Array = npt.NDArray[np.float64]
 
 # The checks of a canary that say that an arm is broken. What it flags is for the rewards to judge.
 GUARDS = frozenset({"errors", "degraded", "slow"})
@@ -234,59 +221,3 @@ def broken(guard: Evidence, spec: ModelSpec) -> str:
     looks = check_results(guard, spec, {}, None, True)
     failed = [look for look in looks if look.check in GUARDS and look.verdict == "failed"]
     return "; ".join(in_words(look) for look in failed)
-
-
-def floors_of(policy: BanditLimits, open_arms: Sequence[bool]) -> Array:
-    """Return the smallest share of each arm. The champion is the first. A closed arm has none."""
-    floors = np.where(open_arms, policy.floor, 0.0)
-    floors[0] = policy.champion_floor
-    return floors
-
-
-def first_shares(policy: BanditLimits, arms: int) -> Array:
-    """Return the split before anything is known: equal, above the floors.
-
-    Raises:
-        ValueError: The floors leave nothing for so many arms.
-    """
-    return above_floors(np.full(arms, 1 / arms), floors_of(policy, [True] * arms))
-
-
-def next_shares(
-    name: PolicyName,
-    policy: BanditLimits,
-    rewards: Sequence[ArmRewards],
-    current: Array,
-    open_arms: Sequence[bool],
-    seed: int,
-) -> Array:
-    """Return the shares after an update.
-
-    Args:
-        name: The policy.
-        policy: The spec's limits.
-        rewards: Known rewards of each arm, the champion's first.
-        current: The shares so far.
-        open_arms: False for an arm that has lost its traffic for good.
-        seed: Seed of the draws.
-    """
-    among = [at for at, is_open in enumerate(open_arms) if is_open]
-    of = [rewards[at] for at in among]
-    wanted = np.zeros(len(rewards))
-    means, errors = posterior(of)
-    if min(arm.answers for arm in of) < policy.minimum_rewards:
-        wanted[among] = 1 / len(among)
-    elif name == "epsilon_greedy":
-        wanted[among] = epsilon_greedy_shares(means, policy.exploration)
-    else:
-        wanted[among] = thompson_shares(means, errors, seed)
-    bounded = above_floors(wanted, floors_of(policy, open_arms))
-    return step_towards(current, bounded, policy.largest_step)
-
-
-def without(current: Array, arm: int) -> Array:
-    """Return the shares after an arm lost its traffic to the champion, at once."""
-    shares = current.copy()
-    shares[0] += shares[arm]
-    shares[arm] = 0.0
-    return shares

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.judging.bandits import BanditEvidence, floors_of
+from dojo.core.judging.bandit_shares import floors_of
+from dojo.core.judging.bandits import BanditEvidence
 from dojo.core.spec.bandit import BanditLimits
 from dojo.core.state.bandits import Bandit
 from dojo.core.state.draws import Context, ContextInput

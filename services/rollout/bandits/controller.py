@@ -17,34 +17,27 @@ import msgspec
 import numpy as np
 import structlog
 
-from dojo.core.judging.bandits import (
-    BanditEvidence,
-    broken,
-    new_evidence,
-    next_shares,
-    without,
-)
+from dojo.core.judging.bandit_shares import next_shares, without
+from dojo.core.judging.bandits import BanditEvidence, broken, new_evidence
 from dojo.core.registry.promotion import Change, RoleChanges, full_traffic
 from dojo.core.spec.bandit import BanditLimits
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.audit import Entry
-from dojo.core.state.bandits import ArmState, Bandit, Bandits
+from dojo.core.state.bandits import Bandit, Bandits
 from dojo.core.state.clock import WorldClock
 from dojo.core.state.documents import Stored
 from dojo.core.state.inbox import Notice, Notifier
 from dojo.core.state.routes import Arm, Route
-from dojo.stats.inference.bandits import posterior
-from dojo.stats.inference.means import two_sided_z
 from services.rollout.announcements import CONTROLLER
 from services.rollout.bandits.context import context_of
 from services.rollout.bandits.fold import STREAMS, fold_all, inputs_of
 from services.rollout.bandits.metrics import BanditMetrics
+from services.rollout.bandits.states import in_words, states_of
 from services.rollout.reader import EventReader
 
 # World time between two sets of coefficients. Each is 5 kB in the audit trail, for good.
 REDRAW_AFTER = timedelta(days=1)
 
-CONFIDENCE = 0.95  # of the interval that people see
 
 _log = structlog.get_logger("rollout")
 
@@ -199,7 +192,7 @@ class BanditController:
             bandit = msgspec.structs.replace(bandit, draw=draw, drawn=drawn)
         else:
             shares = next_shares(bandit.policy, policy, evidence.rewards, current, open_arms, seed)
-        changed = _with_shares(bandit, shares, _because(bandit))
+        changed = _with_shares(bandit, shares, in_words(bandit))
         before = bandit.recorded or bandit.shares
         # Coefficients are in no other place, and without them no draw could be repeated.
         is_worth_it = changed.draw.context is not None or any(
@@ -280,55 +273,12 @@ class BanditController:
         return stored
 
 
-def states_of(
-    bandit: Bandit, evidence: BanditEvidence
-) -> tuple[tuple[ArmState, ...], float | None]:
-    """Return what is known of each arm, and the estimated regret of all answers, euro."""
-    means, errors = posterior(evidence.rewards)
-    pending, z = evidence.pending(), two_sided_z(1 - CONFIDENCE)
-    states = []
-    for at, (arm, rewards) in enumerate(zip(bandit.arms, evidence.rewards, strict=True)):
-        low, high = means[at] - z * errors[at], means[at] + z * errors[at]
-        is_known = rewards.answers > 0
-        states.append(
-            ArmState(
-                name=arm.name,
-                answers=evidence.answers[at],
-                rewarded=rewards.answers,
-                pending=pending[at],
-                unlabelled=evidence.unlabelled[at],
-                earned=rewards.earned,
-                mean=rewards.mean,
-                low=float(low) if is_known else None,
-                high=float(high) if is_known else None,
-            )
-        )
-    if not all(rewards.answers for rewards in evidence.rewards):
-        return tuple(states), None
-    return tuple(states), float((means.max() - means) @ np.array(evidence.answers))
-
-
 def _with_shares(bandit: Bandit, shares: Sequence[float] | np.ndarray, because: str) -> Bandit:
     arms = [
         Arm(arm.name, arm.version, float(share))
         for arm, share in zip(bandit.arms, shares, strict=True)
     ]
     return msgspec.structs.replace(bandit, arms=tuple(arms), because=because)
-
-
-def _because(bandit: Bandit) -> str:
-    """Return what an update rests on, in words."""
-    return ", ".join(
-        f"{state.name} "
-        + (
-            "has no reward yet"
-            if state.mean is None
-            else f"{state.mean:.5f} euro ({state.low:.5f} to {state.high:.5f}) on"
-            f" {state.rewarded:,} answers"
-        )
-        + f" and {state.pending:,} pending"
-        for state in bandit.states
-    )
 
 
 def _entry(bandit: Bandit, key: str, now: datetime, what: str, why: str) -> Entry:

@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 
 from dojo.core.registry.bundle import MODEL_FILE
+from dojo.core.state.draws import Context, ContextInput, Draw
 from dojo.core.state.routes import (
     CHALLENGER_ARM,
     CHAMPION_ARM,
@@ -87,6 +88,45 @@ def test_a_canary_gets_its_share_of_the_entities_always_the_same_ones_and_keeps_
     assert 0.06 * customers < both < 0.12 * customers, (
         "groups of two experiments are independent: 9 % are in both"
     )
+
+
+def test_a_choice_by_context_can_be_repeated_from_its_event(
+    breakable_redis: RedisServer, start_gateway: StartGateway, versions: Versions
+) -> None:
+    gateway = start_gateway(breakable_redis.url, versions=versions)
+    context = Context(
+        inputs=(ContextInput("amount", 30.0, 10.0),),
+        floors={CHAMPION_ARM: 0.2, CHALLENGER_ARM: 0.05},
+        draws=(((0.0, 0.0), (0.0, 1.0)), ((0.0, 0.0), (-0.5, 1.0))),
+    )
+    route = set_route(
+        breakable_redis.url,
+        "bandit",
+        *champion_and("2", 0.5),
+        draw=Draw(sticky=False, context=context),
+    )
+    wait_until(lambda: generation(gateway) == 1, 20, "the bandit serves")
+    answers = gateway.predict(
+        *(
+            {
+                "request_id": f"r{n}",
+                "customer_id": "c1",
+                "merchant_id": "m1",
+                "amount": (5.3, 33.3, 60.1)[n % 3],
+            }
+            for n in range(300)
+        )
+    )
+    wait_until(lambda: len(logged_predictions(breakable_redis.url)) == 300, 10, "all are logged")
+    events = {event.request_id: event for event in logged_predictions(breakable_redis.url)}
+    for n, answer in enumerate(answers):
+        event = events[f"r{n}"]
+        arm, propensity = route.at(route.drawn_for("c1", f"r{n}"), event.features)
+        assert (answer["arm"], event.arm, event.propensity) == (arm.name, arm.name, propensity)
+    shares = [
+        sum(answer["arm"] == CHALLENGER_ARM for answer in answers[kind::3]) for kind in range(3)
+    ]
+    assert shares[0] < 20 < 25 < shares[1] < 60 < shares[2]  # of 100: 5 %, 42.5 % and 80 %
 
 
 def test_a_request_for_several_arms_is_answered_in_its_order_and_logged_with_each_arm(
