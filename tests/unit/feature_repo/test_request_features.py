@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from feature_repo.banners.views import SLOT
 from feature_repo.banners.views import compute as slot
 from feature_repo.clock import HOUR, seconds_of_day, weekday
+from feature_repo.memberships.events import STATEMENT, at_statement
 from feature_repo.orders.requests import DELIVERY, PURCHASE, promise, purchase
 from feature_repo.services import RequestFeatures
 
@@ -60,7 +61,8 @@ def test_a_visit_has_its_hour_and_its_kind_of_day(now: float, hour: float, weeke
 
 
 @pytest.mark.parametrize(
-    ("request_features", "compute"), [(DELIVERY, promise), (PURCHASE, purchase), (SLOT, slot)]
+    ("request_features", "compute"),
+    [(DELIVERY, promise), (PURCHASE, purchase), (SLOT, slot), (STATEMENT, at_statement)],
 )
 def test_columns_give_what_each_request_gives_and_every_described_feature(
     request_features: RequestFeatures, compute: Callable[..., dict[str, Any]]
