@@ -71,21 +71,23 @@ def labels_of(specs: Mapping[str, ModelSpec], directory: Path) -> dict[str, Labe
     """Return model -> its labels, of all models that a world needs for these to learn.
 
     They are the models themselves, and those whose labels their features read. The latter need not
-    run.
+    run. A model without a file has no labels, and features of them are 0.
 
     Args:
         specs: The models.
         directory: Where all specs are.
 
     Raises:
-        SpecError: A spec that must be read for its labels is missing or wrong.
+        SpecError: A spec that must be read for its labels is wrong.
     """
     found = {name: spec.label for name, spec in specs.items()}
     for spec in specs.values():
         for name in set(labels_behind(spec)) - set(found):
+            file = directory / f"{name}.yaml"
             try:
-                found[name] = load_spec(directory / f"{name}.yaml").label
-            except (SpecError, OSError) as error:
+                if file.exists():
+                    found[name] = load_spec(file).label
+            except SpecError as error:
                 raise SpecError(
                     f"{spec.name}: its features read the labels of {name}: {error}"
                 ) from error

@@ -273,9 +273,10 @@ def _labels_kept(world: World) -> dict[str, Label]:
     Which of them a wrong spec needs is not known: its own, and those that its features read.
     """
     found = {}
-    for name, (truth, median, sigma, maximum) in world.labels.items():
+    for name, known in world.labels.items():
         if not name.startswith(LABEL_OF):
             continue
+        truth, median, sigma, maximum = known
         delay = LabelDelay(
             distribution="lognormal",
             median=timedelta(seconds=median),

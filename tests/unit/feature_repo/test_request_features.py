@@ -15,6 +15,7 @@ from feature_repo.banners.views import SLOT
 from feature_repo.banners.views import compute as slot
 from feature_repo.clock import HOUR, seconds_of_day, weekday
 from feature_repo.credits.views import APPLICATION, application
+from feature_repo.memberships.events import STATEMENT, at_statement
 from feature_repo.orders.requests import DELIVERY, PURCHASE, promise, purchase
 from feature_repo.services import RequestFeatures
 
@@ -80,7 +81,13 @@ def test_a_credit_is_compared_with_habits_and_an_unknown_customer_or_no_amount_i
 
 @pytest.mark.parametrize(
     ("request_features", "compute"),
-    [(DELIVERY, promise), (PURCHASE, purchase), (SLOT, slot), (APPLICATION, application)],
+    [
+        (DELIVERY, promise),
+        (PURCHASE, purchase),
+        (SLOT, slot),
+        (APPLICATION, application),
+        (STATEMENT, at_statement),
+    ],
 )
 def test_columns_give_what_each_request_gives_and_every_described_feature(
     request_features: RequestFeatures, compute: Callable[..., dict[str, Any]]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from dojo.core.settings import load_settings
+from dojo.core.spec.read import SpecError
 from dojo.core.specs_in_use import SpecsInUse
-from feature_repo.specs import load, load_agreed_spec
+from dojo.core.tasks.specs import load_spec
+from feature_repo.specs import labels_of, load, load_agreed_spec
 
 RIGHT = Path("models/fraud_detection.yaml").read_text()
 SERVICE = "feature_service: fraud_detection_v1"
@@ -25,3 +28,18 @@ def test_a_model_of_unknown_features_is_left_out_alone(tmp_path: Path) -> None:
     assert loaded.faults["lost"].startswith("lost: feature_service: lost_v1 is not one of")
     shown = SpecsInUse(tmp_path, loaded, CollectorRegistry(), load_agreed_spec).look()
     assert shown["lost"] == {"read": f"wrong: {loaded.faults['lost']}"}, "its file is unchanged"
+
+
+def test_a_world_needs_the_labels_that_features_read_of_models_that_have_a_file(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "copy.yaml").write_text(RIGHT.replace("name: fraud_detection", "name: copy", 1))
+    running = {"copy": load_spec(tmp_path / "copy.yaml")}
+    assert set(labels_of(running, tmp_path)) == {"copy"}
+    known = tmp_path / "fraud_detection.yaml"
+    known.write_text(RIGHT)
+    labels = labels_of(running, tmp_path)
+    assert labels["fraud_detection"] == load_spec(known).label
+    known.write_text(RIGHT.replace("task: binary", "task: prophecy"))
+    with pytest.raises(SpecError, match="copy: its features read the labels of fraud_detection: "):
+        labels_of(running, tmp_path)
