@@ -23,7 +23,7 @@ import pytest
 
 WITH_PROCESSES = (Path("tests/integration"), Path("tests/e2e"))
 MOST_FILES = 4
-STACK_BYTES = 3 * 2**30  # of a file that starts a whole stack and trains in it
+STACK_BYTES = 4 * 2**30  # of a file that starts a whole stack and trains in it
 
 
 class FailedTest(NamedTuple):
@@ -67,10 +67,10 @@ def deserve_another_try(files: set[Path]) -> bool:
 def workers(cores: int, free_bytes: int) -> int:
     """How many files are tested at a time.
 
-    Two thirds of the time a file waits for processes, so three files a core keep the cores busy. A
-    machine with little memory still tests two at a time.
+    Half the time a file waits for processes, so two files a core keep the cores busy. A machine
+    with little memory still tests two at a time.
     """
-    return max(2, min(3 * cores, free_bytes // STACK_BYTES))
+    return max(2, min(2 * cores, free_bytes // STACK_BYTES))
 
 
 def run(arguments: Sequence[str]) -> int:
