@@ -202,6 +202,7 @@ def _servers(directory: Path) -> Iterator[tuple[Server, int, Server, int]]:
     env = {
         "DOJO_HOME": str(directory / "home"),
         "DOJO_GATEWAY_PORT": str(gateway_port),
+        "DOJO_GATEWAY_GRPC_PORT": str(free_port()),
         "DOJO_REDIS_URL": redis.url,
         "DOJO_MLFLOW_URL": f"http://127.0.0.1:{free_port()}",
     }
