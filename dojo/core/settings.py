@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     gateway_port: Port = Field(
         default=8000, description="Port of the gateway (predictions, /docs, /metrics)."
     )
+    gateway_grpc_port: Port = Field(
+        default=8001, description="Port of the gateway's gRPC (Open Inference Protocol V2)."
+    )
     redis_port: Port = Field(
         default=6390, description="Port of the embedded Redis. Not 6379, which is often taken."
     )

@@ -168,7 +168,9 @@ def ports(settings: Settings) -> Iterator[Check]:
         )
     if not taken:
         yield Check(
-            "ports", DoctorVerdict.OK, "free: " + ", ".join(str(spec.port) for spec in specs)
+            "ports",
+            DoctorVerdict.OK,
+            "free: " + ", ".join(str(port) for spec in specs for port in spec.ports.values()),
         )
 
 

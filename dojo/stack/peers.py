@@ -31,7 +31,10 @@ def look_around(settings: Settings) -> StackStatus:
     """
     asked = [
         *_elsewhere(settings),
-        *((spec.name, spec.health, spec.address, spec.port) for spec in processes(settings)),
+        *(
+            (spec.name, spec.health, spec.address, *spec.ports.values())
+            for spec in processes(settings)
+        ),
     ]
     with ThreadPoolExecutor(len(asked)) as pool:
         found = tuple(pool.map(lambda one: _status(*one), asked))
@@ -104,7 +107,9 @@ def _elsewhere(settings: Settings) -> list[tuple[str, HealthCheck, str, int]]:
     return found
 
 
-def _status(name: str, health: HealthCheck, address: str, port: int) -> ProcessStatus:
+def _status(
+    name: str, health: HealthCheck, address: str, port: int, *further_ports: int
+) -> ProcessStatus:
     probe = health.probe(ANSWER_SECONDS)
     return ProcessStatus(
         name=name,
@@ -119,6 +124,7 @@ def _status(name: str, health: HealthCheck, address: str, port: int) -> ProcessS
         memory_bytes=0,
         address=address,
         port=port,
+        further_ports=further_ports,
         log="",
         grace_seconds=0,
         details=dict(probe.details),

@@ -35,20 +35,19 @@ class TakenPort:
 def taken_ports(specs: Sequence[ProcessSpec], host: str) -> list[TakenPort]:
     """The ports of `specs` that cannot be bound on `host`."""
     return [
-        TakenPort(s.name, s.port, s.variable, holder_of(s.port))
+        TakenPort(s.name, port, variable, holder_of(port))
         for s in specs
-        if not is_free(host, s.port)
+        for variable, port in s.ports.items()
+        if not is_free(host, port)
     ]
 
 
 def doubled_ports(specs: Sequence[ProcessSpec]) -> list[str]:
     """Processes that are set to the same port, as messages."""
-    messages, seen = [], dict[int, ProcessSpec]()
-    for spec in specs:
-        if (other := seen.setdefault(spec.port, spec)) is not spec:
-            messages.append(
-                f"{other.variable} and {spec.variable} are both {spec.port}: give each its own"
-            )
+    messages, seen = [], dict[int, str]()
+    for variable, port in (one for spec in specs for one in spec.ports.items()):
+        if (other := seen.setdefault(port, variable)) is not variable:
+            messages.append(f"{other} and {variable} are both {port}: give each its own")
     return messages
 
 

@@ -23,6 +23,7 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
         since: Wall time at which its state began.
         started: Wall time at which the running process was started.
         deaths: Deaths in a row, as in `lifecycle.Life`.
+        further_ports: What it listens on besides `port`. The gateway's gRPC.
         details: The process' own report, or why it cannot be asked.
     """
 
@@ -41,6 +42,11 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     log: str
     grace_seconds: float
     details: dict[str, Any]
+    further_ports: tuple[int, ...] = ()
+
+    @property
+    def ports(self) -> str:
+        return ", ".join(map(str, (self.port, *self.further_ports)))
 
 
 class StackStatus(msgspec.Struct, frozen=True, kw_only=True):

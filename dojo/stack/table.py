@@ -56,6 +56,7 @@ class ProcessSpec:
     Attributes:
         address: What a person opens or connects to.
         port: The port that it listens on.
+        further_ports: Setting -> a port that it listens on besides.
         depends_on: Processes that its work needs. It is stopped before them, and not blamed while
             they are away.
         waits: Whether it is started only once these are healthy.
@@ -81,11 +82,18 @@ class ProcessSpec:
     orderly: bool = False
     metrics: bool = False
     reads_specs: bool = False
+    further_ports: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def variable(self) -> str:
         """The setting that moves its port."""
         return variable(f"{self.name}_port")
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """Variable -> port, of all ports."""
+        further = {variable(setting): port for setting, port in self.further_ports.items()}
+        return {self.variable: self.port, **further}
 
 
 def processes(settings: Settings) -> list[ProcessSpec]:
@@ -125,6 +133,7 @@ def processes(settings: Settings) -> list[ProcessSpec]:
             waits=False,
             environment=SERVING_ENVIRONMENT,
             reads_specs=True,
+            further_ports={"gateway_grpc_port": settings.gateway_grpc_port},
         ),
         replace(service("recorder"), niceness=BATCH_NICENESS),
         replace(service("streamer"), environment=SERVING_ENVIRONMENT),

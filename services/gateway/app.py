@@ -37,6 +37,7 @@ from services.gateway.metrics import GatewayMetrics
 from services.gateway.predictor import Predictor
 from services.gateway.routing.route_table import RouteFollower
 from services.gateway.routing.shadow import ShadowMirror
+from services.gateway.rpc.server import GrpcDoor
 from services.gateway.time_guard import TimeGuard
 from services.gateway.versions.models import Models
 from services.gateway.versions.registry_feed import RegistryFeed
@@ -116,6 +117,7 @@ def build(settings: Settings) -> DirectPaths:
         loaded.faults,
     )
 
+    grpc_door = GrpcDoor(gateway)
     budgets = ErrorBudgets(specs, metrics, events_client, clock)
 
     def model_details() -> Mapping[str, object]:
@@ -173,9 +175,11 @@ def build(settings: Settings) -> DirectPaths:
         await routes.refresh()  # the first request finds the route if its versions are cached
         tasks.append(_keep_running("routes", routes.run, metrics))
         freeze_heap()
-        _log.info("ready for requests", port=settings.gateway_port)
+        await grpc_door.open(settings.host, settings.gateway_grpc_port)
+        _log.info("ready for requests", port=settings.gateway_port, grpc=settings.gateway_grpc_port)
         yield
-        log.stop()  # uvicorn has answered its last request
+        await grpc_door.close()
+        log.stop()  # uvicorn has answered its last request, and so has gRPC
         await writer
         await budgets.write()
         for task in tasks:

@@ -114,7 +114,8 @@ class GatewayMetrics:
         GCCollector(registry=registry)
         self.requests = Counter(
             "dojo_gateway_requests",
-            "Prediction requests by HTTP status.",
+            "Prediction requests by HTTP status. A gRPC call counts with the status that HTTP would"
+            " give. 499: its caller's deadline passed, or the caller left.",
             ["model", "code"],
             registry=registry,
         )

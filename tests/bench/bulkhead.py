@@ -147,6 +147,7 @@ def _gateways(directory: Path) -> Iterator[dict[str, int]]:
             env = {
                 "DOJO_HOME": str(home),
                 "DOJO_GATEWAY_PORT": str(port),
+                "DOJO_GATEWAY_GRPC_PORT": str(free_port()),
                 "DOJO_REDIS_URL": redis.url,
                 "DOJO_MLFLOW_URL": f"http://127.0.0.1:{free_port()}",
                 "DOJO_MODELS_DIR": str(specs),

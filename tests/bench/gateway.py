@@ -189,7 +189,9 @@ def _full_speed(
 
 
 @contextmanager
-def _servers(directory: Path) -> Iterator[tuple[Server, int, Server, int]]:
+def _servers(
+    directory: Path, grpc_port: int | None = None
+) -> Iterator[tuple[Server, int, Server, int]]:
     os.sched_setaffinity(0, {LOAD_CORE})  # inherited by Redis
     redis = RedisServer(directory)
     redis.start()
@@ -202,6 +204,7 @@ def _servers(directory: Path) -> Iterator[tuple[Server, int, Server, int]]:
     env = {
         "DOJO_HOME": str(directory / "home"),
         "DOJO_GATEWAY_PORT": str(gateway_port),
+        "DOJO_GATEWAY_GRPC_PORT": str(grpc_port or free_port()),
         "DOJO_REDIS_URL": redis.url,
         "DOJO_MLFLOW_URL": f"http://127.0.0.1:{free_port()}",
     }

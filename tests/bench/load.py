@@ -1,9 +1,10 @@
-"""A small HTTP load generator with keep-alive connections, at full speed or a fixed rate.
+"""A small load generator with keep-alive connections, at full speed or a fixed rate.
 
-It runs on the core to which it is pinned. At a fixed rate, some requests are due before a
-connection is free. Their latency counts from that moment. So a stalling server cannot hide the
-requests that it kept from being sent (coordinated omission). Other requests count from their
-sending, so that the generator's timer is not counted. A latency may be a tick too short.
+It speaks HTTP/1.1, and gRPC through `grpc_load`. It runs on the core to which it is pinned. At a
+fixed rate, some requests are due before a connection is free. Their latency counts from that
+moment. So a stalling server cannot hide the requests that it kept from being sent (coordinated
+omission). Other requests count from their sending, so that the generator's timer is not counted. A
+latency may be a tick too short.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def post(path: str, document: object) -> bytes:
     return head.encode() + body
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
+    """One connection of HTTP/1.1. Tells `load` of each answer."""
+
     def __init__(self, load: _Load) -> None:
         self._load = load
         self._buffer = b""
@@ -83,14 +86,14 @@ class _Connection(asyncio.Protocol):
 
 
 class _Load:
-    def __init__(self, requests: Sequence[bytes], rate: float | None) -> None:
-        self._requests: Iterator[bytes] = itertools.cycle(requests)
-        self._rate = rate
-        self._free: deque[_Connection] = deque()
+    def __init__(self, load: Load) -> None:
+        self._requests: Iterator[bytes] = itertools.cycle(load.requests)
+        self._rate, self._connection = load.rate, load.connection
+        self._free: deque[Connection] = deque()
         self.result = Result()
         self.stopped = False
 
-    def answered(self, connection: _Connection, ok: bool) -> None:
+    def answered(self, connection: Connection, ok: bool) -> None:
         now = time.perf_counter()
         self.result.latencies.append(now - connection.due)
         self.result.errors += not ok
@@ -107,7 +110,7 @@ class _Load:
         opened = []
         for _ in range(connections):
             _, connection = await loop.create_connection(
-                lambda: _Connection(self), "127.0.0.1", port
+                lambda: self._connection(self), "127.0.0.1", port
             )
             opened.append(connection)
         self._free.extend(opened)
@@ -162,11 +165,16 @@ def run_load(
 
 @dataclass(frozen=True)
 class Load:
-    """One kind of load. `rate` in requests per second. None is as fast as the server answers."""
+    """One kind of load. `rate` in requests per second. None is as fast as the server answers.
+
+    Attributes:
+        connection: The protocol that the requests are written in.
+    """
 
     requests: Sequence[bytes]
     connections: int
     rate: float | None = None
+    connection: type[Connection] = Connection
 
 
 def run_loads(
@@ -177,10 +185,7 @@ def run_loads(
 
     async def run() -> list[Result]:
         return await asyncio.gather(
-            *(
-                _Load(load.requests, load.rate).run(port, load.connections, warm_up, seconds)
-                for load in loads
-            )
+            *(_Load(load).run(port, load.connections, warm_up, seconds) for load in loads)
         )
 
     return uvloop.run(run())

@@ -45,6 +45,7 @@ class Composed:
             **os.environ,
             "DOJO_VERSION": version,
             "GATEWAY_PORT": str(self.gateway_port),
+            "GATEWAY_GRPC_PORT": str(free_port()),
             "MLFLOW_PORT": str(self.mlflow_port),
             "AIRFLOW_PORT": str(free_port()),
             "GRAFANA_PORT": str(self.grafana_port),

@@ -48,12 +48,14 @@ class GatewayServer(Server):
     def __init__(
         self, directory: Path, redis_url: str, mlflow_url: str | None = None, **settings: object
     ) -> None:
-        self.port = free_port()
+        self.port, self.grpc_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.grpc_address = f"127.0.0.1:{self.grpc_port}"
         self.home = directory / "home"
         env = {
             "DOJO_HOME": self.home,
             "DOJO_GATEWAY_PORT": self.port,
+            "DOJO_GATEWAY_GRPC_PORT": self.grpc_port,
             "DOJO_REDIS_URL": redis_url,
             "DOJO_MLFLOW_URL": mlflow_url or f"http://127.0.0.1:{free_port()}",
             "DOJO_REGISTRY_POLL_SECONDS": 0.2,

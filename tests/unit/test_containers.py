@@ -136,11 +136,14 @@ def test_no_secret_is_an_argument() -> None:
 
 
 def test_only_uis_and_the_gateway_are_published_and_by_default_on_loopback() -> None:
-    published = {
-        name: port for name, service in SERVICES.items() for port in service.get("ports", ())
-    }
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert set(published) == {"gateway", "mlflow", "airflow", "grafana"}
-    assert all(port.startswith("${PUBLISH_ON:-127.0.0.1}:") for port in published.values())
+    every = [port for ports in published.values() for port in ports]
+    assert all(port.startswith("${PUBLISH_ON:-127.0.0.1}:") for port in every)
+    inside = [int(port.rpartition(":")[2]) for port in published["gateway"]]
+    gateway = next(one for one in processes(load_settings()) if one.name == "gateway")
+    assert inside == list(gateway.ports.values()), "and EXPOSE of its image"
+    assert f"EXPOSE {' '.join(map(str, inside))}\n" in DOCKERFILE.read_text()
     assert {name for name, service in SERVICES.items() if "edge" in service["networks"]} == set(
         published
     )

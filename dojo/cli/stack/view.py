@@ -101,7 +101,8 @@ def print_started(status: StackStatus, already: bool) -> None:
     table = Table(box=None, show_header=False)
     for process in status.processes:
         docs = "/docs" if process.name == "gateway" else ""
-        table.add_row(process.name, marked(process.state), f"{process.address}{docs}")
+        grpc = "".join(f", gRPC on port {port}" for port in process.further_ports)
+        table.add_row(process.name, marked(process.state), f"{process.address}{docs}{grpc}")
     out.print(table)
     for command, purpose in _NEXT_STEPS:
         out.print(f"  [bold]{command:<14}[/] {purpose}", highlight=False)
@@ -135,7 +136,7 @@ def print_status(overview: Overview) -> None:
             elapsed(process.started, now) if process.started else "",
             str(process.restarts) if process.started else "",
             megabytes(process.memory_bytes) if process.memory_bytes else "",
-            str(process.port),
+            process.ports,
         )
     supervisor = overview.stack.supervisor
     if supervisor is not None:

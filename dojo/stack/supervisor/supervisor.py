@@ -195,6 +195,7 @@ class Supervisor:
             memory_bytes=resident_bytes(members),
             address=spec.address,
             port=spec.port,
+            further_ports=tuple(spec.further_ports.values()),
             log=os.fspath(log_file(self._home, spec.name).resolve()),
             grace_seconds=spec.grace,
             details=process.details,

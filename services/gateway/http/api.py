@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -24,7 +26,7 @@ from services.gateway.messages.problems import (
     wrong_spec,
 )
 from services.gateway.messages.requests import Instance, InstanceSchema, read_body
-from services.gateway.messages.trace import response_header, trace_of, traced
+from services.gateway.messages.trace import Headers, response_header, trace_of, traced
 from services.gateway.metrics import UNKNOWN_MODEL, GatewayMetrics
 from services.gateway.predictor import Predictor
 from services.gateway.time_guard import TimeGuard
@@ -32,6 +34,12 @@ from services.gateway.versions.arms import ServedRoute
 from services.gateway.versions.models import Models
 
 PREDICT_PATH = "/v1/models/{model}:predict"
+
+# The count of requests whose caller left before the answer, or set an earlier deadline. Web servers
+# use this number too. It is no 5xx, because it says nothing about this process.
+CALLER_GONE = 499
+
+Body = TypeVar("Body")
 
 _log = structlog.get_logger("gateway.api")
 _encode = msgspec.json.Encoder().encode
@@ -47,7 +55,7 @@ class Endpoint:
 
 
 class Gateway:
-    """The shared part of all HTTP surfaces: models, endpoints and the bookkeeping per request."""
+    """The shared part of all surfaces: models, endpoints and the bookkeeping per request."""
 
     def __init__(
         self,
@@ -105,30 +113,33 @@ class Gateway:
     async def answer(
         self,
         model: str,
-        scope: Scope,
-        receive: Receive,
+        headers: Headers,
+        read: Callable[[], Awaitable[Body]],
         trace_id: str,
-        decode: Callable[[Endpoint, bytes], Sequence[Instance]],
+        decode: Callable[[Endpoint, Body], Sequence[Instance]],
         route: ServedRoute | None = None,
     ) -> Sequence[Answer]:
         """Read, decode and predict within the limits. Every request is counted and timed.
 
         Args:
+            headers: Of the request, as ASGI has them.
+            read: Returns the request's body, within the limit of its size.
             route: The route to ask, when the caller chose one. None takes the serving route.
 
         Raises:
             Problem: The request is refused.
+            CancelledError: The caller has gone.
         """
         code = int(HTTPStatus.INTERNAL_SERVER_ERROR)
         try:
             endpoint = self.endpoint(model)
-            body = await read_body(scope, receive, self.max_body_bytes)
+            body = await read()
             # The deadline covers the gateway's own time. A slow upload does not count.
             started = time.perf_counter()
             bulkhead = self.admission.enter(model)
             try:
                 instances = decode(endpoint, body)
-                self.times.check(endpoint.schema.time_input, instances, scope["headers"])
+                self.times.check(endpoint.schema.time_input, instances, headers)
                 self._decoding[model].observe(time.perf_counter() - started)
                 route = route or self.models.serving.get(model)
                 answers = await endpoint.predictor.predict(route, instances, started, trace_id)
@@ -140,14 +151,19 @@ class Gateway:
         except Problem as problem:
             code = int(problem.status)
             raise
+        except asyncio.CancelledError:
+            code = CALLER_GONE
+            raise
         finally:
             self.count(model, code)
 
     async def predict(self, model: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one prediction request, as an ASGI application."""
-        trace_id = trace_of(scope["headers"])
+        headers = scope["headers"]
+        trace_id = trace_of(headers)
+        read = partial(read_body, scope, receive, self.max_body_bytes)
         try:
-            answers = await self.answer(model, scope, receive, trace_id, decode_instances)
+            answers = await self.answer(model, headers, read, trace_id, decode_instances)
         except Problem as problem:
             response = problem_response(problem)
         except Exception as error:
@@ -174,13 +190,16 @@ def decode_instances(endpoint: Endpoint, body: bytes) -> Sequence[Instance]:
 
 def failed(path: str, error: Exception, trace_id: str) -> Response:
     """Return the answer to a request that met a defect of this process."""
+    return problem_response(defect(path, error, trace_id))
+
+
+def defect(path: str, error: Exception, trace_id: str) -> Problem:
+    """Log a defect of this process. Return what its caller is told."""
     _log.error("a request failed", path=path, trace_id=trace_id, exc_info=error)
-    return problem_response(
-        Problem(
-            HTTPStatus.INTERNAL_SERVER_ERROR,
-            "internal-error",
-            "the gateway failed; its log has the reason",
-        )
+    return Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal-error",
+        "the gateway failed; its log has the reason",
     )
 
 

@@ -80,7 +80,7 @@ def fill(columns: Sequence[Column], data: bytes) -> None:
                 str(size)[:20],
                 f"a whole number up to the {len(data) - at} bytes that are left",
             )
-        column.data = _values(column, data[at : at + size])
+        column.data = values_of(column, data[at : at + size])
         at += size
     if at < len(data):
         raise _refused(
@@ -93,7 +93,12 @@ def pack(datatype: str, values: Sequence[Any]) -> bytes:
     return np.array(values, PACKED_TYPES[datatype]).tobytes()
 
 
-def _values(column: Column, raw: bytes) -> list[Any]:
+def values_of(column: Column, raw: bytes) -> list[Any]:
+    """Return a tensor's values.
+
+    Raises:
+        Problem: 422. The bytes are no whole values of the tensor's datatype.
+    """
     if column.datatype == "BYTES":
         return _strings(column, raw)
     kind = NUMPY_TYPES.get(column.datatype)

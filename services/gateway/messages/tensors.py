@@ -93,14 +93,24 @@ def _decode_json(body: bytes) -> InferRequest:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         document = parse_leniently(body, str(error), _number)
         try:
-            return msgspec.convert(document, InferRequest)
-        except msgspec.ValidationError as wrong:
-            expected, _, path = str(wrong).partition(" - at ")
-            raise invalid_request(
-                [FieldError(path.strip("`$.") or "body", "see expected", expected)]
-            ) from wrong
+            return convert_request(document)
         except (RecursionError, OverflowError) as wrong:
             raise malformed_json(str(error)) from wrong
+
+
+def convert_request(document: object) -> InferRequest:
+    """Return the message in an already parsed document.
+
+    Raises:
+        Problem: 422.
+    """
+    try:
+        return msgspec.convert(document, InferRequest)
+    except msgspec.ValidationError as wrong:
+        expected, _, path = str(wrong).partition(" - at ")
+        raise invalid_request(
+            [FieldError(path.strip("`$.") or "body", "see expected", expected)]
+        ) from wrong
 
 
 def _number(text: str) -> float:

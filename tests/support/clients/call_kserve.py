@@ -1,4 +1,4 @@
-"""`python call_kserve.py URL MODEL COLUMNS`: KServe's REST client, with JSON and with bytes."""
+"""`python call_kserve.py URL GRPC MODEL COLUMNS`: KServe's clients, with values and with bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 from kserve import InferInput, InferRequest
-from kserve.inference_client import InferenceRESTClient, RESTConfig
+from kserve.inference_client import InferenceGRPCClient, InferenceRESTClient, RESTConfig
 from kserve.protocol.infer_type import RequestedOutput
 
 
@@ -19,14 +19,22 @@ def tensor(name: str, values: list[object], binary: bool) -> InferInput:
     return made
 
 
-async def main(url: str, model: str, columns: dict[str, list[object]]) -> None:
-    async with InferenceRESTClient(RESTConfig(protocol="v2")) as client:
+async def main(url: str, grpc_address: str, model: str, columns: dict[str, list[object]]) -> None:
+    async with (
+        InferenceRESTClient(RESTConfig(protocol="v2")) as client,
+        InferenceGRPCClient(grpc_address) as grpc,
+    ):
 
-        async def infer(binary: bool, *outputs: str) -> dict[str, list[object]]:
+        async def infer(
+            binary: bool, *outputs: str, over_grpc: bool = False
+        ) -> dict[str, list[object]]:
             inputs = [tensor(name, values, binary) for name, values in columns.items()]
             wanted = [RequestedOutput(name, {"binary_data": binary}) for name in outputs]
             request = InferRequest(model, inputs, request_outputs=wanted)
-            answer = await client.infer(url, request, model_name=model)
+            if over_grpc:
+                answer = await grpc.infer(request)
+            else:
+                answer = await client.infer(url, request, model_name=model)
             return {output.name: output.as_numpy().tolist() for output in answer.outputs}
 
         found = {
@@ -35,8 +43,13 @@ async def main(url: str, model: str, columns: dict[str, list[object]]) -> None:
             "model_ready": await client.is_model_ready(url, model),
             "json": await infer(False),
             "bytes": await infer(True, "flagged", "score"),
+            "grpc_live": await grpc.is_server_live(),
+            "grpc_ready": await grpc.is_server_ready(),
+            "grpc_model_ready": await grpc.is_model_ready(model),
+            "grpc_typed": await infer(False, over_grpc=True),
+            "grpc_raw": await infer(True, "flagged", "score", over_grpc=True),
         }
     print(json.dumps(found))  # noqa: T201
 
 
-asyncio.run(main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))
+asyncio.run(main(*sys.argv[1:4], json.loads(sys.argv[4])))

@@ -65,14 +65,35 @@ def test_tritonclient_sends_tensors_as_bytes_and_chooses_its_outputs(
     assert "outputs[scores]: found an output, expected one of score, flagged" in message
 
 
-def test_kserves_client_gets_the_same_scores_with_json_and_with_bytes(
+def test_tritonclient_gets_the_same_scores_over_grpc(shared_gateway: GatewayServer) -> None:
+    client = client_environment("tritonclient")
+    address = shared_gateway.grpc_address
+    found = client.call("call_tritonclient_grpc.py", address, MODEL, json.dumps(COLUMNS))
+    assert (found["live"], found["ready"], found["version_ready"]) == (True, True, True)
+    assert found["server"] == "mlops-dojo-gateway"
+    assert set(found["inputs"]) == {*COLUMNS, "request_id", "transaction_time"}
+    assert found["all"] == predicted(shared_gateway)
+    assert list(found["all"]) == ["score", "flagged"]
+    assert found["types"] == {"score": "float64", "flagged": "bool"}
+    assert found["chosen"] == {"flagged": found["all"]["flagged"]}
+    assert found["id"] == "call-1"
+    status, message = found["refused"]
+    assert status == "StatusCode.INVALID_ARGUMENT"
+    assert "outputs[scores]: found an output, expected one of score, flagged" in message
+
+
+def test_kserves_clients_get_the_same_scores_with_values_and_with_bytes(
     shared_gateway: GatewayServer,
 ) -> None:
     client = client_environment("kserve")
-    found = client.call("call_kserve.py", shared_gateway.url, MODEL, json.dumps(COLUMNS))
+    addresses = (shared_gateway.url, shared_gateway.grpc_address)
+    found = client.call("call_kserve.py", *addresses, MODEL, json.dumps(COLUMNS))
     assert (found["live"], found["ready"], found["model_ready"]) == (True, True, True)
     assert found["json"] == found["bytes"] == predicted(shared_gateway)
     assert list(found["bytes"]) == ["flagged", "score"]
+    assert [found[f"grpc_{of}"] for of in ("live", "ready", "model_ready")] == [True] * 3
+    assert found["grpc_typed"] == found["grpc_raw"] == found["json"]
+    assert list(found["grpc_raw"]) == ["flagged", "score"]
 
 
 @pytest.mark.parametrize("form", [(), ("--binary-data",)])

@@ -73,7 +73,10 @@ def wrong_settings(specs: list[ProcessSpec]) -> Iterator[str]:
                 f"{line_of('docs/settings.md', '_PORT`')}: paste the output of `python -m"
                 " dojo.core.settings`"
             )
-    for name in sorted(set(ports) - {f"{spec.name}_port" for spec in specs}):
+    of_processes = {f"{spec.name}_port" for spec in specs} | {
+        name for spec in specs for name in spec.further_ports
+    }
+    for name in sorted(set(ports) - of_processes):
         yield (
             f"{line_of('dojo/core/settings.py', rf'{name}: Port')}: no process of"
             f" dojo/stack/table.py listens on {name}"
@@ -160,7 +163,7 @@ def wrong_rules(specs: list[ProcessSpec]) -> Iterator[str]:
 
 
 def wrong_pages(specs: list[ProcessSpec]) -> Iterator[str]:
-    ports = {spec.port for spec in specs} | {GRAFANA}
+    ports = {port for spec in specs for port in spec.ports.values()} | {GRAFANA}
     for path in PAGES:
         for number, line in enumerate(path.read_text().splitlines(), 1):
             for port in re.findall(r"(?:localhost:|127\.0\.0\.1:|^Port )(\d+)", line):

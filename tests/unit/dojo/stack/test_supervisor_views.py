@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from dojo.cli.stack.log_view import last_of_all, parse, readable
-from dojo.cli.stack.view import StateChanges, elapsed, world_line
+from dojo.cli.stack.view import StateChanges, elapsed, print_started, world_line
 from dojo.core.settings import Settings
 from dojo.stack.overview import StackState, airflow_login, alerts_off, look
 from dojo.stack.status import ProcessStatus, StackStatus, read_status, write_status
@@ -57,6 +57,15 @@ def test_a_stack_is_healthy_when_every_process_is_and_its_memory_counts_the_supe
     assert stack(redis, process("mlflow", ProcessState.HEALTHY)).healthy
     assert not stack(redis, process("mlflow", ProcessState.STARTING)).healthy
     assert stack(redis, process("mlflow", ProcessState.HEALTHY, 7)).memory_bytes == 157
+
+
+def test_the_gateways_grpc_is_shown_where_its_http_is(capsys: pytest.CaptureFixture[str]) -> None:
+    gateway = msgspec.structs.replace(
+        process("gateway", ProcessState.HEALTHY), port=8000, further_ports=(8001,)
+    )
+    print_started(stack(gateway), already=True)
+    assert "http://127.0.0.1:1/docs, gRPC on port 8001" in capsys.readouterr().out
+    assert gateway.ports == "8000, 8001"
 
 
 @pytest.mark.parametrize(

@@ -136,24 +136,27 @@ def test_a_circle_of_dependencies_is_refused(settings: Settings) -> None:
         )
 
 
+@pytest.mark.parametrize("setting", ["gateway_port", "gateway_grpc_port"])
 def test_a_taken_port_is_named_with_its_holder_and_the_setting_that_moves_it(
-    settings: Settings,
+    setting: str, settings: Settings
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-        specs = processes(settings.model_copy(update={"gateway_port": port}))
+        specs = processes(settings.model_copy(update={setting: port}))
         message = next(
             str(taken) for taken in taken_ports(specs, settings.host) if taken.name == "gateway"
         )
         assert f"port {port} (gateway) is taken by pid {os.getpid()} (" in message
-        assert message.endswith("DOJO_GATEWAY_PORT moves it")
+        assert message.endswith(f"DOJO_{setting.upper()} moves it")
     assert "gateway" not in {taken.name for taken in taken_ports(specs, settings.host)}
 
 
-def test_two_processes_on_one_port_are_named(settings: Settings) -> None:
-    specs = processes(settings.model_copy(update={"gateway_port": settings.mlflow_port}))
+@pytest.mark.parametrize("setting", ["gateway_port", "gateway_grpc_port"])
+def test_two_processes_on_one_port_are_named(setting: str, settings: Settings) -> None:
+    port = settings.mlflow_port
+    specs = processes(settings.model_copy(update={setting: port}))
     assert doubled_ports(specs) == [
-        f"DOJO_MLFLOW_PORT and DOJO_GATEWAY_PORT are both {settings.mlflow_port}: give each its own"
+        f"DOJO_MLFLOW_PORT and DOJO_{setting.upper()} are both {port}: give each its own"
     ]
 
 

@@ -1,0 +1,143 @@
+"""The gRPC server of the Open Inference Protocol V2, on the event loop of the HTTP server.
+
+It turns messages into the structs of the HTTP door. `http.inference` answers both, so admission,
+deadlines, counts and the prediction log are the same. A caller whose own deadline passes gets
+DEADLINE_EXCEEDED from gRPC, and its call is cancelled here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from services.gateway.http import inference
+from services.gateway.http.api import Gateway, defect
+from services.gateway.messages.problems import Problem
+from services.gateway.messages.trace import RESPONSE_HEADER, Headers, response_header, trace_of
+from services.gateway.rpc.convert import infer_request, infer_response
+from services.gateway.rpc.protocol import CLASSES, METHODS, SERVICE, Message
+from services.gateway.rpc.statuses import status_of
+
+# Calls in progress get this time to end when the gateway stops. More than any model's deadline, and
+# within what the process has left after HTTP's shutdown.
+GRACE_SECONDS = 1.0
+
+
+class GrpcDoor:
+    """Serves a gateway on a port of its own."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._server: Any = None
+
+    async def open(self, host: str, port: int) -> None:
+        """Begin to serve.
+
+        Raises:
+            RuntimeError: The port is taken.
+        """
+        options = (
+            ("grpc.max_receive_message_length", self._gateway.max_body_bytes),
+            # Linux would let two gateways share a port, and each would get half of the calls.
+            ("grpc.so_reuseport", 0),
+        )
+        self._server = grpc.aio.server(options=options)
+        handlers = {
+            name: grpc.unary_unary_rpc_method_handler(
+                self._guarded(name, answer),
+                request_deserializer=CLASSES[f"{name}Request"].FromString,
+                response_serializer=CLASSES[f"{name}Response"].SerializeToString,
+            )
+            for name, answer in zip(
+                METHODS,
+                (
+                    self._server_live,
+                    self._server_ready,
+                    self._model_ready,
+                    self._server_metadata,
+                    self._model_metadata,
+                    self._model_infer,
+                ),
+                strict=True,
+            )
+        }
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, handlers),)
+        )
+        self._server.add_insecure_port(f"{host}:{port}")
+        await self._server.start()
+
+    async def close(self) -> None:
+        """Refuse new calls, and return when those in progress have ended."""
+        await self._server.stop(GRACE_SECONDS)
+
+    def _guarded(
+        self, name: str, answer: Callable[[Message, Headers, str], Awaitable[Message]]
+    ) -> Callable[[Message, Any], Awaitable[Message]]:
+        """Return the handler of a method, which refuses as gRPC does."""
+
+        async def handle(request: Message, context: Any) -> Message:
+            headers = [
+                (key.encode(), value if isinstance(value, bytes) else value.encode())
+                for key, value in context.invocation_metadata()
+            ]
+            trace_id = trace_of(headers)
+            trace = ((RESPONSE_HEADER.decode(), response_header(trace_id)[1].decode()),)
+            try:
+                answered = await answer(request, headers, trace_id)
+            except Problem as problem:
+                refused = problem
+            except Exception as error:
+                refused = defect(f"{SERVICE}/{name}", error, trace_id)
+            else:
+                context.set_trailing_metadata(trace)
+                return answered
+            code, text, hints = status_of(refused)
+            await context.abort(code, text, (*trace, *hints))
+
+        return handle
+
+    async def _server_live(self, request: Message, headers: Headers, trace_id: str) -> Message:
+        return CLASSES["ServerLiveResponse"](live=True)
+
+    async def _server_ready(self, request: Message, headers: Headers, trace_id: str) -> Message:
+        return CLASSES["ServerReadyResponse"](ready=self._gateway.models.ready)
+
+    async def _model_ready(self, request: Message, headers: Headers, trace_id: str) -> Message:
+        route = inference.route_of(self._gateway, request.name, request.version or None)
+        return CLASSES["ModelReadyResponse"](ready=route is not None)
+
+    async def _server_metadata(self, request: Message, headers: Headers, trace_id: str) -> Message:
+        found = inference.server_metadata()
+        # Bytes belong to the protocol here, and are no extension of it.
+        return CLASSES["ServerMetadataResponse"](**{**found, "extensions": []})
+
+    async def _model_metadata(self, request: Message, headers: Headers, trace_id: str) -> Message:
+        found = inference.model_metadata(self._gateway, request.name, request.version or None)
+        tensors = {
+            side: [
+                {name: one[name] for name in ("name", "datatype", "shape")} for one in found[side]
+            ]
+            for side in ("inputs", "outputs")
+        }
+        return CLASSES["ModelMetadataResponse"](
+            name=found["name"], versions=found["versions"], platform=found["platform"], **tensors
+        )
+
+    async def _model_infer(self, request: Message, headers: Headers, trace_id: str) -> Message:
+        async def read() -> Message:
+            return request
+
+        answer, behind = await inference.infer(
+            self._gateway,
+            request.model_name,
+            request.model_version or None,
+            headers,
+            read,
+            trace_id,
+            infer_request,
+        )
+        return infer_response(answer, behind)
