@@ -5,16 +5,19 @@ test_gateway_clients.py has the standard clients.
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import grpc
 import pytest
 
-from services.gateway.http.api import CALLER_GONE
+from services.gateway.http.api import CALLER_GONE, Gateway
 from services.gateway.rpc.protocol import CLASSES
+from services.gateway.rpc.server import GrpcDoor
 from tests.integration.services.gateway.conftest import StartGateway
 from tests.support.bundles import make_slow_bundle
 from tests.support.gateways import MODEL, TIME_KEY, GatewayServer, logged_predictions
@@ -116,6 +119,13 @@ def test_a_trace_leads_from_the_metadata_to_the_prediction_log(
     )
     error: Any = refused(call["ModelInfer"], message("nobody", ROW), metadata=metadata)
     assert dict(error.trailing_metadata())["traceresponse"].startswith(f"00-{trace_id}-")
+
+
+def test_a_port_is_not_shared_with_a_second_gateway(shared_gateway: GatewayServer) -> None:
+    """By default, gRPC on Linux would give each of them half of the calls."""
+    door = GrpcDoor(cast(Gateway, SimpleNamespace(max_body_bytes=1024)))
+    with pytest.raises(RuntimeError, match=str(shared_gateway.grpc_port)):
+        asyncio.run(door.open("127.0.0.1", shared_gateway.grpc_port))
 
 
 def test_models_out_of_order_deadlines_limits_and_the_end(
