@@ -30,6 +30,10 @@ ABSENT_WHILE_WELL: Mapping[str, str] = {
         for kind in ("gained", "lost")
         for chosen in ("", '{model="fraud_detection", version=~".+"}')
     },
+    **{
+        f'dojo_bandit_{figure}{{model="fraud_detection"}}': "no bandit runs in this stack"
+        for figure in ("share", "reward_euro", "pending_answers")
+    },
 }
 
 

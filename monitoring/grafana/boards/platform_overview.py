@@ -234,15 +234,15 @@ SERVING = Row(
         time_series(
             title="Load",
             description=(
-                "Requests in progress, and requests refused because of overload, by model and "
-                "limit: `share` of the model, `class` of its latency, or `full`. Refusals protect "
+                "Requests in progress, and requests refused because of overload, by "
+                "limit: `share` of a model, `class` of its latency, or `full`. Refusals protect "
                 "the requests in progress. Add gateways or reduce the traffic."
             ),
             queries=(
                 Query("sum(dojo_gateway_in_flight_requests)", "in flight"),
                 Query(
-                    f"sum by (model, reason) (rate(dojo_gateway_shed_requests_total{RATE})) > 0",
-                    "{{model}} refused: {{reason}}",
+                    f"sum by (reason) (rate(dojo_gateway_shed_requests_total{RATE}))",
+                    "refused: {{reason}}",
                 ),
             ),
             unit="short",
