@@ -127,6 +127,7 @@ def answer(lake: Lake, model: str, version: str, rows: pl.DataFrame, start: date
             "degraded": [[]] * rows.height,
             "route_generation": 0,
             "trace_id": "",
+            "propensity": 1.0,
         },
         schema_overrides={"degraded": pl.List(pl.String)},
     )

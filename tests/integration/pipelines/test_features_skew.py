@@ -121,6 +121,7 @@ def predictions(served: pl.DataFrame, features: tuple[str, ...] = FEATURES) -> p
             else pl.Series([[]] * len(rows), dtype=pl.List(pl.String)),
             "route_generation": [1] * len(rows),
             "trace_id": [""] * len(rows),
+            "propensity": [1.0] * len(rows),
         }
     )
 
