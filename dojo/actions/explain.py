@@ -7,6 +7,8 @@ same when features, specs and champions have changed since.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +23,13 @@ from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError, WrongCallError
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
-from dojo.core.registry.bundle import Bundle, CorruptBundleError, read_trees, verify_bundle
+from dojo.core.registry.bundle import (
+    PARITY_TOLERANCE,
+    Bundle,
+    CorruptBundleError,
+    read_trees,
+    verify_bundle,
+)
 from dojo.core.registry.errors import UnknownVersionError
 from dojo.core.spec.durations import format_duration
 from dojo.core.spec.regulated import Regulated
@@ -30,9 +38,11 @@ from dojo.core.spec.regulated import Regulated
 # Source: the official interpretation of Regulation B, 12 CFR 1002.9(b)(2), comment 1.
 PRINCIPAL_REASONS = 4
 
-# Largest difference between the logged score and the score that the reasons add up to. The gateway
-# scores in float32, with 3e-7 as the largest difference over 15,000 rows.
-SCORE_TOLERANCE = 1e-6
+Unit = Literal["log-odds", "logarithm", "label"]
+
+
+# LightGBM's objective -> what its trees add up to.
+UNITS: Mapping[str, Unit] = {"binary": "log-odds", "tweedie": "logarithm"}
 
 
 class Contribution(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,9 +74,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         flagged: Whether the answer asked for an action. None where the task flags nothing.
         threshold: Score from which the version flags. None where the task has none.
         degraded: What the answer lacked. Missing values were replaced before they were scored.
-        unit: Unit of `base` and of each part. "log-odds" for probabilities.
+        unit: Unit of `base` and of each part. "log-odds" for probabilities. "logarithm" where the
+            trees add up to the score's logarithm.
         base: The sum of a version without any feature, which is its mean over the training rows.
-        total: `base` and all parts. In log-odds, 1 / (1 + exp(-total)) is the score.
+        total: `base` and all parts. `meaning_of` makes it a score.
         difference: Of the score that `total` means and the logged one, absolute.
         contributions: Every feature, the largest part first.
         letter: Text for a refused person. Empty when nothing was refused, or without regulation.
@@ -81,7 +92,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     flagged: bool | None
     threshold: float | None
     degraded: tuple[str, ...]
-    unit: Literal["log-odds", "label"]
+    unit: Unit
     base: float
     total: float
     difference: float
@@ -120,10 +131,10 @@ def explain(desk: Desk, answer: str, model: str = "") -> Explanation:
             f" {', '.join(features) or 'not logged'}"
         )
     parts = contributions(trees, list(features.values()))
-    total, probability = float(parts.sum()), spec.task == "binary"
-    implied = 1 / (1 + np.exp(-total)) if probability else total
-    difference = abs(float(implied) - row["score"])
-    if difference > SCORE_TOLERANCE * max(1.0, abs(row["score"])):
+    total, unit = float(parts.sum()), unit_of(trees)
+    implied = meaning_of(total, unit)
+    difference = abs(implied - row["score"])
+    if difference > PARITY_TOLERANCE * max(1.0, abs(row["score"])):
         raise CorruptBundleError(
             f"{answer}: the trees of version {version} give {implied:.6g}, and the answer was"
             f" {row['score']:.6g}: they do not explain it"
@@ -148,13 +159,26 @@ def explain(desk: Desk, answer: str, model: str = "") -> Explanation:
         flagged=row["flagged"],
         threshold=bundle.decision.get("threshold"),
         degraded=tuple(row["degraded"]),
-        unit="log-odds" if probability else "label",
+        unit=unit,
         base=float(parts[-1]),
         total=total,
         difference=difference,
         contributions=tuple(found),
         letter=letter(spec.regulated, found) if spec.regulated and row["flagged"] else "",
     )
+
+
+def unit_of(trees: str) -> Unit:
+    """Return what the trees add up to, by the loss that they were fitted to."""
+    found = re.search(r"^objective=(\w+)", trees, flags=re.MULTILINE)
+    return UNITS.get(found[1], "label") if found else "label"
+
+
+def meaning_of(total: float, unit: Unit) -> float:
+    """Return the score that a sum of trees means."""
+    if unit == "log-odds":
+        return 1 / (1 + math.exp(-total))
+    return math.exp(total) if unit == "logarithm" else total
 
 
 def contributions(trees: str, values: list[float]) -> Any:

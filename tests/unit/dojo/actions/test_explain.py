@@ -10,7 +10,7 @@ import lightgbm
 import numpy as np
 import pytest
 
-from dojo.actions.explain import Contribution, contributions, letter
+from dojo.actions.explain import Contribution, contributions, letter, meaning_of, unit_of
 from dojo.core.spec.regulated import Fairness, Regulated
 
 RULES = Regulated(
@@ -37,17 +37,26 @@ def test_a_letter_names_what_counted_most_against_the_person_and_each_reason_onc
     assert reasons == [f"- meaning of f{number}" for number in (8, 7, 6, 5)]
 
 
-@pytest.mark.parametrize("objective", ["binary", "regression"])
-def test_parts_are_the_shapley_values_of_the_trees(objective: str) -> None:
+@pytest.mark.parametrize(
+    ("objective", "unit"),
+    [("binary", "log-odds"), ("regression", "label"), ("l1", "label"), ("tweedie", "logarithm")],
+)
+def test_parts_are_the_shapley_values_of_the_trees_and_mean_the_score(
+    objective: str, unit: str
+) -> None:
     random = np.random.default_rng(3)
     rows = random.normal(size=(400, 3)).astype(np.float32)
     value = rows[:, 0] * rows[:, 1] + rows[:, 2]
-    labels = (value > 0).astype(int) if objective == "binary" else value
+    labels = {"binary": (value > 0).astype(int), "tweedie": np.exp(value)}.get(objective, value)
     parameters = {"objective": objective, "num_leaves": 6, "verbose": -1, "num_threads": 1}
     booster = lightgbm.train(parameters, lightgbm.Dataset(rows, labels), 5)
-    found = contributions(booster.model_to_string(), rows[7].tolist())
+    text = booster.model_to_string()
+    found = contributions(text, rows[7].tolist())
     total = float(booster.predict(rows[7:8], raw_score=True)[0])
     assert found.sum() == pytest.approx(total, abs=1e-12)
+    assert unit_of(text) == unit
+    score = float(booster.predict(rows[7:8])[0])
+    assert meaning_of(found.sum(), unit_of(text)) == pytest.approx(score, rel=1e-12)
     trees = [tree["tree_structure"] for tree in booster.dump_model()["tree_info"]]
 
     def known(features: Sequence[int]) -> float:
