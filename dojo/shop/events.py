@@ -126,6 +126,7 @@ class Credit(ShopEvent, frozen=True, kw_only=True):
     stream: ClassVar[str] = CREDITS
     key: ClassVar[str] = "credit_id"
     prefix: ClassVar[str] = "credit"
+    a_day: ClassVar[float] = 0.22  # of the 2 payments, 11 in 100
 
     credit_id: str
     customer_id: str

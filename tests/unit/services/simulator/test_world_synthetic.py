@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from dojo.shop.datasets import TRANSACTION_SCHEMA
+from dojo.shop.events import SHOP_EVENTS, TRANSACTIONS
 from services.simulator.sources.synthetic import SyntheticSource
 
 MONDAY = date(2024, 10, 7)
@@ -47,6 +48,20 @@ def test_a_day_holds_its_own_payments_in_order_with_ids_of_their_own() -> None:
 def test_each_customer_pays_about_twice_a_day() -> None:
     per_day = days(town(), 28).height / 28
     assert per_day == pytest.approx(2 * 2000, rel=0.03)
+
+
+@pytest.mark.parametrize("stream", SHOP_EVENTS)
+def test_each_stream_has_its_usual_number_of_events_a_day(stream: str) -> None:
+    source = town()
+    week = [MONDAY + timedelta(days=n) for n in range(7)]
+    rows = [
+        source.day(day)
+        if stream == TRANSACTIONS
+        else source.scenes[stream].day(day, source.day(day))
+        for day in week
+    ]
+    found = sum(len(of_day) for of_day in rows) / len(week) / 2000
+    assert found == pytest.approx(SHOP_EVENTS[stream].a_day, rel=0.15)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
