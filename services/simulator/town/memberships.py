@@ -17,19 +17,14 @@ from datetime import date, timedelta
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from dojo.core.events.columns import UTC_MICROSECONDS
 from dojo.core.lake import start_of
-from services.simulator.town.chance import (
-    Floats,
-    Keys,
-    keys,
-    normal_of,
-    purposed,
-    uniform,
-)
+from services.simulator.town.chance import Floats, keys, normal_of, purposed, uniform
 from services.simulator.town.ids import customer_id, numbered
+from services.simulator.town.intensity import microseconds
 from services.simulator.town.payments import BIG_PURCHASE_FACTOR, BIG_PURCHASE_SHARE
 from services.simulator.town.population import TENURE_DAYS, Habits, Ints, Population
 from services.simulator.town.rhythm import WEEKDAY_FACTOR
@@ -87,8 +82,7 @@ class Memberships:
                 "membership_id": _ids(day, seat),
                 "seat": seat,
                 "generation": generation[seat],
-                "time": int(start_of(day).timestamp()) * 1_000_000
-                + (seconds * 1e6).astype(np.int64),
+                "time": microseconds(start_of(day)) + (seconds * 1e6).astype(np.int64),
             }
         )
         hidden = {
@@ -125,13 +119,13 @@ class Memberships:
         chance: Floats = 1.0 / (1.0 + np.exp(-logit))
         return chance
 
-    def _is_member(self, day: date, seat: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _is_member(self, day: date, seat: Ints) -> npt.NDArray[np.bool_]:
         """Whether the inhabitants of seats are members on the day of their statement.
 
         A new inhabitant is. The others are, unless a statement a month ago made them cancel.
         """
         before = day - timedelta(days=MONTH_DAYS)
-        ids: Keys = keys(_ids(before, seat), self._seed)
+        ids = keys(_ids(before, seat), self._seed)
         renewed = uniform(purposed(ids, "cancels")) > self.cancel_chance(before)[seat]
         return renewed | (self._population.days_lived(day)[seat] < MONTH_DAYS)
 

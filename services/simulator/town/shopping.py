@@ -11,12 +11,13 @@ from datetime import date, timedelta
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from dojo.core.lake import start_of
 from services.simulator.town.chance import Floats
 from services.simulator.town.ids import seats
-from services.simulator.town.intensity import times_of
+from services.simulator.town.intensity import microseconds, times_of
 from services.simulator.town.orders import LATE_AFTER_DAYS, Orders
 from services.simulator.town.population import TENURE_DAYS, Ints, Population
 
@@ -30,7 +31,7 @@ _MICROSECONDS_PER_DAY = 86_400_000_000
 
 
 @dataclass(frozen=True)
-class Ordering:
+class DayOfOrders:
     """The orders of one day.
 
     Attributes:
@@ -49,7 +50,7 @@ class Ordering:
 
 
 @dataclass(frozen=True)
-class Lately:
+class PastMonth:
     """The month before a day of each seat's inhabitant, as arrays by seat.
 
     Attributes:
@@ -84,25 +85,24 @@ class Shopping:
         honest = self._payments(day).filter(label=0)
         return self._by_seat(honest["customer_id"], honest["amount"].to_numpy())
 
-    def _ordering(self, day: date) -> Ordering:
+    def _ordering(self, day: date) -> DayOfOrders:
         rows = self._orders.day(day, self._payments(day))
         seat = seats(rows["customer_id"])
-        sent = times_of(rows["time"])
+        after_midnight = times_of(rows["time"]) - microseconds(start_of(day))
         late = rows["delivery_days"].to_numpy() > LATE_AFTER_DAYS
         returned = rows["returned"].to_numpy() == 1
 
-        def known(which: np.ndarray[tuple[int], np.dtype[np.bool_]], days: str) -> Ints:
+        def known_from(which: npt.NDArray[np.bool_], days: str) -> Ints:
             waited = (rows[days].to_numpy()[which] * _MICROSECONDS_PER_DAY).astype(np.int64)
-            start = int(start_of(day).timestamp() * 1e6)
-            after: Ints = (sent[which] + waited - start) // _MICROSECONDS_PER_DAY + 1
-            return after + day.toordinal()
+            later: Ints = (after_midnight[which] + waited) // _MICROSECONDS_PER_DAY + 1
+            return later + day.toordinal()
 
-        return Ordering(
+        return DayOfOrders(
             self._by_seat(rows["customer_id"], np.ones(len(seat))).astype(np.int64),
             seat[late],
-            known(late, "delivery_days"),
+            known_from(late, "delivery_days"),
             seat[returned],
-            known(returned, "settled_days"),
+            known_from(returned, "settled_days"),
         )
 
     def _by_seat(self, customers: pl.Series, values: Floats) -> Floats:
@@ -110,7 +110,7 @@ class Shopping:
         found: Floats = np.bincount(seats(customers), values, count).astype(np.float64)
         return found
 
-    def before(self, day: date) -> Lately:
+    def before(self, day: date) -> PastMonth:
         """The MONTH_DAYS before `day`. An earlier inhabitant's days count as nothing."""
         lived = self._population.days_lived(day)
         sums = [np.zeros(self._population.customers) for _ in range(4)]
@@ -123,7 +123,7 @@ class Shopping:
             sums[1] += np.bincount(late, minlength=len(same)) * same
             sums[2] += np.bincount(returned, minlength=len(same)) * same
             sums[3] += self.spent(then) * same
-        return Lately(*sums)
+        return PastMonth(*sums)
 
     def after(self, day: date) -> Floats:
         """What each seat's inhabitant of `day` pays in the MONTH_DAYS after it, euro."""

@@ -20,6 +20,7 @@ from dojo.core.events.columns import UTC_MICROSECONDS
 from dojo.core.lake import start_of
 from services.simulator.town.chance import Floats, keys, normal, uniform
 from services.simulator.town.ids import customer_id, numbered
+from services.simulator.town.intensity import microseconds
 from services.simulator.town.population import Ints, Population
 from services.simulator.town.rhythm import WEEKDAY_FACTOR, times_of_day
 
@@ -115,8 +116,7 @@ class Visits:
                 "number": np.arange(len(visitors.seconds)),
                 "customer_id": visitors.customers,
                 "banner": visitors.banner,
-                "time": int(start_of(day).timestamp()) * 1_000_000
-                + (visitors.seconds * 1e6).astype(np.int64),
+                "time": microseconds(start_of(day)) + (visitors.seconds * 1e6).astype(np.int64),
             }
         ).select(
             numbered(f"V{day:%Y%m%d}-", "number", 7).alias("impression_id"),
