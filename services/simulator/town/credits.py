@@ -1,7 +1,8 @@
 """Purchases that are paid later: who asks for it, and who does not pay in the end.
 
-A share of the payments is paid later, in equal parts over 60 days. Those with an appetite for it
-ask more often, and fail more often. The chance of a default adds up what a lender would ask about:
+A share of the payments is paid later, in equal parts over 60 days. A customer with an appetite for
+it asks more often, and fails more often. The chance of a default adds up what a lender would ask
+about:
 
     logit(p) = base + appetite + trait + weight * ln(amount / the customer's usual amount)
                - weight * ln(usual amount / 30 euro) + new customer + night + parts
@@ -11,6 +12,7 @@ The age group decides nothing. But older customers spend more, so features tell 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -18,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from services.simulator.town.chance import Floats, keys, normal, uniform
+from services.simulator.town.chance import Floats, Keys, keys, normal_of, purposed, uniform
 from services.simulator.town.ids import seats
-from services.simulator.town.intensity import times_of
+from services.simulator.town.intensity import Times, times_of
 from services.simulator.town.population import Population
 
 CREDIT_PREFIX = "K"  # before the payment's id
@@ -53,6 +55,27 @@ AGE_WEALTH = 0.5  # correlation of age with the logarithm of the mean amount
 _MICROSECONDS_PER_HOUR = 3_600_000_000
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Purchases on credit as arrays of one length.
+
+    Attributes:
+        customers: Keys of the customers, without a purpose.
+        amount: Euro.
+        usual_amount: Mean amount of the customer's payments, euro.
+        account_days: Age of the customer's account.
+        hour: Hour of the day, UTC.
+        parts: Number of equal parts.
+    """
+
+    customers: Keys
+    amount: Floats
+    usual_amount: Floats
+    account_days: Floats
+    hour: Times
+    parts: Floats
+
+
 class Credits:
     """The credits of a town. A pure function of the day's payments and the seed."""
 
@@ -64,15 +87,18 @@ class Credits:
 
         The hidden columns are `defaulted`, `repaid_days` until that is known, and `default_chance`.
         """
-        appetite = normal(payments["customer_id"], self._seed, "pays later")
-        asks = uniform(keys(payments["transaction_id"], self._seed, "credit"))
+        all_ids = keys(payments["transaction_id"], self._seed)
+        all_customers = keys(payments["customer_id"], self._seed)
+        appetite = normal_of(purposed(all_customers, "pays later"))
         share = SHARE * np.exp(APPETITE_SHARE * appetite)
-        chosen = (asks < share) & (payments["amount"].to_numpy() >= SMALLEST_EURO)
+        asks = uniform(purposed(all_ids, "credit")) < share
+        chosen = asks & (payments["amount"].to_numpy() >= SMALLEST_EURO)
         rows = payments.filter(pl.Series(chosen, dtype=pl.Boolean))
-        ids, amount = rows["transaction_id"], rows["amount"].to_numpy()
-        parts = self._parts(ids, amount)
-        chance = self.default_chance(day, rows, appetite[chosen], parts)
-        defaulted = uniform(keys(ids, self._seed, "defaults")) <= chance
+        ids = all_ids[chosen]
+        parts = self._parts(ids, rows["amount"].to_numpy())
+        asked = self._asked(day, rows, all_customers[chosen], parts)
+        chance = self.default_chance(asked, appetite[chosen])
+        defaulted = uniform(purposed(ids, "defaults")) <= chance
         hidden: dict[str, npt.NDArray[Any]] = {
             "defaulted": defaulted.astype(np.int8),
             "repaid_days": self._known_days(ids, defaulted),
@@ -85,63 +111,60 @@ class Credits:
             "time",
             "amount",
             pl.Series("parts", parts),
-            pl.Series("account_days", self._account_days(day, rows)),
-            pl.Series("age_group", self.age_groups(day, rows["customer_id"]), dtype=pl.String),
+            pl.Series("account_days", asked.account_days),
+            pl.Series("age_group", self.age_groups(asked), dtype=pl.String),
             *(pl.Series(name, values) for name, values in hidden.items()),
         )
 
-    def default_chance(
-        self, day: date, rows: pl.DataFrame, appetite: Floats, parts: Floats
-    ) -> Floats:
-        """The chance that each credit is not paid back, for those who know everything."""
-        usual = self._usual_euro(day, rows["customer_id"])
-        night = times_of(rows["time"]) // _MICROSECONDS_PER_HOUR % 24 < NIGHT_HOURS
+    def _asked(self, day: date, rows: pl.DataFrame, customers: Keys, parts: Floats) -> Asked:
+        seat = seats(rows["customer_id"])
+        _, habits = self._population.inhabitants(day)
+        return Asked(
+            customers,
+            rows["amount"].to_numpy(),
+            habits.mean_amount[seat],
+            self._population.days_lived(day)[seat].astype(np.float64),
+            times_of(rows["time"]) // _MICROSECONDS_PER_HOUR % 24,
+            parts,
+        )
+
+    def default_chance(self, asked: Asked, appetite: Floats) -> Floats:
+        """The chance that each credit is not paid back. It knows the whole world."""
         logit = (
             DEFAULT_BASE
             + DEFAULT_APPETITE * appetite
-            + DEFAULT_TRAIT * normal(rows["customer_id"], self._seed, "defaults")
-            + DEFAULT_AMOUNT * np.log(rows["amount"].to_numpy() / usual)
-            - DEFAULT_WEALTH * np.log(usual / USUAL_EURO)
-            + np.where(self._account_days(day, rows) < NEW_DAYS, DEFAULT_IF_NEW, 0.0)
-            + np.where(night, DEFAULT_AT_NIGHT, 0.0)
-            + DEFAULT_PART * (parts - 2)
+            + DEFAULT_TRAIT * normal_of(purposed(asked.customers, "defaults"))
+            + DEFAULT_AMOUNT * np.log(asked.amount / asked.usual_amount)
+            - DEFAULT_WEALTH * np.log(asked.usual_amount / USUAL_EURO)
+            + np.where(asked.account_days < NEW_DAYS, DEFAULT_IF_NEW, 0.0)
+            + np.where(asked.hour < NIGHT_HOURS, DEFAULT_AT_NIGHT, 0.0)
+            + DEFAULT_PART * (asked.parts - 2)
         )
         chance: Floats = 1.0 / (1.0 + np.exp(-logit))
         return chance
 
-    def age_groups(self, day: date, customers: pl.Series) -> list[str]:
+    def age_groups(self, asked: Asked) -> list[str]:
         """Each customer's age group, for life. "" where it is unknown."""
-        wealth = np.log(self._usual_euro(day, customers) / USUAL_EURO) / USUAL_SIGMA
-        chance = normal(customers, self._seed, "age")
+        wealth = np.log(asked.usual_amount / USUAL_EURO) / USUAL_SIGMA
+        chance = normal_of(purposed(asked.customers, "age"))
         age = AGE_WEALTH * wealth + np.sqrt(1 - AGE_WEALTH**2) * chance
         group = np.searchsorted(AGE_CUTS, age)
-        silent = uniform(keys(customers, self._seed, "no age")) < AGE_UNKNOWN
+        silent = uniform(purposed(asked.customers, "no age")) < AGE_UNKNOWN
         return ["" if no else AGE_GROUPS[at] for at, no in zip(group, silent, strict=True)]
 
-    def _usual_euro(self, day: date, customers: pl.Series) -> Floats:
-        _, habits = self._population.inhabitants(day)
-        usual: Floats = habits.mean_amount[seats(customers)]
-        return usual
-
-    def _account_days(self, day: date, rows: pl.DataFrame) -> Floats:
-        known = self._population.days_lived(day)[seats(rows["customer_id"])]
-        return known.astype(np.float64)
-
-    def _parts(self, ids: pl.Series, amount: Floats) -> Floats:
+    def _parts(self, ids: Keys, amount: Floats) -> Floats:
         bounds = [euro for euro, _ in PARTS[:-1]]
         usual = np.array([count for _, count in PARTS])[np.searchsorted(bounds, amount, "right")]
-        more = uniform(keys(ids, self._seed, "parts")) < OTHER_PLAN
+        more = uniform(purposed(ids, "parts")) < OTHER_PLAN
         parts: Floats = (usual + more).astype(np.float64)
         return parts
 
-    def _known_days(self, ids: pl.Series, defaulted: npt.NDArray[np.bool_]) -> Floats:
+    def _known_days(self, ids: Keys, defaulted: npt.NDArray[np.bool_]) -> Floats:
         """Days until it is known how each credit ends, at most PLAN_DAYS."""
-        kind, luck = keys(ids, self._seed, "ends"), keys(ids, self._seed, "ends on")
+        kind, luck = uniform(purposed(ids, "ends")), uniform(purposed(ids, "ends on"))
         share, missed = FIRST_MISSED
-        bad = np.where(uniform(kind) < share, missed, PLAN_DAYS)
+        bad = np.where(kind < share, missed, PLAN_DAYS)
         early, soonest = EARLY
-        good = np.where(
-            uniform(kind) < early, soonest + (PLAN_DAYS - soonest) * uniform(luck), PLAN_DAYS
-        )
+        good = np.where(kind < early, soonest + (PLAN_DAYS - soonest) * luck, PLAN_DAYS)
         days: Floats = np.where(defaulted, bad, good).round(3)
         return days

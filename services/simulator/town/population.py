@@ -96,10 +96,15 @@ class Population:
         cumulative: Floats = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
         return cumulative
 
+    @property
+    def _near_shares(self) -> Floats:
+        """Probability of each seat's merchants."""
+        return np.diff(self._near_cumulative, axis=1, prepend=0.0)
+
     @cached_property
     def merchant_rate(self) -> Floats:
         """Expected transactions per day of each merchant, at an average customer's rate."""
-        shares = np.diff(self._near_cumulative, axis=1, prepend=0.0)
+        shares = self._near_shares
         per_customer = np.bincount(self.near.ravel(), shares.ravel(), self.merchants).astype(
             np.float64
         )
@@ -111,7 +116,7 @@ class Population:
 
         A level has the spread of prices in it.
         """
-        shares = np.diff(self._near_cumulative, axis=1, prepend=0.0)
+        shares = self._near_shares
         mean = self.price[self.near] * np.exp(self.spread[self.near] ** 2 / 2)
         square = self.price[self.near] ** 2 * np.exp(2 * self.spread[self.near] ** 2)
         return (shares * mean).sum(axis=1), (shares * square).sum(axis=1)
