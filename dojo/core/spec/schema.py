@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dojo.core.spec.bandit import BanditLimits
 from dojo.core.spec.durations import Duration, format_duration
@@ -328,6 +328,15 @@ class ModelSpec(Section):
     batch: Batch | None = None
     regulated: Regulated | None = None
     bandit: BanditLimits | None = None
+
+    @field_validator("bandit")
+    @classmethod
+    def _answers_are_flagged(
+        cls, bandit: BanditLimits | None, info: ValidationInfo
+    ) -> BanditLimits | None:
+        if bandit is not None and info.data.get("task", "binary") != "binary":
+            raise ValueError("only a binary model flags answers that earn a reward")
+        return bandit
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> ModelSpec:

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from dojo.core.spec.bandit import BanditLimits
 from dojo.core.spec.durations import Duration
 from dojo.core.spec.monitoring import Drift, Levels, PerformanceWatch
 from dojo.core.spec.schema import (
@@ -160,10 +159,3 @@ class RankingSpec(ModelSpec):
                 f"list.by: no {', '.join(sorted(unknown))} among entities ({', '.join(entities)})"
             )
         return label
-
-    @field_validator("bandit")
-    @classmethod
-    def _no_bandit(cls, bandit: BanditLimits | None) -> BanditLimits | None:
-        if bandit is not None:
-            raise ValueError("only a binary model flags answers that earn a reward")
-        return bandit

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from dojo.core.spec.bandit import BanditLimits
 from dojo.core.spec.monitoring import Drift, Levels, PerformanceWatch
 from dojo.core.spec.schema import (
     Checks,
@@ -153,10 +152,3 @@ class RegressionSpec(ModelSpec):
                 f"training.loss: tweedie needs labels from 0 on, and label.range begins at {low:g}"
             )
         return self
-
-    @field_validator("bandit")
-    @classmethod
-    def _no_bandit(cls, bandit: BanditLimits | None) -> BanditLimits | None:
-        if bandit is not None:
-            raise ValueError("only a binary model flags answers that earn a reward")
-        return bandit
