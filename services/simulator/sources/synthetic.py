@@ -73,7 +73,9 @@ class SyntheticSource:
     def day(self, day: date) -> pl.DataFrame:
         if day not in self._kept:
             self._kept[day] = self.day_under(day, ())
-            if len(self._kept) > KEPT_DAYS:  # the oldest made, not the oldest asked for
+            # The oldest made goes, not the oldest asked for. Else days of the month ahead would go
+            # before their turn, and half of the days would be made twice.
+            if len(self._kept) > KEPT_DAYS:
                 del self._kept[next(iter(self._kept))]
         return self._kept[day]
 
