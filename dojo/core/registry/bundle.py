@@ -158,14 +158,8 @@ def verify_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[
                 f" {expected_sha256}"
             )
         bundle = msgspec.json.decode(content, type=Bundle)
-        for name in HASHED_FILES:
-            found = hashlib.sha256((directory / name).read_bytes()).hexdigest()
-            if found != bundle.sha256.get(name):
-                raise CorruptBundleError(
-                    f"{directory / name}: SHA-256 is {found}, bundle.json says"
-                    f" {bundle.sha256.get(name)}"
-                )
-        return bundle, msgspec.json.decode((directory / PARITY_FILE).read_bytes(), type=Parity)
+        contents = {name: _registered(directory / name, bundle) for name in HASHED_FILES}
+        return bundle, msgspec.json.decode(contents[PARITY_FILE], type=Parity)
     except (OSError, msgspec.MsgspecError) as error:
         raise CorruptBundleError(f"{directory}: {error}") from error
 
@@ -176,18 +170,24 @@ def read_trees(directory: Path, bundle: Bundle) -> str:
     Raises:
         CorruptBundleError: There are none, or they are not those that were registered.
     """
-    expected = bundle.sha256.get(TREES_FILE)
-    if expected is None:
+    if TREES_FILE not in bundle.sha256:
         raise CorruptBundleError("it was registered before bundles kept their trees as text")
     try:
-        content = (directory / TREES_FILE).read_bytes()
+        return _registered(directory / TREES_FILE, bundle).decode()
     except OSError as error:
         raise CorruptBundleError(f"{directory / TREES_FILE}: {error.strerror}") from error
+
+
+def _registered(file: Path, bundle: Bundle) -> bytes:
+    """Return the content of a bundle's file.
+
+    Raises:
+        CorruptBundleError: It is not the content that bundle.json has the hash of.
+    """
+    content, expected = file.read_bytes(), bundle.sha256.get(file.name)
     if (found := hashlib.sha256(content).hexdigest()) != expected:
-        raise CorruptBundleError(
-            f"{directory / TREES_FILE}: SHA-256 is {found}, bundle.json says {expected}"
-        )
-    return content.decode()
+        raise CorruptBundleError(f"{file}: SHA-256 is {found}, bundle.json says {expected}")
+    return content
 
 
 def load_bundle(directory: Path, expected_sha256: str | None = None) -> tuple[Bundle, OnnxScorer]:
