@@ -10,8 +10,7 @@ import polars as pl
 from feature_repo.columns import as_view, scaled, unscaled
 from feature_repo.credits.views import CUSTOMER_CREDITS, WEEK_DAYS, WINDOW_DAYS
 from feature_repo.midnights import at_midnights, last
-
-CENTS_PER_EURO = 100
+from feature_repo.shop.payments import CENTS_PER_EURO
 
 
 def customer_credits(credits: pl.DataFrame, days: Iterable[date]) -> pl.DataFrame:

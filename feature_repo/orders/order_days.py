@@ -17,8 +17,8 @@ from feature_repo.orders.views import (
     WEEK_DAYS,
     WINDOW_DAYS,
 )
+from feature_repo.shop.payments import CENTS_PER_EURO
 
-CENTS_PER_EURO = 100
 MINUTES_PER_DAY = 24 * 60
 
 
