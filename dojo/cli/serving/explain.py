@@ -34,7 +34,7 @@ def explain(
     Each feature's part is exact. Of a regulated model that refused, it adds the text for the
     person.
 
-    Example: dojo explain K20250106-0000042 --model pay_later
+    Example: dojo explain L20250106-0000042 --model pay_later
     """
     from rich.table import Table
 

@@ -25,7 +25,7 @@ from services.simulator.town.ids import seats
 from services.simulator.town.intensity import Times, times_of
 from services.simulator.town.population import Population
 
-CREDIT_PREFIX = "K"  # before the payment's id
+CREDIT_PREFIX = "L"  # before the payment's id. A loan, because C is a customer.
 SMALLEST_EURO = 20.0  # what costs less is paid at once
 SHARE = 0.15  # of the other payments, of a customer with a usual appetite
 APPETITE_SHARE = 0.5  # factor e^0.5 on the share, for each sigma of appetite

@@ -50,7 +50,7 @@ def test_credits_are_payments_of_the_same_customers_and_amounts(
     assert credit["time"].is_sorted()
     paid = pl.concat([source.day(day) for day in DAYS])
     same = paid.select(
-        "customer_id", "merchant_id", "time", "amount", credit_id="K" + pl.col("transaction_id")
+        "customer_id", "merchant_id", "time", "amount", credit_id="L" + pl.col("transaction_id")
     )
     assert credit.join(same, on=same.columns, how="semi").height == credit.height
     assert 0.08 < credit.height / paid.height < 0.14
