@@ -7,8 +7,8 @@ the 30 days before the statement, and on the member:
     logit(p) = base + orders * ln(number / usual) + spend * ln(euro / usual) + late parcels
                + returns + tenure * ln(days / usual) + the member's own mind
 
-Who cancels gets no next statement, and is away until a month in which they would have renewed. So
-the number of members stays about the same.
+A member who cancels gets no next statement, and is away until a month in which they would have
+renewed. So the number of members stays about the same.
 """
 
 from __future__ import annotations
