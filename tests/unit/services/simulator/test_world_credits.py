@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -12,9 +12,8 @@ from dojo.core.spec.schema import Label, LabelDelay
 from dojo.shop.events import CREDITS
 from services.simulator.days import WorldDays
 from services.simulator.sources.synthetic import SyntheticSource
+from tests.support.towns import DAYS, FIRST, assert_each_row_follows_from_its_payment, scenes, town
 
-FIRST = date(2024, 11, 4)  # a Monday
-DAYS = [FIRST + timedelta(days=n) for n in range(28)]
 DEFAULT = Label(
     event=CREDITS,
     truth="defaulted",
@@ -24,24 +23,18 @@ DEFAULT = Label(
 
 @pytest.fixture(scope="module")
 def source() -> SyntheticSource:
-    return SyntheticSource(seed=5, customers=1500, merchants=1500, fraud_rate=0.015)
+    return town()
 
 
 @pytest.fixture(scope="module")
 def credit(source: SyntheticSource) -> pl.DataFrame:
-    return pl.concat([source.scenes[CREDITS].day(day, source.day(day)) for day in DAYS])
+    return scenes(source, CREDITS)
 
 
 def test_a_day_is_the_same_in_another_process_and_for_another_set_of_payments(
     source: SyntheticSource,
 ) -> None:
-    payments, scene = source.day(FIRST), source.scenes[CREDITS]
-    day = scene.day(FIRST, payments)
-    again = SyntheticSource(5, 1500, 1500, 0.015)
-    assert again.scenes[CREDITS].day(FIRST, again.day(FIRST)).equals(day)
-    half = scene.day(FIRST, payments[::2])
-    assert half.equals(day.filter(pl.col("credit_id").is_in(half["credit_id"].implode())))
-    assert scene.day(FIRST, payments.clear()).schema == day.schema
+    assert_each_row_follows_from_its_payment(source, CREDITS, "credit_id")
 
 
 def test_credits_are_payments_of_the_same_customers_and_amounts(

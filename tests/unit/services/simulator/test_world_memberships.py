@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -13,8 +13,8 @@ from dojo.shop.events import MEMBERSHIPS, ORDERS
 from dojo.stats.scores.classification import roc_auc
 from services.simulator.days import WorldDays
 from services.simulator.sources.synthetic import SyntheticSource
+from tests.support.towns import FIRST, scenes, town
 
-FIRST = date(2024, 11, 4)
 DAYS = [FIRST + timedelta(days=n) for n in range(62)]
 MONTH = timedelta(days=30)
 PEOPLE = 1200
@@ -22,13 +22,12 @@ PEOPLE = 1200
 
 @pytest.fixture(scope="module")
 def source() -> SyntheticSource:
-    return SyntheticSource(seed=5, customers=PEOPLE, merchants=PEOPLE, fraud_rate=0.015)
+    return town(PEOPLE)
 
 
 @pytest.fixture(scope="module")
 def statements(source: SyntheticSource) -> pl.DataFrame:
-    scene = source.scenes[MEMBERSHIPS]
-    return pl.concat([scene.day(day, source.day(day)) for day in DAYS])
+    return scenes(source, MEMBERSHIPS, DAYS)
 
 
 def auc(rows: pl.DataFrame, scores: pl.Series) -> float:
@@ -39,8 +38,7 @@ def test_a_day_is_the_same_in_another_process_and_whatever_was_asked_before(
     source: SyntheticSource, statements: pl.DataFrame
 ) -> None:
     day = DAYS[40]
-    again = SyntheticSource(5, PEOPLE, PEOPLE, 0.015)
-    alone = again.scenes[MEMBERSHIPS].day(day, again.day(day))
+    alone = scenes(town(PEOPLE), MEMBERSHIPS, [day])
     assert alone.equals(statements.filter(pl.col("time").dt.date() == day))
     assert alone.height > 20
 
@@ -89,9 +87,8 @@ def test_late_parcels_and_few_orders_make_members_cancel(
 ) -> None:
     """From the town's orders alone, without the chance."""
     earliest = FIRST - MONTH
-    orders = pl.concat(
-        source.scenes[ORDERS].day(day, source.day(day))
-        for day in (earliest + timedelta(days=n) for n in range(len(DAYS) + 30))
+    orders = scenes(
+        source, ORDERS, [earliest + timedelta(days=n) for n in range(len(DAYS) + 30)]
     ).select("customer_id", "delivery_days", ordered=pl.col("time"))
     midnight = pl.col("time").dt.truncate("1d")
     before = orders.join(statements, on="customer_id").filter(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,9 +20,8 @@ from services.simulator.events import event_history, events_of
 from services.simulator.opening import check_asked
 from services.simulator.sources.synthetic import SyntheticSource
 from services.simulator.town.ids import customer_id, seats
+from tests.support.towns import DAYS, FIRST, assert_each_row_follows_from_its_payment, scenes, town
 
-FIRST = date(2024, 11, 4)  # a Monday
-DAYS = [FIRST + timedelta(days=n) for n in range(28)]
 DELIVERY = Label(
     event=ORDERS,
     truth="delivery_days",
@@ -38,24 +37,18 @@ LABELS = {"delivery_time": DELIVERY, "return_risk": RETURN}
 
 @pytest.fixture(scope="module")
 def source() -> SyntheticSource:
-    return SyntheticSource(seed=5, customers=1500, merchants=1500, fraud_rate=0.015)
+    return town()
 
 
 @pytest.fixture(scope="module")
 def orders(source: SyntheticSource) -> pl.DataFrame:
-    return pl.concat([source.scenes[ORDERS].day(day, source.day(day)) for day in DAYS])
+    return scenes(source, ORDERS)
 
 
 def test_a_day_is_the_same_in_another_process_and_for_another_set_of_payments(
     source: SyntheticSource,
 ) -> None:
-    payments, scene = source.day(FIRST), source.scenes[ORDERS]
-    day = scene.day(FIRST, payments)
-    again = SyntheticSource(5, 1500, 1500, 0.015)
-    assert again.scenes[ORDERS].day(FIRST, again.day(FIRST)).equals(day)
-    half = scene.day(FIRST, payments[::2])
-    assert half.equals(day.filter(pl.col("order_id").is_in(half["order_id"].implode())))
-    assert scene.day(FIRST, payments.clear()).schema == day.schema
+    assert_each_row_follows_from_its_payment(source, ORDERS, "order_id")
 
 
 def test_orders_are_payments_of_the_same_customers_at_the_same_time(

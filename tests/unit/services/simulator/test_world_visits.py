@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -12,9 +12,8 @@ from dojo.core.spec.schema import Label, LabelDelay
 from dojo.shop.events import BANNERS
 from services.simulator.days import WorldDays
 from services.simulator.sources.synthetic import SyntheticSource
+from tests.support.towns import DAYS, FIRST, PEOPLE, scenes, town
 
-FIRST = date(2024, 11, 4)  # a Monday
-DAYS = [FIRST + timedelta(days=n) for n in range(28)]
 CLICK = Label(
     event=BANNERS,
     truth="clicked",
@@ -24,20 +23,19 @@ CLICK = Label(
 
 @pytest.fixture(scope="module")
 def source() -> SyntheticSource:
-    return SyntheticSource(seed=5, customers=1500, merchants=1500, fraud_rate=0.015)
+    return town()
 
 
 @pytest.fixture(scope="module")
 def banners(source: SyntheticSource) -> pl.DataFrame:
-    return pl.concat([source.scenes[BANNERS].day(day, source.day(day)) for day in DAYS])
+    return scenes(source, BANNERS)
 
 
 def test_a_day_is_the_same_in_another_process_and_other_days_differ(
     source: SyntheticSource,
 ) -> None:
-    scene, again = source.scenes[BANNERS], SyntheticSource(5, 1500, 1500, 0.015)
-    monday, next_monday = (scene.day(day, source.day(day)) for day in (DAYS[0], DAYS[7]))
-    assert again.scenes[BANNERS].day(FIRST, again.day(FIRST)).equals(monday)
+    monday, next_monday = (scenes(source, BANNERS, [day]) for day in (DAYS[0], DAYS[7]))
+    assert scenes(town(), BANNERS, [FIRST]).equals(monday)
     assert set(monday["impression_id"]).isdisjoint(next_monday["impression_id"])
     assert monday["customer_id"].to_list() != next_monday["customer_id"].to_list()
     assert monday["banner_id"].to_list() != next_monday["banner_id"].to_list()
@@ -48,7 +46,7 @@ def test_visitors_are_the_customers_who_pay_and_all_see_all_banners(
 ) -> None:
     assert banners["time"].is_sorted()
     assert banners["impression_id"].is_unique().all()
-    assert 0.55 < banners.height / (1500 * len(DAYS)) < 0.65
+    assert 0.55 < banners.height / (PEOPLE * len(DAYS)) < 0.65
     paid = pl.concat([source.day(day) for day in DAYS])["customer_id"].unique()
     visitors = banners["customer_id"].unique()
     assert visitors.is_in(paid.implode()).mean() > 0.97, "some who visit do not pay for weeks"
