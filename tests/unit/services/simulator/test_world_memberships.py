@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from dojo.core.lake import start_of
 from dojo.core.spec.schema import Label, LabelDelay
 from dojo.shop.events import MEMBERSHIPS, ORDERS
 from dojo.stats.scores.classification import roc_auc
@@ -87,9 +88,10 @@ def test_late_parcels_and_few_orders_make_members_cancel(
 ) -> None:
     """From the town's orders alone, without the chance."""
     earliest = FIRST - MONTH
-    orders = scenes(
-        source, ORDERS, [earliest + timedelta(days=n) for n in range(len(DAYS) + 30)]
-    ).select("customer_id", "delivery_days", ordered=pl.col("time"))
+    days = [earliest + timedelta(days=n) for n in range(len(DAYS) + 30)]
+    orders = scenes(source, ORDERS, days).select(
+        "customer_id", "delivery_days", ordered=pl.col("time")
+    )
     midnight = pl.col("time").dt.truncate("1d")
     before = orders.join(statements, on="customer_id").filter(
         pl.col("ordered") >= midnight - MONTH, pl.col("ordered") < midnight
@@ -106,6 +108,18 @@ def test_late_parcels_and_few_orders_make_members_cancel(
     calm = rows.filter(late=0)
     rates = dict(calm.group_by(pl.col("orders") < 12).agg(pl.col("cancelled").mean()).iter_rows())
     assert rates[True] > 1.5 * rates[False]
+    paid = pl.concat(source.day(day) for day in days).select(
+        "customer_id", "amount", paid=pl.col("time")
+    )
+    spent = (
+        paid.join(statements, on="customer_id")
+        .filter(pl.col("paid") >= midnight - MONTH, pl.col("paid") < midnight)
+        .group_by("membership_id")
+        .agg(pl.col("amount").sum().alias("spent"))
+    )
+    alike = calm.join(spent, on="membership_id").filter(pl.col("spent").is_between(500, 2000))
+    rates = dict(alike.group_by(pl.col("orders") < 12).agg(pl.col("cancelled").mean()).iter_rows())
+    assert rates[True] > 1.2 * rates[False], "of members who spend as much as each other"
 
 
 def test_what_a_member_spends_is_the_sum_of_the_towns_honest_payments(
@@ -151,5 +165,6 @@ def test_each_label_becomes_known_when_the_world_says(source: SyntheticSource) -
     decisions, sums = (known.filter(model=name) for name in labels)
     assert decisions.filter(label=0)["days"].to_numpy() == pytest.approx(30)
     assert decisions.filter(label=1)["days"].is_between(1, 29).all()
-    midnights = sums["arrival"].dt.round("1s").dt.truncate("1d").unique().dt.date().to_list()
-    assert midnights == [FIRST + timedelta(days=31)], "when all of its payments have been made"
+    midnight = start_of(FIRST + timedelta(days=31))
+    arrivals = sums["arrival"].dt.round("1s").unique().to_list()
+    assert arrivals == [midnight], "when all of its payments have been made"
