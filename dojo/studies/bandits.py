@@ -5,8 +5,8 @@ is a rule that chooses the banner of a visit:
 
     any      the banner that chance shows, as today. It is the champion.
     popular  the banner with the most clicks in the town
-    large    of the others, the one that those like best who spend 90 euro a payment
-    small    of the rest, the one that those like best who spend 10 euro a payment
+    large    of the others, the favourite of customers who spend 90 euro a payment
+    small    of the rest, the favourite of customers who spend 10 euro a payment
 
 The policies are the platform's own functions, with the limits of the banner model's spec. Each
 lives through the same visits, and through the same clicks where it shows the same banner. Regret is

@@ -1,4 +1,4 @@
-"""`dojo bandit`: shares of traffic that follow the rewards of the versions."""
+"""`dojo bandit`: gives more traffic to the versions that earn more."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ app = typer.Typer(no_args_is_help=True)
 
 
 class PolicyOption(StrEnum):
-    """Policies as a person spells them."""
+    """Policies as the command line spells them."""
 
     THOMPSON = "thompson"
     EPSILON_GREEDY = "epsilon-greedy"

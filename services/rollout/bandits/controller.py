@@ -4,7 +4,7 @@ As in a rollout, *the decision is written first, the route follows*. Shares, evi
 are one compare-and-set. The route is then made as the document says. A killed controller reads on
 from the cursors of the last save. So no reward is lost, and none counts twice.
 
-A person has the last word. A route by another author ends the bandit.
+The person who changes a route has the last word. A route by another author ends the bandit.
 """
 
 from __future__ import annotations
