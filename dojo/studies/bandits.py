@@ -5,8 +5,8 @@ is a rule that chooses the banner of a visit:
 
     any      the banner that chance shows, as today. It is the champion.
     popular  the banner with the most clicks in the town
-    large    of the others, the one that those like best who spend 90 euro a payment
-    small    of the rest, the one that those like best who spend 10 euro a payment
+    large    of the others, the favourite of customers who spend 90 euro a payment
+    small    of the rest, the favourite of customers who spend 10 euro a payment
 
 The policies are the platform's own functions, with the limits of the banner model's spec. Each
 lives through the same visits, and through the same clicks where it shows the same banner. Regret is
@@ -28,7 +28,7 @@ import numpy.typing as npt
 from dojo.core.judging.bandit_shares import first_shares, floors_of, next_shares
 from dojo.core.spec.bandit import BanditLimits, PolicyName
 from dojo.core.state.draws import ContextInput, context_values
-from dojo.stats.inference.bandits import ArmRewards
+from dojo.stats.inference.bandits import ArmRewards, above_floors
 from dojo.stats.inference.linear_bandits import LinearRewards, best_shares, coefficient_draws
 from services.simulator.town.population import Population
 from services.simulator.town.visits import ROTATION, Visitors, Visits
@@ -75,8 +75,13 @@ SCENARIOS = {
 }
 
 POLICIES = (
-    *("equal", "best_version", "ab_test", "epsilon_greedy", "thompson"),
-    *("thompson_guarded", "linear"),
+    "equal",
+    "best_version",
+    "ab_test",
+    "epsilon_greedy",
+    "thompson",
+    "thompson_guarded",
+    "linear",
 )
 
 
@@ -172,10 +177,10 @@ def live(policy: str, scenario: Scenario, town: Town, limits: BanditLimits, seed
     count = len(VERSIONS)
     if policy != "thompson_guarded":
         limits = limits.model_copy(update={"floor": FLOOR, "champion_floor": FLOOR})
-    totals = np.array([sum(hour.chance[at].sum() for hour in town.hours) for at in range(count)])
     shares = np.full(count, 1 / count)
     if policy == "best_version":
-        shares = np.eye(count)[int(totals.argmax())]
+        totals = sum(hour.chance.sum(axis=1) for hour in town.hours)
+        shares = np.eye(count)[int(np.argmax(totals))]
     elif policy in ("epsilon_greedy", "thompson", "thompson_guarded", "linear"):
         shares = first_shares(limits, count)
     learner = _Learner(policy, limits, scenario, seed)
@@ -229,9 +234,7 @@ class _Learner:
         if self._draws is None:
             return np.repeat(shares[:, None], hour.chance.shape[1], axis=1)
         floors = floors_of(self._limits, [True] * len(VERSIONS))
-        best = best_shares(self._draws, self._contexts(hour))
-        weights: Floats = (floors + (1 - floors.sum()) * best).T
-        return weights
+        return above_floors(best_shares(self._draws, self._contexts(hour)), floors).T
 
     def lived(self, answers: _Answers) -> None:
         """Take the visits of an hour. The labels of an earlier hour become known."""
@@ -269,8 +272,8 @@ class _Learner:
             if enough and hour % 24 == 0:
                 self._draws = coefficient_draws(self._linear, seed)
             return shares
-        name: PolicyName = "epsilon_greedy" if self._policy == "epsilon_greedy" else "thompson"
-        return next_shares(name, self._limits, self.rewards, shares, [True] * len(VERSIONS), seed)
+        rule: PolicyName = "epsilon_greedy" if self._policy == "epsilon_greedy" else "thompson"
+        return next_shares(rule, self._limits, self.rewards, shares, [True] * len(VERSIONS), seed)
 
     def _contexts(self, hour: Hour) -> Floats:
         one = (self._input,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -12,6 +12,8 @@ from dojo.cli.output import JsonFlag, fail, note, out, print_json
 
 if TYPE_CHECKING:
     from dojo.studies.results import Study, Week
+
+Kind = TypeVar("Kind")
 
 app = typer.Typer(
     no_args_is_help=True, help="Long experiments in a smaller town, and their stored results."
@@ -41,20 +43,13 @@ def selective_labels(
 
     Example: dojo study selective-labels --run
     """
-    import msgspec
-
-    from dojo.studies.results import STORED, Study, read_study
+    from dojo.studies.results import STORED, Study
 
     with CommandContext() as here:
         if run:
             found, path = _run(here, weeks, customers)
         else:
-            own = here.settings.home / "studies" / STORED.name
-            path = own if own.exists() else STORED
-            try:
-                found = read_study(path, Study)
-            except (OSError, msgspec.MsgspecError) as error:
-                raise fail(f"{path}: {error}", "dojo study selective-labels --run") from error
+            found, path = _stored(here, STORED, Study, "dojo study selective-labels --run")
     if as_json:
         print_json(found)
         return
@@ -83,10 +78,8 @@ def bandits(
 
     Example: dojo study bandits --run
     """
-    import msgspec
-
     from dojo.studies.bandit_view import draw, tables
-    from dojo.studies.results import STORED_BANDITS, BanditStudy, read_study
+    from dojo.studies.results import STORED_BANDITS, BanditStudy
 
     with CommandContext() as here:
         if run:
@@ -103,12 +96,7 @@ def bandits(
             spec = here.settings.models_dir / "banner.yaml"
             found, path = run_bandits(spec, here.settings.home, towns, days, customers, progress)
         else:
-            own = here.settings.home / "studies" / STORED_BANDITS.name
-            path = own if own.exists() else STORED_BANDITS
-            try:
-                found = read_study(path, BanditStudy)
-            except (OSError, msgspec.MsgspecError) as error:
-                raise fail(f"{path}: {error}", "dojo study bandits --run") from error
+            found, path = _stored(here, STORED_BANDITS, BanditStudy, "dojo study bandits --run")
     if picture is not None:
         draw(found, picture)
     if as_json:
@@ -122,6 +110,26 @@ def bandits(
         soft_wrap=True,
     )
     out.print(f"[dim]{path}[/]", highlight=False, soft_wrap=True)
+
+
+def _stored(here: CommandContext, project: Path, kind: type[Kind], again: str) -> tuple[Kind, Path]:
+    """Return the newest result on this machine, else the project's own, and its file.
+
+    Args:
+        project: File of the project's own result.
+        kind: What the file holds.
+        again: Command that makes a new result.
+    """
+    import msgspec
+
+    from dojo.studies.results import read_study
+
+    own = here.settings.home / "studies" / project.name
+    path = own if own.exists() else project
+    try:
+        return read_study(path, kind), path
+    except (OSError, msgspec.MsgspecError) as error:
+        raise fail(f"{path}: {error}", again) from error
 
 
 def _run(here: CommandContext, weeks: int, customers: int) -> tuple[Study, Path]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.error_budget import COUNTS, WINDOW, budget_key, count_field
@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 1.0
 
 
 class ErrorBudgets:
-    """Writes what was counted since the last write, by world day."""
+    """Writes what was counted since the last write, by world day. Deletes days of the past."""
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class ErrorBudgets:
     ) -> None:
         self._specs, self._metrics, self._client, self._clock = specs, metrics, client, clock
         self._written: dict[str, tuple[int, ...]] = {}
+        self._cleared: date | None = None  # the last day on which old counts were deleted
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -53,14 +54,14 @@ class ErrorBudgets:
                 if total > written:
                     field, more = count_field(today, name), str(total - written)
                     commands.append(command(b"HINCRBY", key, field.encode(), more.encode()))
-            if commands:  # a day that has left the window
-                past = today - WINDOW - timedelta(days=1)
-                fields = [count_field(past, name).encode() for name in COUNTS]
-                commands.append(command(b"HDEL", key, *fields))
+        if today != self._cleared:
+            past = today - WINDOW - timedelta(days=1)
+            fields = [count_field(past, name).encode() for name in COUNTS]
+            commands += [command(b"HDEL", budget_key(model).encode(), *fields) for model in counted]
         if not commands:
             return
         try:
             await self._client.call(b"".join(commands), len(commands), TIMEOUT_SECONDS)
         except RedisUnavailableError:
             return
-        self._written = counted
+        self._written, self._cleared = counted, today

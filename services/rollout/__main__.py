@@ -37,14 +37,16 @@ def open_rollout(settings: Settings) -> RolloutService:
     loaded, redis, metrics = load(settings), connect_redis(settings.redis), RolloutMetrics()
     specs = loaded.specs
     metrics.show_specs(specs)
-    clock, audit = RedisWorldClock(redis), AuditTrail(redis)
+    clock, audit, notifier = RedisWorldClock(redis), AuditTrail(redis), Notifier(redis, "rollout")
     registry = ModelRegistry.of(settings, timeout_seconds=REGISTRY_TIMEOUT_SECONDS, retries=0)
+    reader = EventReader(RedisEventLog(redis, settings.stream_max_length))
+    changes = RoleChanges(registry, RouteTable(redis), audit)
     controller = Controller(
         specs=specs,
         journal=Journal(Rollouts(redis), clock),
-        reader=EventReader(RedisEventLog(redis, settings.stream_max_length)),
-        champions=RoleChanges(registry, RouteTable(redis), audit),
-        announcements=RolloutAnnouncements(audit, Notifier(redis, "rollout"), metrics),
+        reader=reader,
+        champions=changes,
+        announcements=RolloutAnnouncements(audit, notifier, metrics),
         clock=clock,
         metrics=metrics,
         held_back=partial(held_back, redis),
@@ -53,9 +55,9 @@ def open_rollout(settings: Settings) -> RolloutService:
     bandits = BanditController(
         specs=specs,
         bandits=Bandits(redis),
-        reader=EventReader(RedisEventLog(redis, settings.stream_max_length)),
-        changes=RoleChanges(registry, RouteTable(redis), audit),
-        notifier=Notifier(redis, "rollout"),
+        reader=reader,
+        changes=changes,
+        notifier=notifier,
         clock=clock,
         metrics=BanditMetrics(),
         held_back=partial(held_back, redis),

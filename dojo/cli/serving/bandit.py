@@ -1,4 +1,4 @@
-"""`dojo bandit`: shares of traffic that follow the rewards of the versions."""
+"""`dojo bandit`: gives more traffic to the versions that earn more."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from dojo.cli.naming import ModelArgument
 from dojo.cli.output import JsonFlag, out, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dojo.actions.desk import Desk
+    from dojo.core.registry.promotion import Change
     from dojo.core.spec.bandit import PolicyName
     from dojo.core.state.bandits import ArmState, Bandit
 
@@ -22,7 +26,7 @@ app = typer.Typer(no_args_is_help=True)
 
 
 class PolicyOption(StrEnum):
-    """Policies as a person spells them."""
+    """Policies as the command line spells them."""
 
     THOMPSON = "thompson"
     EPSILON_GREEDY = "epsilon-greedy"
@@ -103,9 +107,7 @@ def pause(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = Fal
 
     Example: dojo bandit pause banner --why "a sale begins"
     """
-    with CommandContext() as here:
-        paused = actions.pause(here, model, here.change(who, why))
-    _say(paused, as_json, "paused: its shares stay")
+    _say(_after(actions.pause, model, who, why), as_json, "paused: its shares stay")
 
 
 @app.command()
@@ -114,9 +116,7 @@ def resume(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = Fa
 
     Example: dojo bandit resume banner --why "the sale is over"
     """
-    with CommandContext() as here:
-        resumed = actions.resume(here, model, here.change(who, why))
-    _say(resumed, as_json, "resumed")
+    _say(_after(actions.resume, model, who, why), as_json, "resumed")
 
 
 @app.command()
@@ -125,8 +125,7 @@ def stop(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = Fals
 
     Example: dojo bandit stop banner --why "version 2 earns more"
     """
-    with CommandContext() as here:
-        ended = actions.stop(here, model, here.change(who, why))
+    ended = _after(actions.stop, model, who, why)
     version = ended.arms[0].version
     _say(
         ended,
@@ -134,6 +133,11 @@ def stop(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = Fals
         f"stopped: version {version} has all the traffic. Another champion: dojo models promote"
         f" {model}@VERSION --why ...",
     )
+
+
+def _after(action: Callable[[Desk, str, Change], Bandit], model: str, who: str, why: str) -> Bandit:
+    with CommandContext() as here:
+        return action(here, model, here.change(who, why))
 
 
 def _say(bandit: Bandit, as_json: bool, words: str) -> None:

@@ -20,25 +20,25 @@ from dojo.stats.inference.bandits import (
 Array = npt.NDArray[np.float64]
 
 
-def floors_of(policy: BanditLimits, open_arms: Sequence[bool]) -> Array:
+def floors_of(limits: BanditLimits, open_arms: Sequence[bool]) -> Array:
     """Return the smallest share of each arm. The champion is the first. A closed arm has none."""
-    floors = np.where(open_arms, policy.floor, 0.0)
-    floors[0] = policy.champion_floor
+    floors = np.where(open_arms, limits.floor, 0.0)
+    floors[0] = limits.champion_floor
     return floors
 
 
-def first_shares(policy: BanditLimits, arms: int) -> Array:
+def first_shares(limits: BanditLimits, arms: int) -> Array:
     """Return the split before anything is known: equal, above the floors.
 
     Raises:
         ValueError: The floors leave nothing for so many arms.
     """
-    return above_floors(np.full(arms, 1 / arms), floors_of(policy, [True] * arms))
+    return above_floors(np.full(arms, 1 / arms), floors_of(limits, [True] * arms))
 
 
 def next_shares(
-    name: PolicyName,
-    policy: BanditLimits,
+    policy: PolicyName,
+    limits: BanditLimits,
     rewards: Sequence[ArmRewards],
     current: Array,
     open_arms: Sequence[bool],
@@ -47,8 +47,8 @@ def next_shares(
     """Return the shares after an update.
 
     Args:
-        name: The policy.
-        policy: The spec's limits.
+        policy: The rule that turns rewards into shares.
+        limits: The spec's limits.
         rewards: Known rewards of each arm, the champion's first.
         current: The shares so far.
         open_arms: False for an arm that has lost its traffic for good.
@@ -58,14 +58,14 @@ def next_shares(
     of = [rewards[at] for at in among]
     wanted = np.zeros(len(rewards))
     means, errors = posterior(of)
-    if min(arm.answers for arm in of) < policy.minimum_rewards:
+    if min(arm.answers for arm in of) < limits.minimum_rewards:
         wanted[among] = 1 / len(among)
-    elif name == "epsilon_greedy":
-        wanted[among] = epsilon_greedy_shares(means, policy.exploration)
+    elif policy == "epsilon_greedy":
+        wanted[among] = epsilon_greedy_shares(means, limits.exploration)
     else:
         wanted[among] = thompson_shares(means, errors, seed)
-    bounded = above_floors(wanted, floors_of(policy, open_arms))
-    return step_towards(current, bounded, policy.largest_step)
+    bounded = above_floors(wanted, floors_of(limits, open_arms))
+    return step_towards(current, bounded, limits.largest_step)
 
 
 def without(current: Array, arm: int) -> Array:

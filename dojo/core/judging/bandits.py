@@ -1,4 +1,4 @@
-"""The evidence of a bandit: which rewards count. Pure. `bandit_shares.py` has what follows.
+"""The evidence of a bandit: which rewards count. Pure. `bandit_shares.py` makes shares of them.
 
 A reward counts when two things are true. Its label is known, and any label of a request as old
 would be known. Without the second rule, early labels would count alone. Clicks are known after two
@@ -22,15 +22,15 @@ from dojo.core.spec.schema import ModelSpec
 from dojo.stats.inference.bandits import ArmRewards
 from dojo.stats.inference.linear_bandits import LinearRewards
 
-# The checks of a canary that say that an arm is broken. What it flags is for the rewards to judge.
+# An arm that fails one of these checks of a canary is broken. The rewards judge what it flags.
 GUARDS = frozenset({"errors", "degraded", "slow"})
 
 # World seconds that a label may be later than it must be. A world that hurries writes labels hours
 # late. Without this time, answers with early labels would be given up less often than the others.
 GRACE_SECONDS = 86_400.0
 
-# Generations of the route whose answers still count. At a quarter of a second per change, the
-# gateway follows one or two behind.
+# The evidence knows the weights of this many latest generations of the route. It counts no answer
+# of an older one. At a quarter of a second per change, the gateway is one or two behind.
 GENERATIONS_KEPT = 50
 
 
@@ -77,10 +77,10 @@ class BanditEvidence(msgspec.Struct, kw_only=True):
         linear: The same with their context. Empty for a policy without a context.
         guards: The evidence of each challenger against the champion, as in a canary.
         joined: Answers and labels.
-        ripening: Hashes of the requests whose pairs do not count yet.
+        ripening: Hashes of the requests that have a label, but a pair too young to count.
         labelled_until: World time of the newest label, unix seconds.
         answers: Number of answers of each arm.
-        unlabelled: Answers of each arm whose label never came.
+        unlabelled: Number of answers of each arm that never got a label.
         weights: Generation of the route -> weights of the arms.
         malformed: Number of messages that are no events.
         gaps: How often the stream had lost messages before they were read.
@@ -171,7 +171,7 @@ class BanditEvidence(msgspec.Struct, kw_only=True):
             joined.known_at.pop(key, None)
 
     def pending(self) -> list[int]:
-        """Return each arm's answers that do not count yet."""
+        """Return how many answers of each arm wait for a label, or to be old enough to count."""
         counts = [0] * len(self.answers)
         for answer in self.joined.open.values():
             counts[answer.arm] += 1

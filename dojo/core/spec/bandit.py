@@ -1,4 +1,4 @@
-"""The `bandit` section of a spec: shares of traffic that follow the rewards of the arms."""
+"""The `bandit` section of a spec: what answers earn, and the limits of the arms' shares."""
 
 from __future__ import annotations
 

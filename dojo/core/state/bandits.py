@@ -1,15 +1,15 @@
-"""Bandits: arms whose shares of traffic follow their rewards, as Redis remembers them.
+"""Bandits in Redis: which arms compete, their shares of the traffic, and what they earned.
 
 One document per model, `dojo:bandit:<model>`: the latest bandit, of which at most one is active.
 `dojo:bandit:<model>:evidence` is what it has learnt, written in the same step. The rollout
-controller moves it. People start, pause and stop it. All writes compare the revision.
+controller moves it. `dojo bandit` starts, pauses and stops it. All writes compare the revision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal, cast
+from typing import cast
 
 import msgspec
 from redis import Redis
@@ -19,8 +19,6 @@ from dojo.core.state.audit import Entry
 from dojo.core.state.documents import Document, Stored
 from dojo.core.state.draws import Draw
 from dojo.core.state.routes import Arm, Route
-
-Request = Literal["pause", "resume", "stop"]
 
 
 class BanditActiveError(RuntimeError):
@@ -37,9 +35,9 @@ class ArmState(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: Name of the arm.
         answers: Number of answers.
-        rewarded: Number of answers whose reward is known.
-        pending: Number of answers whose reward may still become known.
-        unlabelled: Number of answers whose label never came.
+        rewarded: Number of answers with a known reward.
+        pending: Number of answers that wait for a label, or to be old enough to count.
+        unlabelled: Number of answers that never got a label.
         earned: Sum of the known rewards.
         mean: Mean reward of an answer, weighted by 1 / propensity. None without rewards.
         low: Lower end of the posterior's 95 % interval. None without rewards.

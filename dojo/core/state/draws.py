@@ -56,14 +56,12 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         # Here, because commands that only read routes need no NumPy.
         import numpy as np
 
+        from dojo.stats.inference.bandits import above_floors
         from dojo.stats.inference.linear_bandits import best_shares
 
-        shares = best_shares(np.array(self.draws), np.array([self.values(row)]))[0].tolist()
-        left = 1 - sum(self.floors.values())
-        return {
-            name: floor + left * share
-            for (name, floor), share in zip(self.floors.items(), shares, strict=True)
-        }
+        shares = best_shares(np.array(self.draws), np.array([self.values(row)]))[0]
+        bounded = above_floors(shares, np.array(list(self.floors.values())))
+        return dict(zip(self.floors, bounded.tolist(), strict=True))
 
 
 def context_values(inputs: Sequence[ContextInput], row: Mapping[str, float]) -> list[float]:

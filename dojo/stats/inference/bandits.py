@@ -129,6 +129,10 @@ def epsilon_greedy_shares(means: Array, exploration: float) -> Array:
 def above_floors(shares: Array, floors: Array) -> Array:
     """Return shares that keep every arm's floor. What the floors leave is split as wanted.
 
+    Args:
+        shares: Wanted shares, shape (arms,) or (requests, arms).
+        floors: Smallest share of each arm, shape (arms,).
+
     Raises:
         ValueError: The floors exceed the whole traffic.
     """

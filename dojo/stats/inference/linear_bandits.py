@@ -3,8 +3,8 @@
     reward of an arm = intercept + coefficients * context + noise
 
 The posterior of the coefficients is given by a fixed number of draws. For a request, an arm's
-share is the part of these draws in which it is the best. So a share is exact, and anyone who has
-the draws can compute it again.
+share is the part of these draws in which it is the best. So a share is exact, and a reader of the
+draws can compute it again.
 
 Source: Agrawal and Goyal, Thompson sampling for contextual bandits with linear payoffs (2013).
 """

@@ -22,7 +22,7 @@ DIGITS = 6
 def context_of(
     bandit: Bandit,
     evidence: BanditEvidence,
-    policy: BanditLimits,
+    limits: BanditLimits,
     inputs: Sequence[ContextInput],
     seed: int,
 ) -> tuple[Context | None, npt.NDArray[np.float64]]:
@@ -32,12 +32,12 @@ def context_of(
     """
     is_open = np.array([arm.name not in bandit.closed for arm in bandit.arms])
     among = np.flatnonzero(is_open)
-    floors = floors_of(policy, is_open.tolist())
+    floors = floors_of(limits, is_open.tolist())
     shares = np.zeros(len(is_open))
     if len(among) == 1:
         shares[among] = 1.0
         return None, shares
-    if min(evidence.linear[at].answers for at in among) < policy.minimum_rewards:
+    if min(evidence.linear[at].answers for at in among) < limits.minimum_rewards:
         shares[among] = 1 / len(among)
         return None, above_floors(shares, floors)
     draws = np.round(coefficient_draws([evidence.linear[at] for at in among], seed), DIGITS)

@@ -4,7 +4,7 @@ As in a rollout, *the decision is written first, the route follows*. Shares, evi
 are one compare-and-set. The route is then made as the document says. A killed controller reads on
 from the cursors of the last save. So no reward is lost, and none counts twice.
 
-A person has the last word. A route by another author ends the bandit.
+The person who changes a route has the last word. A route by another author ends the bandit.
 """
 
 from __future__ import annotations
@@ -76,29 +76,29 @@ class BanditController:
             ClockNotSetError: There is no world yet.
         """
         found, spec = self._bandits.read(model), self._specs[model]
-        bandit, policy = found.value, spec.bandit
+        bandit, limits = found.value, spec.bandit
         if bandit is None:
             return
         if not bandit.active:
             self._settle(bandit)
             return
-        if policy is None:
+        if limits is None:
             self._end(found, bandit, "the spec has no section bandit any more")
             return
         try:
-            self._move(found, bandit, spec, policy)
+            self._move(found, bandit, spec, limits)
         except BaseException:
             # What was read since the last save may be half of an event. It is read again.
             self._unsaved.pop(model, None)
             raise
 
     def _move(
-        self, found: Stored[Bandit], bandit: Bandit, spec: ModelSpec, policy: BanditLimits
+        self, found: Stored[Bandit], bandit: Bandit, spec: ModelSpec, limits: BanditLimits
     ) -> None:
-        evidence = self._evidence(bandit, policy)
+        evidence = self._evidence(bandit, limits)
         if evidence is None:
             # The cursors are saved before the route exists, so all of its events lie behind them.
-            values = 1 + len(policy.context) if bandit.policy == "linear" else 0
+            values = 1 + len(limits.context) if bandit.policy == "linear" else 0
             cursors = self._reader.newest(STREAMS)
             evidence = new_evidence(len(bandit.arms), values, cursors)
             found = self._save(found, bandit, evidence)
@@ -118,8 +118,8 @@ class BanditController:
         now = self._clock.now()
         if self._cut(found, bandit, evidence, spec, now):
             return
-        if now - (bandit.updated or bandit.started) >= policy.update:
-            self._update(found, bandit, evidence, spec, policy, now)
+        if now - (bandit.updated or bandit.started) >= limits.update:
+            self._update(found, bandit, evidence, spec, limits, now)
 
     def _cut(
         self,
@@ -163,22 +163,22 @@ class BanditController:
         bandit: Bandit,
         evidence: BanditEvidence,
         spec: ModelSpec,
-        policy: BanditLimits,
+        limits: BanditLimits,
         now: datetime,
     ) -> None:
         """Count what is ripe, and move the shares."""
-        evidence.ripen(now.timestamp(), policy.reward, spec.label.delay.maximum.total_seconds())
+        evidence.ripen(now.timestamp(), limits.reward, spec.label.delay.maximum.total_seconds())
         states, regret = states_of(bandit, evidence)
         changed = msgspec.structs.replace(
             bandit, updated=now, updates=bandit.updates + 1, states=states, regret=regret
         )
         if not bandit.paused_by and not self._held_back():
-            changed = self._shares(changed, evidence, policy)
+            changed = self._shares(changed, evidence, limits)
         self._save(found, changed, evidence)
         self._metrics.show(changed)
         self._route(changed)
 
-    def _shares(self, bandit: Bandit, evidence: BanditEvidence, policy: BanditLimits) -> Bandit:
+    def _shares(self, bandit: Bandit, evidence: BanditEvidence, limits: BanditLimits) -> Bandit:
         open_arms = [arm.name not in bandit.closed for arm in bandit.arms]
         seed = crc32(f"{bandit.id}:{bandit.updates}".encode())
         current = np.array(bandit.shares)
@@ -186,17 +186,17 @@ class BanditController:
             now = bandit.updated
             if now and bandit.drawn and now - bandit.drawn < REDRAW_AFTER:
                 return bandit
-            context, shares = context_of(bandit, evidence, policy, inputs_of(policy), seed)
+            context, shares = context_of(bandit, evidence, limits, inputs_of(limits), seed)
             draw = msgspec.structs.replace(bandit.draw, context=context)
             drawn = now if context is not None else None
             bandit = msgspec.structs.replace(bandit, draw=draw, drawn=drawn)
         else:
-            shares = next_shares(bandit.policy, policy, evidence.rewards, current, open_arms, seed)
+            shares = next_shares(bandit.policy, limits, evidence.rewards, current, open_arms, seed)
         changed = _with_shares(bandit, shares, in_words(bandit))
         before = bandit.recorded or bandit.shares
         # Coefficients are in no other place, and without them no draw could be repeated.
         is_worth_it = changed.draw.context is not None or any(
-            abs(share - old) >= policy.audited_step
+            abs(share - old) >= limits.audited_step
             for share, old in zip(changed.shares, before, strict=True)
         )
         return msgspec.structs.replace(changed, recorded=changed.shares if is_worth_it else before)
@@ -241,7 +241,7 @@ class BanditController:
         self._bandits.save(found, ended, audit=_entry(bandit, "end", now, "bandit ended", why))
         _log.info("the bandit has ended", model=bandit.model, why=why)
 
-    def _evidence(self, bandit: Bandit, policy: BanditLimits) -> BanditEvidence | None:
+    def _evidence(self, bandit: Bandit, limits: BanditLimits) -> BanditEvidence | None:
         """Return the evidence, None before the first or where it is of no use any more."""
         known = self._unsaved.get(bandit.model)
         if known is not None and known[0] == bandit.id:
@@ -254,7 +254,7 @@ class BanditController:
         except msgspec.MsgspecError as error:
             _log.warning("unreadable evidence", model=bandit.model, reason=str(error))
             return None
-        values = 1 + len(policy.context)
+        values = 1 + len(limits.context)
         if any(len(arm.response) != values for arm in evidence.linear):
             _log.warning("the spec has other inputs now", model=bandit.model)
             return None

@@ -20,23 +20,23 @@ def fold_all(
     evidence: BanditEvidence, events: Iterable[Event], bandit: Bandit, spec: ModelSpec
 ) -> None:
     """Add events in order. Those of other models and other routes are skipped."""
-    policy = spec.bandit
-    if policy is None:
+    limits = spec.bandit
+    if limits is None:
         return
     longest = spec.label.delay.maximum.total_seconds()
     for event in events:
         if isinstance(event, Prediction) and event.model == bandit.model:
-            _answer(evidence, event, bandit, spec, policy)
+            _answer(evidence, event, bandit, spec, limits)
         # A hidden label is never known.
         elif isinstance(event, Outcome) and event.model == bandit.model and event.label is not None:
             ripe = event.request_time.timestamp() + longest
             known = KnownLabel(event.label, event.weight, ripe)
-            evidence.labelled(event.request_id, known, event.world_time.timestamp(), policy.reward)
+            evidence.labelled(event.request_id, known, event.world_time.timestamp(), limits.reward)
 
 
-def inputs_of(policy: BanditLimits) -> tuple[ContextInput, ...]:
+def inputs_of(limits: BanditLimits) -> tuple[ContextInput, ...]:
     """Return the inputs of a contextual policy."""
-    return tuple(ContextInput(name, one.usual, one.spread) for name, one in policy.context.items())
+    return tuple(ContextInput(name, one.usual, one.spread) for name, one in limits.context.items())
 
 
 def _answer(
@@ -44,7 +44,7 @@ def _answer(
     event: Prediction,
     bandit: Bandit,
     spec: ModelSpec,
-    policy: BanditLimits,
+    limits: BanditLimits,
 ) -> None:
     weights = evidence.weights.get(event.route_generation)
     number = next((n for n, arm in enumerate(bandit.arms) if arm.name == event.arm), None)
@@ -55,15 +55,15 @@ def _answer(
     version = bandit.arms[number].version
     if event.version != version or not FAILED.isdisjoint(event.degraded):
         return  # another version answered: the guard counts that, and no arm earns it
-    context = context_values(inputs_of(policy), event.features) if evidence.linear else ()
-    trial = DrawnAnswer(
+    context = context_values(inputs_of(limits), event.features) if evidence.linear else ()
+    drawn = DrawnAnswer(
         arm=number,
         time=event.world_time.timestamp(),
         flagged=bool(event.flagged),
         propensity=event.propensity,
         context=tuple(context),
     )
-    evidence.answered(event.request_id, trial)
+    evidence.answered(event.request_id, drawn)
 
 
 def _guard(

@@ -9,7 +9,7 @@ from dojo.core.state.bandits import ArmState, Bandit
 from dojo.stats.inference.bandits import posterior
 from dojo.stats.inference.means import two_sided_z
 
-CONFIDENCE = 0.95  # of the interval that people see
+CONFIDENCE = 0.95  # of the interval in `dojo bandit show`
 
 
 def states_of(

@@ -168,6 +168,8 @@ def test_a_spent_error_budget_is_named_and_only_at_its_model(redis: Redis, dojo:
         give_route(redis, model, Arm("champion", "3", 1.0))
     for count, number in (("requests", 1_000), ("errors", 100)):
         redis.hset(budget_key("broken"), count_field(NOW.date(), count), str(number))
+    for count in ("answers", "slow"):  # an objective that stops none of these models
+        redis.hset(budget_key("calm"), count_field(NOW.date(), count), "1000")
     found = fleet(dojo)
     assert found["broken"]["doing"] == "error budget spent: rollouts wait"
     assert found["calm"]["doing"] == ""

@@ -258,7 +258,7 @@ def test_a_contextual_choice_can_be_repeated_from_its_event(redis_url: str) -> N
         redis_url,
         {"1": RICH, "2": RICH},
         policy="linear",
-        spec=spec_with(minimum_rewards=300),
+        spec=spec_with(minimum_rewards=300, audited_step=1.0),  # no step is worth an audit entry
         features=amounts,
     )
     controller = world.controller()

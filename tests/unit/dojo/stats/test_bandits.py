@@ -50,7 +50,10 @@ def test_without_rewards_all_arms_are_equal() -> None:
 
 
 def test_an_arm_without_rewards_keeps_a_chance() -> None:
-    assert thompson_shares(*posterior([arm(50, 1000), ArmRewards()]), seed=1)[1] > 0.3
+    means, errors = posterior([arm(50, 1000), ArmRewards()])
+    assert thompson_shares(means, errors, seed=1)[1] > 0.3
+    assert means[1] == pytest.approx(0.05), "the common mean stands in"
+    assert errors[1] > 10 * errors[0]
 
 
 def test_epsilon_greedy_spreads_its_epsilon() -> None:

@@ -87,7 +87,8 @@ def test_a_labelled_answer_counts_for_its_arm_by_its_propensity() -> None:
     assert [one.answers for one in evidence.rewards] == [0, 1]
     assert evidence.rewards[1].total == pytest.approx(REWARD.flagged_positive / 0.4)
     assert learnt(outcome(), prediction()).rewards == evidence.rewards, "in any order"
-    assert learnt(prediction(), prediction(), outcome(), outcome()).rewards == evidence.rewards
+    twice = learnt(prediction(), prediction(), outcome(), outcome(), prediction())
+    assert (twice.rewards, twice.answers) == (evidence.rewards, evidence.answers)
 
 
 @pytest.mark.parametrize(
