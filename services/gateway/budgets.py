@@ -32,6 +32,7 @@ class ErrorBudgets:
     ) -> None:
         self._specs, self._metrics, self._client, self._clock = specs, metrics, client, clock
         self._written: dict[str, tuple[int, ...]] = {}
+        self._writing = asyncio.Lock()  # two writes at a time would add the same counts twice
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -41,26 +42,33 @@ class ErrorBudgets:
 
     async def write(self) -> None:
         """Write now. Without Redis or a world, the counts wait for the next call."""
-        if not self._clock.is_set:
-            return
+        async with self._writing:
+            if not self._clock.is_set:
+                return
+            counted = self._metrics.answered(self._specs)
+            commands = self._commands(counted)
+            if not commands:
+                return
+            try:
+                await self._client.call(b"".join(commands), len(commands), TIMEOUT_SECONDS)
+            except RedisUnavailableError:
+                return
+            self._written = counted
+
+    def _commands(self, counted: Mapping[str, tuple[int, ...]]) -> list[bytes]:
+        """Return the commands that add what is new, and drop the day that has left the window."""
         today = self._clock.now().date()
-        counted = self._metrics.answered(self._specs)
+        past = today - WINDOW - timedelta(days=1)
+        dropped = [count_field(past, name).encode() for name in COUNTS]
         commands = []
         for model, totals in counted.items():
             before = self._written.get(model, (0,) * len(COUNTS))
+            if totals == before:
+                continue
             key = budget_key(model).encode()
             for name, total, written in zip(COUNTS, totals, before, strict=True):
                 if total > written:
                     field, more = count_field(today, name), str(total - written)
                     commands.append(command(b"HINCRBY", key, field.encode(), more.encode()))
-            if commands:  # a day that has left the window
-                past = today - WINDOW - timedelta(days=1)
-                fields = [count_field(past, name).encode() for name in COUNTS]
-                commands.append(command(b"HDEL", key, *fields))
-        if not commands:
-            return
-        try:
-            await self._client.call(b"".join(commands), len(commands), TIMEOUT_SECONDS)
-        except RedisUnavailableError:
-            return
-        self._written = counted
+            commands.append(command(b"HDEL", key, *dropped))
+        return commands
