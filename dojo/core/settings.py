@@ -333,9 +333,9 @@ class Settings(BaseSettings):
         gt=0,
         le=1,
         description=(
-            "Fraction of DOJO_MAX_IN_FLIGHT, filled by requests of any model, from which"
-            " models of the latency class `standard` are refused. The last fifth is for"
-            " `fast` models, whose callers wait at a till."
+            "The gateway refuses models of the latency class `standard` when requests of all"
+            " models together fill this fraction of DOJO_MAX_IN_FLIGHT. The last fifth is for"
+            " `fast` models, because a customer waits for their answers."
         ),
     )
     batch_room: float = Field(
@@ -343,7 +343,8 @@ class Settings(BaseSettings):
         gt=0,
         le=1,
         description=(
-            "The same fraction for the latency class `batch`. Its callers can ask again later,"
+            "The fraction for the latency class `batch`, as DOJO_STANDARD_ROOM is for `standard`."
+            " Its callers can ask again later,"
             " so half of the gateway stays free for the others."
         ),
     )

@@ -46,7 +46,7 @@ def doubled_ports(specs: Sequence[ProcessSpec]) -> list[str]:
     """Processes that are set to the same port, as messages."""
     messages, seen = [], dict[int, str]()
     for variable, port in (one for spec in specs for one in spec.ports.items()):
-        if (other := seen.setdefault(port, variable)) is not variable:
+        if (other := seen.setdefault(port, variable)) != variable:
             messages.append(f"{other} and {variable} are both {port}: give each its own")
     return messages
 

@@ -6,7 +6,7 @@ The counts are those of the metrics. So a request costs nothing more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 
 from dojo.core.spec.schema import ModelSpec
@@ -33,6 +33,7 @@ class ErrorBudgets:
         self._specs, self._metrics, self._client, self._clock = specs, metrics, client, clock
         self._written: dict[str, tuple[int, ...]] = {}
         self._cleared: date | None = None  # the last day on which old counts were deleted
+        self._writing = asyncio.Lock()  # two writes at a time would add the same counts twice
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -42,10 +43,23 @@ class ErrorBudgets:
 
     async def write(self) -> None:
         """Write now. Without Redis or a world, the counts wait for the next call."""
-        if not self._clock.is_set:
-            return
-        today = self._clock.now().date()
-        counted = self._metrics.answered(self._specs)
+        async with self._writing:
+            if not self._clock.is_set:
+                return
+            today, counted = self._clock.now().date(), self._metrics.answered(self._specs)
+            commands = self._additions(today, counted)
+            if today != self._cleared:
+                commands += _deletions(today, counted)
+            if not commands:
+                return
+            try:
+                await self._client.call(b"".join(commands), len(commands), TIMEOUT_SECONDS)
+            except RedisUnavailableError:
+                return
+            self._written, self._cleared = counted, today
+
+    def _additions(self, today: date, counted: Mapping[str, tuple[int, ...]]) -> list[bytes]:
+        """Return the commands that add what was counted since the last write."""
         commands = []
         for model, totals in counted.items():
             before = self._written.get(model, (0,) * len(COUNTS))
@@ -54,14 +68,11 @@ class ErrorBudgets:
                 if total > written:
                     field, more = count_field(today, name), str(total - written)
                     commands.append(command(b"HINCRBY", key, field.encode(), more.encode()))
-        if today != self._cleared:
-            past = today - WINDOW - timedelta(days=1)
-            fields = [count_field(past, name).encode() for name in COUNTS]
-            commands += [command(b"HDEL", budget_key(model).encode(), *fields) for model in counted]
-        if not commands:
-            return
-        try:
-            await self._client.call(b"".join(commands), len(commands), TIMEOUT_SECONDS)
-        except RedisUnavailableError:
-            return
-        self._written, self._cleared = counted, today
+        return commands
+
+
+def _deletions(today: date, models: Iterable[str]) -> list[bytes]:
+    """Return the commands that delete the day that has left the window."""
+    past = today - WINDOW - timedelta(days=1)
+    fields = [count_field(past, name).encode() for name in COUNTS]
+    return [command(b"HDEL", budget_key(model).encode(), *fields) for model in models]

@@ -11,27 +11,23 @@ their children share core 0. The load generator and Redis run on core 1.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
 from redis import Redis
 
 from dojo.core.state.clock import RedisWorldClock
-from tests.bench.gateway import LOAD_CORE, SERVER_CORE, _on_core
+from tests.bench.command import run_bench
+from tests.bench.gateway import LOAD_CORE, SERVER_CORE, WORLD_NOW, _on_core, one_row
 from tests.bench.load import Load, Result, post, run_loads
 from tests.support.bundles import cache_bundle, make_bundle, make_slow_bundle
 from tests.support.online_rows import write_online_rows
 from tests.support.servers import RedisServer, Server, free_port, http_ok, wait_until
 
-WORLD_NOW = datetime(2018, 6, 15, 12, tzinfo=UTC)
 ENTITIES = 100
 FAST, SLOW = "fraud_detection", "slow_model"
 ROW_SECONDS = 0.02
@@ -43,30 +39,12 @@ REQUIRED_RATIO = 1.2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="the figures as JSON")
-    as_json = parser.parse_args(arguments).json
-    with tempfile.TemporaryDirectory() as directory:
-        report = measure(Path(directory))
-    print(json.dumps(report) if as_json else table(report))  # noqa: T201
-    return 0 if report["passed"] else 1
+    return run_bench(__doc__, measure, table, arguments)
 
 
 def measure(directory: Path) -> dict[str, object]:
     requests = {
-        model: [
-            post(
-                f"/v1/models/{model}:predict",
-                {
-                    "instances": [
-                        {"customer_id": f"c{n}", "merchant_id": f"m{n}", "amount": 10.0 + n}
-                    ]
-                },
-            )
-            for n in range(ENTITIES)
-        ]
+        model: [post(f"/v1/models/{model}:predict", one_row(n)) for n in range(ENTITIES)]
         for model in (FAST, SLOW)
     }
     fast, slow = (

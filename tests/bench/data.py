@@ -7,11 +7,8 @@ python -m tests.bench.data [--json]         about a minute and a half
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +29,7 @@ from pipelines.features.point_in_time import point_in_time_rows
 from services.simulator.days import WorldDays
 from services.simulator.events import event_history, outcome_history
 from services.simulator.sources.synthetic import SyntheticSource
+from tests.bench.command import run_bench
 
 T = TypeVar("T")
 
@@ -62,15 +60,7 @@ class Measured:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="the figures as JSON")
-    as_json = parser.parse_args(arguments).json
-    with tempfile.TemporaryDirectory() as directory:
-        report = measure(Path(directory))
-    print(json.dumps(report) if as_json else table(report))  # noqa: T201
-    return 0 if report["passed"] else 1
+    return run_bench(__doc__, measure, table, arguments)
 
 
 def measure(directory: Path) -> dict[str, object]:

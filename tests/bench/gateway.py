@@ -12,11 +12,9 @@ machine then hits a layer and its reference alike.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,6 +26,7 @@ import psutil
 from redis import Redis
 
 from dojo.core.state.clock import RedisWorldClock
+from tests.bench.command import run_bench
 from tests.bench.load import Result, post, run_load
 from tests.support.bundles import cache_bundle, make_bundle
 from tests.support.online_rows import write_online_rows
@@ -70,31 +69,17 @@ class Measured:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="the figures as JSON")
-    as_json = parser.parse_args(arguments).json
-    with tempfile.TemporaryDirectory() as directory:
-        report = measure(Path(directory))
-    print(json.dumps(report) if as_json else table(report))  # noqa: T201
-    return 0 if report["passed"] else 1
+    return run_bench(__doc__, measure, table, arguments)
+
+
+def one_row(n: int) -> dict[str, object]:
+    """Return a request of one payment, of customer and merchant `n`."""
+    row = {"customer_id": f"c{n}", "merchant_id": f"m{n}", "amount": 10.0 + n}
+    return {"instances": [{"request_id": f"tx-{n}", **row}]}
 
 
 def measure(directory: Path) -> dict[str, object]:
-    requests = [
-        {
-            "instances": [
-                {
-                    "request_id": f"tx-{n}",
-                    "customer_id": f"c{n}",
-                    "merchant_id": f"m{n}",
-                    "amount": 10.0 + n,
-                }
-            ]
-        }
-        for n in range(ENTITIES)
-    ]
+    requests = [one_row(n) for n in range(ENTITIES)]
     with _servers(directory) as (layers, layers_port, gateway, gateway_port):
 
         def run(layer: str, seconds: float) -> Measured:

@@ -9,11 +9,8 @@ round measures every way in turn, so that other load on the machine hits all of 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +19,7 @@ from statistics import median
 import psutil
 
 from services.gateway.rpc.protocol import SERVICE
+from tests.bench.command import run_bench
 from tests.bench.gateway import ENTITIES, SERVER_CORE, _listens, _on_core, _servers
 from tests.bench.grpc_load import GrpcConnection, call
 from tests.bench.load import Connection, Load, post, run_loads
@@ -46,15 +44,7 @@ WAYS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="the figures as JSON")
-    as_json = parser.parse_args(arguments).json
-    with tempfile.TemporaryDirectory() as directory:
-        report = measure(Path(directory))
-    print(json.dumps(report) if as_json else table(report))  # noqa: T201
-    return 0 if report["passed"] else 1
+    return run_bench(__doc__, measure, table, arguments)
 
 
 def measure(directory: Path) -> dict[str, object]:

@@ -11,13 +11,10 @@ p99 is the lower quartile of its rounds. Short load from other processes is not 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import signal
 import statistics
 import sys
-import tempfile
 import time
 import timeit
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +27,7 @@ from redis import Redis
 
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.routes import CHALLENGER_ARM, CHAMPION_ARM, Arm, pick, position
+from tests.bench.command import run_bench
 from tests.bench.gateway import (
     CONNECTIONS,
     ENTITIES,
@@ -38,6 +36,7 @@ from tests.bench.gateway import (
     TREES,
     WORLD_NOW,
     _on_core,
+    one_row,
 )
 from tests.bench.load import post, run_load
 from tests.support.bundles import cache_bundle, make_bundle, make_slow_bundle
@@ -56,34 +55,11 @@ HEALTHY, SLOW = "2", "3"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="the figures as JSON")
-    as_json = parser.parse_args(arguments).json
-    with tempfile.TemporaryDirectory() as directory:
-        report = measure(Path(directory))
-    print(json.dumps(report) if as_json else table(report))  # noqa: T201
-    return 0 if report["passed"] else 1
+    return run_bench(__doc__, measure, table, arguments)
 
 
 def measure(directory: Path) -> dict[str, object]:
-    paths = [
-        post(
-            "/v1/models/fraud_detection:predict",
-            {
-                "instances": [
-                    {
-                        "request_id": f"tx-{n}",
-                        "customer_id": f"c{n}",
-                        "merchant_id": f"m{n}",
-                        "amount": 10.0 + n,
-                    }
-                ]
-            },
-        )
-        for n in range(ENTITIES)
-    ]
+    paths = [post("/v1/models/fraud_detection:predict", one_row(n)) for n in range(ENTITIES)]
     decision = decision_us()
     with _served(directory) as (gateway, redis):
         switch = _Switch(gateway, redis)

@@ -8,6 +8,7 @@ DEADLINE_EXCEEDED from gRPC, and its call is cancelled here.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
 import grpc
@@ -19,11 +20,19 @@ from services.gateway.messages.problems import Problem
 from services.gateway.messages.trace import RESPONSE_HEADER, Headers, response_header, trace_of
 from services.gateway.rpc.convert import infer_request, infer_response
 from services.gateway.rpc.protocol import CLASSES, METHODS, SERVICE, Message
-from services.gateway.rpc.statuses import status_of
 
 # Calls in progress get this time to end when the gateway stops. More than any model's deadline, and
 # within what the process has left after HTTP's shutdown.
 GRACE_SECONDS = 1.0
+# gRPC's own clients wait this long before they repeat a call (gRFC A6). In milliseconds.
+RETRY_AFTER = "grpc-retry-pushback-ms"
+
+_CODES = {
+    HTTPStatus.BAD_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
+    HTTPStatus.UNPROCESSABLE_ENTITY: grpc.StatusCode.INVALID_ARGUMENT,
+    HTTPStatus.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+}
 
 
 class GrpcDoor:
@@ -45,24 +54,21 @@ class GrpcDoor:
             ("grpc.so_reuseport", 0),
         )
         self._server = grpc.aio.server(options=options)
+        answers = {
+            "ServerLive": self._server_live,
+            "ServerReady": self._server_ready,
+            "ModelReady": self._model_ready,
+            "ServerMetadata": self._server_metadata,
+            "ModelMetadata": self._model_metadata,
+            "ModelInfer": self._model_infer,
+        }
         handlers = {
             name: grpc.unary_unary_rpc_method_handler(
-                self._guarded(name, answer),
+                self._guarded(name, answers[name]),
                 request_deserializer=CLASSES[f"{name}Request"].FromString,
                 response_serializer=CLASSES[f"{name}Response"].SerializeToString,
             )
-            for name, answer in zip(
-                METHODS,
-                (
-                    self._server_live,
-                    self._server_ready,
-                    self._model_ready,
-                    self._server_metadata,
-                    self._model_metadata,
-                    self._model_infer,
-                ),
-                strict=True,
-            )
+            for name in METHODS
         }
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, handlers),)
@@ -141,3 +147,15 @@ class GrpcDoor:
             infer_request,
         )
         return infer_response(answer, behind)
+
+
+def status_of(problem: Problem) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
+    """Return a refusal's code, its text as over HTTP, and trailing metadata.
+
+    A problem that names a time to ask again is RESOURCE_EXHAUSTED.
+    """
+    text = inference.told(problem)
+    if seconds := problem.headers.get("Retry-After"):
+        hint = ((RETRY_AFTER, str(1000 * int(seconds))),)
+        return grpc.StatusCode.RESOURCE_EXHAUSTED, text, hint
+    return _CODES.get(problem.status, grpc.StatusCode.INTERNAL), text, ()

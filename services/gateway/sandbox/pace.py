@@ -43,27 +43,34 @@ def warm_up(score: Callable[[], object]) -> None:
 
 
 def measure(
-    score: Callable[[npt.NDArray[np.float32]], object], width: int, limit: float
+    score: Callable[[npt.NDArray[np.float32]], object],
+    width: int,
+    limit: float,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> VersionPace:
     """Return the pace of a warm version.
 
     Args:
         score: Scores rows of shape (n, width).
         limit: Seconds (DOJO_SLOW_SCORING_SECONDS).
+        clock: Returns seconds.
     """
-    row = fastest(score, np.zeros((1, width), np.float32))
+    row = fastest(score, np.zeros((1, width), np.float32), clock)
     if row > limit:
         return VersionPace(row, True)
-    return VersionPace(row, fastest(score, np.zeros((BATCH_ROWS, width), np.float32)) > limit)
+    batch = fastest(score, np.zeros((BATCH_ROWS, width), np.float32), clock)
+    return VersionPace(row, batch > limit)
 
 
 def fastest(
-    score: Callable[[npt.NDArray[np.float32]], object], rows: npt.NDArray[np.float32]
+    score: Callable[[npt.NDArray[np.float32]], object],
+    rows: npt.NDArray[np.float32],
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """Return the seconds of the fastest of some runs with these rows."""
     taken = []
     for _ in range(RUNS):
-        started = time.perf_counter()
+        started = clock()
         score(rows)
-        taken.append(time.perf_counter() - started)
+        taken.append(clock() - started)
     return min(taken)

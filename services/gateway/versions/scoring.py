@@ -93,7 +93,7 @@ class _Batch:
         arms: The chosen arm, then its stand-ins.
         plans: The features to look up.
         started: `time.perf_counter()` at the arrival of the earliest request.
-        stored: Stored features of the first instances, where the arm was chosen by them.
+        stored: Stored features that chose the arm. If all instances have them, no lookup follows.
         waiting: The requests, by number of instances.
     """
 
@@ -167,13 +167,14 @@ class ArmScorer:
             started: `time.perf_counter()` at the request's arrival.
             request_ids: The caller's id of each instance. Empty where no route draws by it.
         """
+        request_ids = request_ids or ("",) * len(keys)
         if route.in_context is not None:
             return self._score_in_context(
                 route, route.in_context, keys, inputs, started, request_ids
             )
         chosen = [
             route.choose(of[self._sticky_entity], request_id)
-            for of, request_id in zip(keys, request_ids or ("",) * len(keys), strict=True)
+            for of, request_id in zip(keys, request_ids, strict=True)
         ]
         asked = [
             _Asked(of, sent, propensity)
@@ -191,12 +192,10 @@ class ArmScorer:
         request_ids: Sequence[str],
     ) -> list[Scoring]:
         """Look the features up first, because they decide about the arm."""
-        began = time.perf_counter()
-        timeout = min(self._feature_timeout, self._deadline - RESERVED_SECONDS - (began - started))
-        stored = await self._features.fetch(plan, keys, timeout)
+        stored = await self._look_up((plan,), keys, started, requests=1)
         chosen, asked = [], []
         for of, sent, found, request_id in zip(
-            keys, inputs, stored, request_ids or ("",) * len(keys), strict=True
+            keys, inputs, stored[plan], request_ids, strict=True
         ):
             # In the precision of the scored row, which the event keeps. So a draw can be repeated.
             row = np.array(plan.vector(found.rows, sent), dtype=np.float32).tolist()
@@ -270,7 +269,12 @@ class ArmScorer:
 
     async def _run(self, batch: _Batch) -> None:
         try:
-            stored = await self._look_up(batch)
+            if len(batch.stored) == len(batch.keys):
+                stored = {batch.arms[0].plan: batch.stored}
+            else:
+                stored = await self._look_up(
+                    batch.plans, batch.keys, batch.started, len(batch.waiting)
+                )
             left: Sequence[int] = range(len(batch.keys))
             for arm in batch.arms:
                 if arm.plan in stored:
@@ -282,17 +286,16 @@ class ArmScorer:
         except Exception as error:  # a defect: each caller's request fails, and none waits for ever
             batch.fail(error)
 
-    async def _look_up(self, batch: _Batch) -> dict[FeaturePlan, list[StoredFeatures]]:
-        if len(batch.stored) == len(batch.keys):
-            return {batch.arms[0].plan: batch.stored}
+    async def _look_up(
+        self, plans: Sequence[FeaturePlan], keys: Sequence[Keys], started: float, requests: int
+    ) -> dict[FeaturePlan, list[StoredFeatures]]:
+        """Return the stored features of each plan, timed once for each of the requests."""
         asked = time.perf_counter()
-        timeout = min(
-            self._feature_timeout, self._deadline - RESERVED_SECONDS - (asked - batch.started)
-        )
-        lookups = [self._features.fetch(plan, batch.keys, timeout) for plan in batch.plans]
+        timeout = min(self._feature_timeout, self._deadline - RESERVED_SECONDS - (asked - started))
+        lookups = [self._features.fetch(plan, keys, timeout) for plan in plans]
         found = [await lookups[0]] if len(lookups) == 1 else await asyncio.gather(*lookups)
-        self._looking_up.observe(time.perf_counter() - asked, len(batch.waiting))
-        return dict(zip(batch.plans, found, strict=True))
+        self._looking_up.observe(time.perf_counter() - asked, requests)
+        return dict(zip(plans, found, strict=True))
 
     async def _ask(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -158,7 +159,7 @@ class ServedModel(_Described):
     def warm(self) -> None:
         rows: Rows = np.zeros((2, len(self.bundle.features)), np.float32)
         for count in (1, 2):
-            warm_up(lambda count=count: self.score_now(rows[:count]))  # type: ignore[misc]
+            warm_up(partial(self.score_now, rows[:count]))
 
     def pace(self, limit: float) -> VersionPace:
         """Measure a warm version. It is slow from `limit` seconds on."""

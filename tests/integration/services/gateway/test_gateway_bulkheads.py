@@ -77,6 +77,10 @@ def child_of(gateway: GatewayServer) -> psutil.Process:
     return child
 
 
+def processor_seconds(process: psutil.Process) -> float:
+    return sum(process.cpu_times()[:2])
+
+
 def budget_of(redis: RedisServer, model: str) -> Budget:
     """Return the availability budget that the gateway has written."""
     spec = SPEC.model_copy(update={"name": model})
@@ -110,7 +114,10 @@ def test_a_slow_champion_scores_in_a_process_of_its_own_behind_the_gateway(
 
 
 def test_a_row_without_a_chance_in_time_gets_the_fallback_at_once(gateway: GatewayServer) -> None:
-    stopped = child_of(gateway)
+    stopped, few = child_of(gateway), 3
+    used = processor_seconds(stopped)
+    gateway.predict(*[INSTANCE] * few, model=SLOW)
+    a_row = (processor_seconds(stopped) - used) / few
     stopped.suspend()  # nothing is scored, so the queue keeps its length
     long_enough = int(2 * DEADLINE_SECONDS / ROW_SECONDS)
     with ThreadPoolExecutor() as pool:
@@ -121,8 +128,11 @@ def test_a_row_without_a_chance_in_time_gets_the_fallback_at_once(gateway: Gatew
         assert failures(gateway, "queue_full") == 1, "it did not wait for its deadline"
         assert {answer["version"] for answer in first.result()} == {"0"}
     assert failures(gateway, "timeout") == long_enough
+    used = processor_seconds(stopped)
     stopped.resume()
-    wait_until(lambda: scores(gateway), 10, "the rows past their deadline are not scored")
+    wait_until(lambda: scores(gateway), 10, "it scores again")
+    scored = (processor_seconds(stopped) - used) / a_row
+    assert scored < long_enough / 2, "the rows past their deadline are not scored"
 
 
 def test_a_model_over_its_share_is_refused_and_only_its_own_error_budget_pays(
@@ -161,11 +171,7 @@ def test_a_slow_models_process_that_stands_still_is_replaced_and_stops_no_other_
         while not slow.done():
             assert gateway.predict(INSTANCE)[0]["version"] == "1"
         assert slow.result()[0]["degraded"] == ["arm_failed", "model_unavailable"]
-    wait_until(
-        lambda: scores(gateway),
-        20,
-        "a new process scores",
-    )
+    wait_until(lambda: scores(gateway), 20, "a new process scores")
     assert child_of(gateway).pid != stopped.pid
 
 
@@ -185,6 +191,13 @@ def test_a_version_that_turns_out_slow_is_put_into_a_process_of_its_own(
         "it has a process",
     )
     child = children_of(gateway, MOODY)[0]
-    used = sum(child.cpu_times()[:2])
-    wait_until(lambda: gateway.predict(large, model=MOODY)[0]["score"] == score, 10, "it scores")
-    wait_until(lambda: sum(child.cpu_times()[:2]) > used, 5, "the process computes")
+    wait_until(lambda: child.cpu_percent(0.1) == 0, 20, "it has started, and rests")
+    used = processor_seconds(child)
+    wait_until(
+        lambda: (
+            gateway.predict(large, model=MOODY)[0]["score"] == score
+            and processor_seconds(child) > used
+        ),
+        10,
+        "the process computes the same score",
+    )

@@ -124,8 +124,13 @@ def test_a_trace_leads_from_the_metadata_to_the_prediction_log(
 def test_a_port_is_not_shared_with_a_second_gateway(shared_gateway: GatewayServer) -> None:
     """By default, gRPC on Linux would give each of them half of the calls."""
     door = GrpcDoor(cast(Gateway, SimpleNamespace(max_body_bytes=1024)))
+
+    async def open_and_close() -> None:
+        await door.open("127.0.0.1", shared_gateway.grpc_port)
+        await door.close()  # an open door would take calls of other tests
+
     with pytest.raises(RuntimeError, match=str(shared_gateway.grpc_port)):
-        asyncio.run(door.open("127.0.0.1", shared_gateway.grpc_port))
+        asyncio.run(open_and_close())
 
 
 def test_models_out_of_order_deadlines_limits_and_the_end(

@@ -64,6 +64,16 @@ def test_a_taken_port_is_missing_and_says_which_setting_moves_it(settings: Setti
     assert "DOJO_RECORDER_PORT" in checks[0].next_step
 
 
+def test_free_ports_are_named_with_those_that_a_process_has_besides(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dojo.stack.ports.is_free", lambda host, port: True)
+    (check,) = doctor_checks.ports(settings)
+    assert {str(settings.gateway_port), str(settings.gateway_grpc_port)} <= set(
+        check.found.removeprefix("free: ").split(", ")
+    )
+
+
 def test_an_address_of_another_machine_is_named_and_no_port_is_called_taken(
     settings: Settings,
 ) -> None:

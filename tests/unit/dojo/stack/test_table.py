@@ -143,12 +143,12 @@ def test_a_taken_port_is_named_with_its_holder_and_the_setting_that_moves_it(
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
         specs = processes(settings.model_copy(update={setting: port}))
-        message = next(
-            str(taken) for taken in taken_ports(specs, settings.host) if taken.name == "gateway"
-        )
+        (message,) = [
+            str(taken) for taken in taken_ports(specs, settings.host) if taken.port == port
+        ]
         assert f"port {port} (gateway) is taken by pid {os.getpid()} (" in message
         assert message.endswith(f"DOJO_{setting.upper()} moves it")
-    assert "gateway" not in {taken.name for taken in taken_ports(specs, settings.host)}
+    assert port not in {taken.port for taken in taken_ports(specs, settings.host)}
 
 
 @pytest.mark.parametrize("setting", ["gateway_port", "gateway_grpc_port"])

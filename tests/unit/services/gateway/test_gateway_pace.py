@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from services.gateway.sandbox.pace import BATCH_ROWS, RUNS, measure
+from services.gateway.sandbox.pace import BATCH_ROWS, RUNS, VersionPace, measure
+
+LIMIT = 0.01
+
+
+class Version:
+    """Takes `row` seconds for one row and `batch` for more, by a clock that it moves itself."""
+
+    def __init__(self, row: float, batch: float, stalls: Sequence[float] = ()) -> None:
+        self.row, self.batch, self.stalls = row, batch, iter(stalls)
+        self.now, self.asked = 0.0, list[int]()
+
+    def score(self, rows: np.ndarray) -> None:
+        self.asked.append(len(rows))
+        self.now += (self.row if len(rows) == 1 else self.batch) + next(self.stalls, 0.0)
+
+    def measured(self) -> VersionPace:
+        return measure(self.score, 3, LIMIT, lambda: self.now)
 
 
 @pytest.mark.parametrize(
@@ -18,20 +35,13 @@ from services.gateway.sandbox.pace import BATCH_ROWS, RUNS, measure
 def test_one_slow_row_or_batch_makes_a_slow_version(
     a_row: float, a_batch: float, slow: bool
 ) -> None:
-    asked = []
-
-    def score(rows: np.ndarray) -> None:
-        asked.append(len(rows))
-        time.sleep(a_row if len(rows) == 1 else a_batch)
-
-    found = measure(score, 3, 0.01)
+    version = Version(a_row, a_batch)
+    found = version.measured()
     assert found.is_slow is slow
-    assert found.row_seconds >= a_row
+    assert found.row_seconds == pytest.approx(a_row)
     # A version that is slow at one row is not asked for 64.
-    assert asked == [1] * RUNS + ([] if a_row else [BATCH_ROWS] * RUNS)
+    assert version.asked == [1] * RUNS + ([] if a_row else [BATCH_ROWS] * RUNS)
 
 
 def test_one_stall_of_the_machine_makes_no_version_slow() -> None:
-    stalls = iter([0.02])
-    found = measure(lambda _: time.sleep(next(stalls, 0.0)), 3, 0.01)
-    assert not found.is_slow
+    assert not Version(0.001, 0.002, stalls=[0.02]).measured().is_slow

@@ -19,7 +19,7 @@ from services.gateway.messages.tensors import instances_of
 from services.gateway.messages.v2_structs import InferAnswer
 from services.gateway.rpc.convert import infer_request, infer_response
 from services.gateway.rpc.protocol import CLASSES
-from services.gateway.rpc.statuses import status_of
+from services.gateway.rpc.server import status_of
 from tests.support.grpc_calls import message
 
 SPEC = load_spec(Path("models/fraud_detection.yaml"))
