@@ -30,7 +30,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.judging.fairness import Groups, rate_gaps
+from dojo.core.judging.fairness import Groups, gaps_of
 from dojo.core.judging.gaps import RateGap
 from dojo.core.judging.gate.decision import (
     Contender,
@@ -171,10 +171,10 @@ def judge(
         _segment(spec, name, old.of(rows), new.of(rows)) for name, rows in holdout.segments.items()
     )
     both = _contender(spec, champion, holdout), _contender(spec, challenger, holdout)
-    fairness = _fairness(spec, holdout, new)
+    fairness = gaps_of(spec, new, holdout.protected)
     guarded = (
         *guards(spec, *both, segments),
-        *fairness_guards(_fairness(spec, holdout, old), fairness),
+        *fairness_guards(gaps_of(spec, old, holdout.protected), fairness),
     )
     vetoes = tuple(guard.name for guard in guarded if guard.verdict == "veto")
     outcome: Outcome = (
@@ -197,7 +197,7 @@ def _first(spec: ModelSpec, job: str, holdout: GateHoldout, challenger: Candidat
     fairness = (
         ()
         if challenger.scores is None
-        else _fairness(spec, holdout, holdout.answered(challenger, spec))
+        else gaps_of(spec, holdout.answered(challenger, spec), holdout.protected)
     )
     guarded = fairness_guards((), fairness)
     vetoes = tuple(guard.name for guard in guarded if guard.verdict == "veto")
@@ -213,18 +213,6 @@ def _first(spec: ModelSpec, job: str, holdout: GateHoldout, challenger: Candidat
         spec, job, holdout, None, challenger, "insufficient_data", "keep" if vetoes else "first",
         reason, vetoes=vetoes, guarded=guarded, fairness=fairness,
     )  # fmt: skip
-
-
-def _fairness(spec: ModelSpec, holdout: GateHoldout, answered: Answered) -> tuple[RateGap, ...]:
-    if spec.regulated is None:
-        return ()
-    return rate_gaps(
-        answered,
-        holdout.protected,
-        spec.regulated.fairness,
-        spec.gate.confidence,
-        spec.training.seed,
-    )
 
 
 def _verdict(spec: ModelSpec, gain: RelativeGain) -> GateVerdict:
