@@ -22,13 +22,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dojo.core.judging.gate.compare import Candidate, GateHoldout, GateJudgement, judge
+from dojo.core.judging.gate.compare import GateJudgement, judge
 from dojo.core.judging.gate.decision import (
     DECISION_FILE,
     GATE_PATH,
     GateDecision,
     TrainingSetChange,
 )
+from dojo.core.judging.gate.holdout import Candidate, GateHoldout
 from dojo.core.labels import weights_of
 from dojo.core.protected import groups_of_requests, rows_by_group
 from dojo.core.registry.bundle import MODEL_FILE, PROFILE_FILE, Bundle, OnnxScorer, load_bundle
