@@ -853,6 +853,7 @@ def logged(servers: Platform) -> dict[str, float]:
 def test_an_answer_is_explained_exactly_from_its_row_and_the_version_that_gave_it(
     platform: Platform, logged: dict[str, float]
 ) -> None:
+    platform.registry.set_alias(MODEL, CHAMPION, "2")
     for answer in ("p0", "p1"):
         found = platform.json("explain", answer)
         parts = [one["adds"] for one in found["contributions"]]
