@@ -86,9 +86,8 @@ def plan_promotion(desk: Desk, model: str, version: str, force: bool = False) ->
     """
     desk.refuse_during_a_rollout(desk.require_model(model))
     found, champion = desk.registry.get(model, version), desk.registry.by_alias(model, CHAMPION)
-    if (
-        champion is None
-    ):  # its role may have been taken in MLflow: the serving version must still be beaten
+    if champion is None:
+        # Its role may have been taken in MLflow. The serving version must still be beaten.
         champion = _recorded_champion(desk, model)
     desk.registry.require_seal(found)
     objection = _objection(found, champion)
