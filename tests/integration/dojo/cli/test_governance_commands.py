@@ -391,6 +391,8 @@ def test_the_person_who_proposed_a_version_cannot_approve_it(
     )
     assert "has proposed version 2, so another person must approve it" in refused.stderr
     platform.registry.tag(MODEL, "2", VersionTags(proposed_by="Zoë"))
+    renamed = platform.run("rollout", "approve", MODEL, "--why", "mine", "--who", "Yann", code=1)
+    assert "is not what was sealed" in renamed.stderr, "the seal covers who proposed it"
     platform.registry.seal(platform.registry.get(MODEL, "2"))
     refused = platform.run("rollout", "approve", MODEL, "--why", "mine", "--who", "zoë", code=1)
     assert "another person must approve it" in refused.stderr
