@@ -40,7 +40,6 @@ PRINCIPAL_REASONS = 4
 
 Unit = Literal["log-odds", "logarithm", "label"]
 
-
 # LightGBM's objective -> what its trees add up to.
 UNITS: Mapping[str, Unit] = {"binary": "log-odds", "tweedie": "logarithm"}
 
@@ -52,7 +51,7 @@ class Contribution(msgspec.Struct, frozen=True, kw_only=True):
         feature: Name of the feature.
         value: Its value as it was scored.
         adds: Its part of the sum, in the explanation's unit.
-        meaning: The feature for people.
+        meaning: What the feature is, in words for a reader.
     """
 
     feature: str
@@ -78,7 +77,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
             trees add up to the score's logarithm.
         base: The sum of a version without any feature, which is its mean over the training rows.
         total: `base` and all parts. `meaning_of` makes it a score.
-        difference: Of the score that `total` means and the logged one, absolute.
+        difference: How far the score that `total` means is from the logged one, absolute.
         contributions: Every feature, the largest part first.
         letter: Text for a refused person. Empty when nothing was refused, or without regulation.
     """
@@ -104,7 +103,7 @@ def explain(desk: Desk, answer: str, model: str = "") -> Explanation:
     """Explain one answer.
 
     Args:
-        answer: Its prediction_id, or the request_id. Of several answers to a request the latest.
+        answer: Its prediction_id, or the request_id. The latest answer to a request is explained.
         model: The model, where several have answered the request.
 
     Raises:
@@ -213,7 +212,8 @@ def _logged(desk: Desk, answer: str, model: str) -> dict[str, Any]:
     if model:
         is_it &= pl.col("model") == desk.require_model(model)
     rows = Lake(desk.settings.lake_dir).scan(Stream.PREDICTIONS).filter(is_it).collect()
-    if models := sorted(set(rows["model"])) if rows["model"].n_unique() > 1 else []:
+    models = sorted(set(rows["model"]))
+    if len(models) > 1:
         raise WrongCallError(
             f"{answer}: several models have answered this request: {', '.join(models)}",
             f"dojo explain {answer} --model {models[0]}",

@@ -1,4 +1,4 @@
-"""Changing the champion by hand, and approving a rollout that waits.
+"""Changing the champion by hand.
 
 Promotion and rollback are planned, shown to the person, and carried out.
 """
@@ -9,23 +9,14 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from dojo.actions.approvals import approval_required, require_second_person, write_note
 from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError, ObjectionError, PartlyDoneError
 from dojo.actions.registry import standing
-from dojo.core.judging.rollout.stages import Stage
 from dojo.core.registry.errors import RegistryUnavailableError, UnknownVersionError
 from dojo.core.registry.promotion import Change, describe
-from dojo.core.registry.tags import ApprovalNote, VersionTags
 from dojo.core.registry.versions import CHAMPION, PREVIOUS_CHAMPION, Version
-from dojo.core.spec.read import SpecError
-from dojo.core.state.atomic import ConflictError
-from dojo.core.state.audit import Entry
-from dojo.core.state.clock import wall_now
-from dojo.core.state.rollouts import NoRolloutError, Rollout, RolloutRequest
 from dojo.core.state.routes import Route
-
-# The controller writes a rollout in each round. A request that met such a write is left again.
-REQUEST_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +71,6 @@ class Roles:
     route: Route
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """A rollout's approval, as the audit trail has it. `when` is world time."""
-
-    model: str
-    version: str
-    rollout: str
-    who: str
-    when: str
-    why: str
-
-
 def plan_promotion(desk: Desk, model: str, version: str, force: bool = False) -> Promotion:
     """Plan to make a version champion at once, without shadow and canary.
 
@@ -107,9 +86,8 @@ def plan_promotion(desk: Desk, model: str, version: str, force: bool = False) ->
     """
     desk.refuse_during_a_rollout(desk.require_model(model))
     found, champion = desk.registry.get(model, version), desk.registry.by_alias(model, CHAMPION)
-    if (
-        champion is None
-    ):  # its role may have been taken in MLflow: the serving version must still be beaten
+    if champion is None:
+        # Its role may have been taken in MLflow. The serving version must still be beaten.
         champion = _recorded_champion(desk, model)
     desk.registry.require_seal(found)
     objection = _objection(found, champion)
@@ -130,35 +108,13 @@ def promote(desk: Desk, plan: Promotion, change: Change) -> Roles:
     """
     if plan.objection:
         change = dataclasses.replace(change, why=f"{change.why} (forced: {plan.objection})")
-    if approves := _approval_required(desk, plan.model):
+    if approves := approval_required(desk, plan.model):
         found = desk.registry.get(plan.model, plan.version)
-        _require_second_person(found, change.who, found.tags.proposed_by)
+        require_second_person(found, change.who, found.tags.proposed_by)
     route = desk.role_changes.promote(plan.model, plan.version, change)
     if approves:
-        when = f"{change.world_time:%Y-%m-%dT%H:%M:%SZ}"
-        note = ApprovalNote(who=change.who, when=when, why=change.why)
-        desk.registry.tag(plan.model, plan.version, VersionTags(approval=note))
+        write_note(desk, plan.model, plan.version, change)
     return _roles(desk, plan.model, route)
-
-
-def _approval_required(desk: Desk, model: str) -> bool:
-    """Whether the spec asks for a second person. A wrong spec may have asked for one."""
-    try:
-        return desk.spec(model).rollout.approval == "required"
-    except SpecError:
-        return True
-
-
-def _require_second_person(version: Version, who: str, *proposers: str | None) -> None:
-    """Refuse an approval by the person who has proposed the version. Raises ObjectionError."""
-    name = who.strip().casefold()
-    if any(proposer and proposer.strip().casefold() == name for proposer in proposers):
-        raise ObjectionError(
-            f"{version.model}: {who} has proposed version {version.version}, so another person must"
-            " approve it",
-            f"dojo models show {version.model}@{version.version}, then that person repeats this"
-            " with their --who",
-        )
 
 
 def _recorded_champion(desk: Desk, model: str) -> Version | None:
@@ -295,75 +251,3 @@ def _roles(desk: Desk, model: str, route: Route) -> Roles:
     return Roles(
         model, champion.version if champion else None, previous.version if previous else None, route
     )
-
-
-def approve(desk: Desk, model: str, change: Change) -> Approval:
-    """Let a rollout that waits for approval begin.
-
-    It is recorded in the audit trail and on the version. It may be repeated.
-
-    Raises:
-        NothingToActOnError: No rollout of the model waits for approval.
-        NoRolloutError, RequestPendingError, ConflictError: The rollout changed meanwhile.
-        UnsealedVersionError: The version's record is not as registered.
-        ObjectionError: The same person has proposed the version or its rollout.
-    """
-    rollout = desk.rollouts.get(desk.require_model(model))
-    if rollout is None or rollout.stage is not Stage.AWAITING_APPROVAL:
-        found = f"version {rollout.version} is {rollout.stage}" if rollout else "it has no rollout"
-        raise NothingToActOnError(
-            f"{model}: nothing waits for approval ({found})", f"dojo rollout show {model}"
-        )
-    version = desk.registry.get(model, rollout.version)
-    desk.registry.require_seal(version)
-    _require_second_person(version, change.who, version.tags.proposed_by, rollout.who)
-    entry = _record_approval(desk, rollout, change)
-    # The note comes from the entry. When an earlier attempt stopped between the two, both still
-    # agree.
-    note = ApprovalNote(who=entry.who, when=f"{entry.world_time:%Y-%m-%dT%H:%M:%SZ}", why=entry.why)
-    desk.registry.tag(model, rollout.version, VersionTags(approval=note))
-    _leave_request(
-        desk,
-        rollout,
-        RolloutRequest(action="approve", who=entry.who, why=entry.why, wall_time=wall_now()),
-    )
-    return Approval(model, rollout.version, rollout.id, note.who, note.when, note.why)
-
-
-def _record_approval(desk: Desk, rollout: Rollout, change: Change) -> Entry:
-    entry_id = f"{rollout.id}:approval"
-    entry = desk.audit.append(
-        entry_id=entry_id,
-        kind="approval",
-        model=rollout.model,
-        who=change.who,
-        what=f"version {rollout.version} was approved for rollout",
-        why=change.why,
-        before={"version": rollout.version, "approved": False},
-        after={"version": rollout.version, "approved": True},
-        world_time=change.world_time,
-    ) or desk.audit.find(entry_id)
-    if entry is None:
-        raise NothingToActOnError(
-            f"{rollout.model}: the approval's audit entry cannot be read", "dojo audit verify"
-        )
-    return entry
-
-
-def _leave_request(desk: Desk, approved: Rollout, request: RolloutRequest) -> None:
-    for attempt in range(REQUEST_ATTEMPTS):
-        current = desk.rollouts.get(approved.model)
-        if (
-            current is None
-            or current.id != approved.id
-            or current.stage is not Stage.AWAITING_APPROVAL
-        ):
-            raise NoRolloutError(
-                f"{approved.model}: the rollout does not wait for approval any more"
-            )
-        try:
-            desk.rollouts.request(approved.model, request)
-            return
-        except ConflictError:
-            if attempt == REQUEST_ATTEMPTS - 1:
-                raise

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dojo.core.judging.fairness import NOT_STATED, rate_gaps
+from dojo.core.judging.fairness import NOT_STATED, gaps_of
 from dojo.core.judging.gaps import RateGap
 from dojo.core.lake import Lake
 from dojo.core.spec.schema import ModelSpec
@@ -71,10 +71,4 @@ def live_gaps(lake: Lake, spec: ModelSpec, key: str, judged: pl.DataFrame) -> tu
         # A person makes several requests, and these resemble each other.
         entities={"person": judged["entity_keys"].rank("dense").to_numpy().astype(np.int64)},
     )
-    return rate_gaps(
-        answered,
-        rows_by_group(judged, groups),
-        spec.regulated.fairness,
-        spec.gate.confidence,
-        spec.training.seed,
-    )
+    return gaps_of(spec, answered, rows_by_group(judged, groups))

@@ -23,7 +23,7 @@ from typing import Any
 from redis.exceptions import RedisError
 from rich.console import Group
 
-from dojo.cli.context import CommandContext
+from dojo.actions.desk import Desk
 from dojo.cli.serving.fleet import FleetLine, fleet_table, look
 from dojo.core.registry.versions import CHAMPION
 from dojo.core.severity import ORDER, Severity
@@ -57,7 +57,6 @@ class FleetAct:
     """What the act found.
 
     Attributes:
-        champions: Model -> its version that served.
         shares: Model -> how many of its inputs are computed from payments.
         noticed: Model -> the worst that its monitor said under the fault. Models without trouble
             are missing.
@@ -65,7 +64,6 @@ class FleetAct:
         after: The fleet at the act's end.
     """
 
-    champions: Mapping[str, str]
     shares: Mapping[str, int]
     noticed: Mapping[str, str]
     before: Sequence[FleetLine]
@@ -75,8 +73,7 @@ class FleetAct:
 def prepare(stage: DemoStage) -> dict[str, str]:
     """Start the stack and serve a version of every model. Returns the versions by model."""
     up = acts.start(stage, None)
-    with CommandContext() as here:
-        models = list(here.right_specs())
+    models = list(Desk().right_specs())
     found = acts.champions(stage)
     lacking = [model for model in models if model not in found]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
@@ -141,7 +138,6 @@ def play(stage: DemoStage, lasts: timedelta = FAULT_LASTS) -> FleetAct | None:
         )
     seen.look()
     return FleetAct(
-        champions={line.model: line.serving for line in seen.lines},
         shares=shares(entries),
         noticed=seen.noticed,
         before=before,
@@ -175,11 +171,13 @@ class Fleet:
 
     Attributes:
         lines: The fleet, the worst first.
-        noticed: Model -> the worst that was said since `forget`.
+        noticed: Model -> the worst that its monitor said since `forget`, where that is worse than
+            before.
     """
 
     def __init__(self, stage: DemoStage) -> None:
         self._stage = stage
+        self._desk = Desk()
         self._next = 0.0
         self._worst: dict[str, Severity] = {}
         self.lines: Sequence[FleetLine] = ()
@@ -190,8 +188,7 @@ class Fleet:
         """Look again. A Redis that is away leaves the last state standing."""
         self._next = time.monotonic() + LOOK_EVERY_SECONDS
         try:
-            with CommandContext() as here:
-                self.lines = look(here)
+            self.lines = look(self._desk)
         except RedisError:
             return
         for line in self.lines:

@@ -22,13 +22,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dojo.core.judging.gate.compare import Candidate, GateHoldout, GateJudgement, judge
+from dojo.core.judging.gate.compare import GateJudgement, judge
 from dojo.core.judging.gate.decision import (
     DECISION_FILE,
     GATE_PATH,
     GateDecision,
     TrainingSetChange,
 )
+from dojo.core.judging.gate.holdout import Candidate, GateHoldout
 from dojo.core.labels import weights_of
 from dojo.core.protected import groups_of_requests, rows_by_group
 from dojo.core.registry.bundle import MODEL_FILE, PROFILE_FILE, Bundle, OnnxScorer, load_bundle
@@ -39,6 +40,7 @@ from pipelines.gate.champion import seen_until
 from pipelines.gate.differences import changed_parameters, changed_training_set
 from pipelines.release.artefacts import BUNDLE_PATH
 from pipelines.training.dataset.build import DATASET_FILE
+from pipelines.training.dataset.collect import scan_pinned
 from pipelines.training.dataset.features_check import training_set
 from pipelines.training.segments import segments_of
 from pipelines.training.steps import Run
@@ -182,10 +184,8 @@ def protected_groups(run: Run, rows: pl.DataFrame) -> dict[str, npt.NDArray[np.i
     if run.spec.regulated is None:
         return {}
     recorded = recorded_requests(run.spec.feature_service)
-    files = [run.lake.root / file.path for file in run.manifest.streams[recorded.stream]]
-    groups = groups_of_requests(
-        run.lake.scan(recorded.stream, files=files), recorded.key, run.spec.regulated.protected
-    )
+    events = scan_pinned(run.lake, run.manifest, recorded.stream)
+    groups = groups_of_requests(events, recorded.key, run.spec.regulated.protected)
     return rows_by_group(rows, groups)
 
 

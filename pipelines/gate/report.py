@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dojo.core.judging.gaps import MEASURES
-from dojo.core.judging.gate.compare import Candidate, GateHoldout, GateJudgement
+from dojo.core.judging.gate.compare import GateJudgement
 from dojo.core.judging.gate.decision import (
     Contender,
     GateDecision,
@@ -20,6 +20,7 @@ from dojo.core.judging.gate.decision import (
     Segment,
     TrainingSetChange,
 )
+from dojo.core.judging.gate.holdout import Candidate, GateHoldout
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.specs import task_of, task_type
 

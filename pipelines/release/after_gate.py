@@ -79,13 +79,13 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
     alias, champion = CHAMPION, registry.by_alias(job.model, CHAMPION)
     stands = champion.version if champion is not None else record.champion
     spec = load_spec(settings.models_dir / f"{job.model}.yaml")
-    if stands in ("", version.version) and spec.rollout.approval == "required":
-        if stands:  # approved since an earlier attempt
-            return {"version": version.version, "alias": CHAMPION}
-        _wait_for_approval(registry, records, spec, version, job.who)
-        workspaces.end(job, settings.home)
-        return {"version": version.version, "alias": CHALLENGER, "waits": "approval"}
-    if stands in ("", version.version):
+    is_first = stands in ("", version.version)
+    waits: dict[str, str] = {}
+    if is_first and spec.rollout.approval == "required":
+        if not stands:  # else it was approved since an earlier attempt
+            alias, waits = CHALLENGER, {"waits": "approval"}
+            _wait_for_approval(registry, records, spec, version, job.who)
+    elif is_first:
         champions = RoleChanges(registry, RouteTable(records.redis), records.audit)
         why = f"{job.reason}: the model's first version"
         champions.promote(
@@ -102,7 +102,7 @@ def register(job: Job, settings: Settings, progress: Progress = silent) -> dict[
             f" {stands} is champion by now: dojo retrain {job.model}"
         )
     workspaces.end(job, settings.home)
-    return {"version": version.version, "alias": alias}
+    return {"version": version.version, "alias": alias, **waits}
 
 
 def start_rollout(job: Job, settings: Settings, progress: Progress = silent) -> dict[str, Any]:

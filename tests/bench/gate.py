@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import average_precision_score
 
-from dojo.core.judging.gate.compare import Candidate, GateHoldout, judge
+from dojo.core.judging.gate.compare import judge
+from dojo.core.judging.gate.holdout import Candidate, GateHoldout
 from dojo.core.tasks.specs import load_spec
 
 ROWS, FRAUD_RATE = 60_000, 0.01

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.judging.gate.compare import Candidate, GateHoldout
+from dojo.core.judging.gate.holdout import Candidate, GateHoldout
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.specs import load_spec
 

@@ -15,6 +15,7 @@ from dojo.core.judging.rollout.stages import Stage
 from dojo.core.severity import ORDER, Severity, marked
 
 if TYPE_CHECKING:
+    from dojo.actions.desk import Desk
     from dojo.core.events.types import Verdict
     from dojo.core.state.responder_control import Control
     from dojo.core.state.rollouts import Rollout
@@ -72,7 +73,7 @@ def fleet_table(lines: Iterable[FleetLine]) -> Table:
     return table
 
 
-def look(here: CommandContext) -> list[FleetLine]:
+def look(here: Desk) -> list[FleetLine]:
     """Return how each model that runs is doing, the worst first.
 
     A model with a wrong spec is critical, and what is wrong is the spec.

@@ -160,10 +160,10 @@ def approve(model: ModelArgument, why: Why, who: Who = "", as_json: JsonFlag = F
     Example: [bold]dojo rollout approve fraud_detection --why "reviewed its segments with the
     team"[/]
     """
-    from dojo.actions import roles
+    from dojo.actions import approvals
 
     with CommandContext() as here:
-        approval = roles.approve(here, model, here.change(who, why))
+        approval = approvals.approve(here, model, here.change(who, why))
     if as_json:
         print_json(approval)
     else:

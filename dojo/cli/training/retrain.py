@@ -39,8 +39,8 @@ def _meaning(answer: Mapping[str, Any]) -> str:
     """Return the key of MEANINGS for a retraining's answer."""
     if answer.get("waits"):
         return "waits"
-    first = answer["outcome"] == "keep" and answer.get("champion", "another") is None
-    return "kept_out" if first else str(answer["outcome"])
+    is_first = "champion" in answer and answer["champion"] is None
+    return "kept_out" if is_first and answer["outcome"] == "keep" else str(answer["outcome"])
 
 
 class Asker(NamedTuple):

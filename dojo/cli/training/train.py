@@ -45,9 +45,8 @@ def train(
     """Train and register a version from the lake, without a comparison.
 
     The first version becomes champion, or waits for approval where the spec requires it. A later
-    one waits as challenger. The command is meant for a
-    model's first version and for trials. The guarded way to the next version is dojo retrain, with
-    gate and rollout.
+    one waits as challenger. The command is meant for a model's first version and for trials. The
+    guarded way to the next version is dojo retrain, with gate and rollout.
 
     Example: dojo train fraud_detection
     """

@@ -12,16 +12,26 @@ import numpy.typing as npt
 
 from dojo.core.judging.gaps import GroupRate, RateGap, RateName
 from dojo.core.spec.regulated import Fairness
+from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.records import Answered
 from dojo.stats.inference.bootstrap import cluster_weights
 
-# Name of the group of those whose attribute is not recorded.
+# The group of the requests whose attribute is not recorded.
 NOT_STATED = "not stated"
 
 # For the ends of an interval that is compared with zero. They move by 3 % of its width.
 DRAWS = 500
 
 Groups = Mapping[str, npt.NDArray[np.int64]]
+
+
+def gaps_of(spec: ModelSpec, answered: Answered, groups: Groups) -> tuple[RateGap, ...]:
+    """Return the gap of each rate by the spec's rules. Empty where the model is not regulated."""
+    if spec.regulated is None:
+        return ()
+    return rate_gaps(
+        answered, groups, spec.regulated.fairness, spec.gate.confidence, spec.training.seed
+    )
 
 
 def rate_gaps(

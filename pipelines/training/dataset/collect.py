@@ -142,9 +142,7 @@ def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[str, pl.D
     for stream, columns in _columns_of(service).items():
         outcomes = stream == Stream.OUTCOMES
         since, until = (None, manifest.as_of) if outcomes else (manifest.warm_up, manifest.end)
-        rows = lake.scan(
-            stream, since, until, [lake.root / file.path for file in manifest.streams[stream]]
-        )
+        rows = scan_pinned(lake, manifest, stream, since, until)
         if outcomes:
             # Drop only rows that certainly belong to other periods. A broken request_time must
             # reach validation.
@@ -154,6 +152,18 @@ def read_streams(lake: Lake, manifest: Manifest, service: str) -> dict[str, pl.D
             )
         found[stream] = rows.select(columns).sort("world_time", columns[0]).collect()
     return found
+
+
+def scan_pinned(
+    lake: Lake,
+    manifest: Manifest,
+    stream: str,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> pl.LazyFrame:
+    """Return the pinned rows of one stream with since <= world_time < until, lazily."""
+    files = [lake.root / file.path for file in manifest.streams[stream]]
+    return lake.scan(stream, since, until, files)
 
 
 def _columns_of(service: str) -> dict[str, list[str]]:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dojo.core.judging.gate.compare import Candidate, GateJudgement, judge
+from dojo.core.judging.gate.compare import GateJudgement, judge
 from dojo.core.judging.gate.decision import GateDecision, Guard
+from dojo.core.judging.gate.holdout import Candidate
 from dojo.core.spec.regulated import Fairness, Regulated
 from pipelines.gate.report import html_page, markdown, write_report
 from tests.support.gate_worlds import candidate, holdout, labels, noisy_scores, spec

@@ -23,14 +23,13 @@ one thing, not thirty.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from dojo.core.judging.fairness import Groups, rate_gaps
+from dojo.core.judging.fairness import gaps_of
 from dojo.core.judging.gaps import RateGap
 from dojo.core.judging.gate.decision import (
     Contender,
@@ -40,80 +39,16 @@ from dojo.core.judging.gate.decision import (
     Outcome,
     Segment,
 )
-from dojo.core.judging.gate.guards import fairness_guards, guards
+from dojo.core.judging.gate.guards import fairness_guards, guards, vetoes_of
+from dojo.core.judging.gate.holdout import Candidate, GateHoldout
 from dojo.core.spec.schema import ModelSpec
-from dojo.core.tasks.records import Answered, Codes
+from dojo.core.tasks.records import Answered
 from dojo.core.tasks.specs import task_of
 from dojo.stats.inference.bootstrap import RelativeGain
-
-Scores = npt.NDArray[np.float64]
 
 # Draws for a segment's interval. Fewer are enough, because the limit is a tenth and not half a
 # percent.
 SEGMENT_DRAWS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class GateHoldout:
-    """The rows on which both models are judged. Neither model has seen them.
-
-    Attributes:
-        start: World time of the beginning, included.
-        end: World time of the end, excluded.
-        labels: Shape (rows,).
-        weights: As in `Answered`. None where each row stands for itself.
-        times: UTC, datetime64, shape (rows,).
-        clusters: Entity -> the entity of each row as a number, shape (rows,).
-        segments: Name of a group of customers -> its row numbers.
-        segmentation: How the segments were cut.
-        protected: Group of the protected attribute -> its row numbers. Empty where the model is not
-            regulated.
-    """
-
-    start: datetime
-    end: datetime
-    labels: npt.NDArray[np.float64]
-    times: npt.NDArray[np.datetime64]
-    clusters: Mapping[str, Codes]
-    segments: Mapping[str, npt.NDArray[np.int64]]
-    segmentation: str
-    weights: npt.NDArray[np.float64] | None = None
-    protected: Groups = field(default_factory=dict)
-
-    @property
-    def rows(self) -> int:
-        return len(self.labels)
-
-    def answered(self, candidate: Candidate, spec: ModelSpec) -> Answered:
-        """Return the rows as a candidate answers them. The candidate must have scores."""
-        assert candidate.scores is not None
-        flagged = task_of(spec).flagged(candidate.scores, candidate.decision)
-        return Answered(
-            self.labels, candidate.scores, flagged, self.clusters, self.times, self.weights
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A model and its scores on the holdout.
-
-    Attributes:
-        version: As in decision.Contender.
-        run_id: As in decision.Contender.
-        as_of: As in decision.Contender.
-        decision: As in decision.Contender.
-        latency_seconds: As in decision.Contender.
-        size_bytes: As in decision.Contender.
-        scores: Shape (rows,). None if the model cannot score.
-    """
-
-    version: str
-    run_id: str
-    as_of: datetime
-    decision: Mapping[str, float]
-    latency_seconds: float
-    size_bytes: int
-    scores: Scores | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +106,12 @@ def judge(
         _segment(spec, name, old.of(rows), new.of(rows)) for name, rows in holdout.segments.items()
     )
     both = _contender(spec, champion, holdout), _contender(spec, challenger, holdout)
-    fairness = _fairness(spec, holdout, new)
+    fairness = gaps_of(spec, new, holdout.protected)
     guarded = (
         *guards(spec, *both, segments),
-        *fairness_guards(_fairness(spec, holdout, old), fairness),
+        *fairness_guards(gaps_of(spec, old, holdout.protected), fairness),
     )
-    vetoes = tuple(guard.name for guard in guarded if guard.verdict == "veto")
+    vetoes = vetoes_of(guarded)
     outcome: Outcome = (
         "regression"
         if verdict == "worse"
@@ -197,10 +132,10 @@ def _first(spec: ModelSpec, job: str, holdout: GateHoldout, challenger: Candidat
     fairness = (
         ()
         if challenger.scores is None
-        else _fairness(spec, holdout, holdout.answered(challenger, spec))
+        else gaps_of(spec, holdout.answered(challenger, spec), holdout.protected)
     )
     guarded = fairness_guards((), fairness)
-    vetoes = tuple(guard.name for guard in guarded if guard.verdict == "veto")
+    vetoes = vetoes_of(guarded)
     reason = (
         f"There is no champion to compare with, but {', '.join(vetoes)} vetoed: the first version"
         " is not registered."
@@ -213,18 +148,6 @@ def _first(spec: ModelSpec, job: str, holdout: GateHoldout, challenger: Candidat
         spec, job, holdout, None, challenger, "insufficient_data", "keep" if vetoes else "first",
         reason, vetoes=vetoes, guarded=guarded, fairness=fairness,
     )  # fmt: skip
-
-
-def _fairness(spec: ModelSpec, holdout: GateHoldout, answered: Answered) -> tuple[RateGap, ...]:
-    if spec.regulated is None:
-        return ()
-    return rate_gaps(
-        answered,
-        holdout.protected,
-        spec.regulated.fairness,
-        spec.gate.confidence,
-        spec.training.seed,
-    )
 
 
 def _verdict(spec: ModelSpec, gain: RelativeGain) -> GateVerdict:

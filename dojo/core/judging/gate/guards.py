@@ -61,6 +61,11 @@ def fairness_guards(
     )  # fmt: skip
 
 
+def vetoes_of(guarded: Sequence[Guard]) -> tuple[str, ...]:
+    """Return the names of the guards that veto."""
+    return tuple(guard.name for guard in guarded if guard.verdict == "veto")
+
+
 def _metric(rule: GuardRule, old: float, new: float) -> Guard:
     cost = old - new if rule.change == "relative loss" else new - old
     if rule.change != "absolute rise":

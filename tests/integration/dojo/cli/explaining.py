@@ -28,8 +28,8 @@ def write_regulated_spec(models: Path, name: str) -> None:
     models.mkdir(exist_ok=True)
     text = (Path("models") / f"{name}.yaml").read_text()
     text = text.replace("approval: none", "approval: required")
-    # Two features share their reason.
-    reasons = "".join(f"    {one}: What {one.split('_')[0]} says.\n" for one in FEATURES)
+    # Two words name the reason, so some features share theirs, and a refusal has more than four.
+    reasons = "".join(f"    {one}: What {'_'.join(one.split('_')[:2])} says.\n" for one in FEATURES)
     (models / f"{name}.yaml").write_text(text + RULES + reasons)
 
 

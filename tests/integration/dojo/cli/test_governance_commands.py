@@ -391,6 +391,8 @@ def test_the_person_who_proposed_a_version_cannot_approve_it(
     )
     assert "has proposed version 2, so another person must approve it" in refused.stderr
     platform.registry.tag(MODEL, "2", VersionTags(proposed_by="Zoë"))
+    renamed = platform.run("rollout", "approve", MODEL, "--why", "mine", "--who", "Yann", code=1)
+    assert "is not what was sealed" in renamed.stderr, "the seal covers who proposed it"
     platform.registry.seal(platform.registry.get(MODEL, "2"))
     refused = platform.run("rollout", "approve", MODEL, "--why", "mine", "--who", "zoë", code=1)
     assert "another person must approve it" in refused.stderr
@@ -853,6 +855,7 @@ def logged(servers: Platform) -> dict[str, float]:
 def test_an_answer_is_explained_exactly_from_its_row_and_the_version_that_gave_it(
     platform: Platform, logged: dict[str, float]
 ) -> None:
+    platform.registry.set_alias(MODEL, CHAMPION, "2")
     for answer in ("p0", "p1"):
         found = platform.json("explain", answer)
         parts = [one["adds"] for one in found["contributions"]]

@@ -54,6 +54,13 @@ def test_equal_groups_are_within_the_limit_in_all_but_a_few_of_many_worlds() -> 
     assert vetoed <= 2
 
 
+def test_a_gap_within_the_limit_is_no_veto_even_when_it_is_no_chance() -> None:
+    found = [gaps((0.14, 0.1), seed)["granted"] for seed in range(12)]
+    within = [gap for gap in found if (gap.value or 0) <= LIMITS.granted and (gap.low or 0) > 0]
+    assert len(within) >= 3
+    assert {gap.verdict for gap in within} == {"ok"}
+
+
 def test_a_gap_beyond_the_limit_is_no_veto_while_it_may_be_chance() -> None:
     few = {"young": GROUPS["young"][:60], "old": GROUPS["old"][:60]}
     beyond = [gaps((0.2, 0.14), seed, few)["granted"] for seed in range(8)]
@@ -82,7 +89,8 @@ def test_unknown_labels_count_for_what_is_granted_alone() -> None:
     halves = {"a": np.arange(100), "b": np.arange(100, 200)}
     found = {gap.rate: gap for gap in rate_gaps(answered, halves, LIMITS, 0.95, 1)}
     assert found["granted"].value == 0
-    assert found["true_positive"].verdict == "insufficient_data"
+    for rate in ("true_positive", "false_positive"):
+        assert found[rate].verdict == "insufficient_data"
     with pytest.raises(ValueError, match="flags nothing"):
         rate_gaps(Answered(np.zeros(1), np.zeros(1)), {}, LIMITS, 0.95, 1)
 
