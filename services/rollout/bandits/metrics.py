@@ -6,8 +6,6 @@ from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
 from dojo.core.state.bandits import Bandit
 
-ARM = ("model", "arm", "version")
-
 
 class BanditMetrics:
     """The figures of each arm, as of the last update. Absent without an active bandit."""
@@ -16,19 +14,19 @@ class BanditMetrics:
         self.share = Gauge(
             "dojo_bandit_share",
             "An arm's share of the traffic; with a context, for a request with usual inputs.",
-            ARM,
+            ["model", "arm", "version"],
             registry=registry,
         )
         self.reward = Gauge(
             "dojo_bandit_reward_euro",
             "Mean reward of an answer of the arm; absent without rewards.",
-            ARM,
+            ["model", "arm", "version"],
             registry=registry,
         )
         self.pending = Gauge(
             "dojo_bandit_pending_answers",
             "Answers of the arm whose reward may still become known.",
-            ARM,
+            ["model", "arm", "version"],
             registry=registry,
         )
 

@@ -56,7 +56,7 @@ _MICROSECONDS_PER_HOUR = 3_600_000_000
 
 
 @dataclass(frozen=True)
-class Asked:
+class CreditInputs:
     """Purchases on credit as arrays of one length.
 
     Attributes:
@@ -116,10 +116,10 @@ class Credits:
             *(pl.Series(name, values) for name, values in hidden.items()),
         )
 
-    def _asked(self, day: date, rows: pl.DataFrame, customers: Keys, parts: Floats) -> Asked:
+    def _asked(self, day: date, rows: pl.DataFrame, customers: Keys, parts: Floats) -> CreditInputs:
         seat = seats(rows["customer_id"])
         _, habits = self._population.inhabitants(day)
-        return Asked(
+        return CreditInputs(
             customers,
             rows["amount"].to_numpy(),
             habits.mean_amount[seat],
@@ -128,7 +128,7 @@ class Credits:
             parts,
         )
 
-    def default_chance(self, asked: Asked, appetite: Floats) -> Floats:
+    def default_chance(self, asked: CreditInputs, appetite: Floats) -> Floats:
         """The chance that each credit is not paid back. It knows the whole world."""
         logit = (
             DEFAULT_BASE
@@ -143,7 +143,7 @@ class Credits:
         chance: Floats = 1.0 / (1.0 + np.exp(-logit))
         return chance
 
-    def age_groups(self, asked: Asked) -> list[str]:
+    def age_groups(self, asked: CreditInputs) -> list[str]:
         """Each customer's age group, for life. "" where it is unknown."""
         wealth = np.log(asked.usual_amount / USUAL_EURO) / USUAL_SIGMA
         chance = normal_of(purposed(asked.customers, "age"))

@@ -31,7 +31,9 @@ from feature_repo.views import BatchView, EventSource, published_at
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 SPAN_DAYS = 80
-DAYS = [START.date() + DAY * n for n in range(0, SPAN_DAYS + 1, 4)]
+# The later ones are for windows that are longer than the span. The longest has 180 days.
+MIDNIGHTS = (*range(0, SPAN_DAYS + 1, 4), *range(SPAN_DAYS + 10, SPAN_DAYS + 200, 13))
+DAYS = [START.date() + DAY * n for n in MIDNIGHTS]
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ def visitor_at(shown: Sequence[Happened], midnight: date) -> list[float]:
 
 
 def spending_at(paid: Sequence[Happened], midnight: date) -> list[float]:
-    past = [o for o in paid if o.time.date() < midnight]
+    past = within(paid, midnight, 180)
     cents, days = sum(o.cents for o in past), (midnight - min(o.time.date() for o in past)).days
     month = sum(o.cents for o in within(paid, midnight, 30))
     return [cents / 100, cents / days / 100, month / 100]
