@@ -296,7 +296,8 @@ def definition_hash() -> str:
     computing = {view.compute.partition(":")[0] for view in batch_views()}
     computing |= {request.compute.__module__ for request in REQUESTS.values()}
     files = {
-        _file_of(f"feature_repo.{name}") for name in ("windows", "columns", "midnights", "clock")
+        _file_of(f"feature_repo.{name}")
+        for name in ("windows", "columns", "midnights", "looks", "clock")
     }
     files |= {file for module in computing for file in _file_of(module).parent.glob("*.py")}
     for file in sorted(files):

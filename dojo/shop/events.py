@@ -13,11 +13,13 @@ import msgspec
 from dojo.core.events.types import AwareTime, Event, Identifier
 
 MAX_EURO = 1e12  # no payment is larger, and sums of whole cents must fit 64 bits
+LONGEST_LIST = 20  # products in one list
 MAX_MEMBER_DAYS = 40_000  # no member is older than 109 years
 Euro = Annotated[float, msgspec.Meta(ge=0, le=MAX_EURO)]
 
 TRANSACTIONS, ORDERS, BANNERS = "transactions", "orders", "banners"
 MEMBERSHIPS, CREDITS = "memberships", "credits"
+SEARCHES, SUGGESTIONS = "searches", "suggestions"
 DECISIONS, SETTLEMENTS = "decisions", "settlements"
 
 # What the shop does about a flagged payment. A declined one fails. A reviewer looks at a rejected
@@ -137,6 +139,56 @@ class Credit(ShopEvent, frozen=True, kw_only=True):
     age_group: str = ""
 
 
+class Listed(ShopEvent, frozen=True, kw_only=True):
+    """A customer saw a product in a list.
+
+    A list's events have one customer and one time, and a request is about all of them.
+
+    Attributes:
+        price: Euro.
+        position: Place in the list, 1 at the top.
+    """
+
+    customer_id: str
+    product_id: str
+    price: Euro
+    position: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_LIST)]
+
+
+class Search(Listed, frozen=True, kw_only=True):
+    """A customer searched, and saw a product among the results.
+
+    Attributes:
+        result_id: The search and the product's number in it.
+        match: How well the product's text matches the customer's words, 0 to 1.
+    """
+
+    stream: ClassVar[str] = SEARCHES
+    key: ClassVar[str] = "result_id"
+    prefix: ClassVar[str] = "search"
+    a_day: ClassVar[float] = 0.8  # twenty results, in four of 100 customers
+
+    result_id: str
+    match: Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class Suggestion(Listed, frozen=True, kw_only=True):
+    """A customer opened the shop, and saw a suggested product.
+
+    Attributes:
+        suggestion_id: The visit and the product's number in it.
+        interest: 1 if the customer has named the product's kind as an interest, else 0.
+    """
+
+    stream: ClassVar[str] = SUGGESTIONS
+    key: ClassVar[str] = "suggestion_id"
+    prefix: ClassVar[str] = "suggestion"
+    a_day: ClassVar[float] = 0.8  # twenty products, to four of 100 customers
+
+    suggestion_id: str
+    interest: Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
 class Decision(Event, frozen=True, kw_only=True):
     """The shop acted on a flagged answer about a payment.
 
@@ -197,7 +249,9 @@ class Settlement(Event, frozen=True, kw_only=True):
         return f"settlement-{request_id}"
 
 
-_HAPPENINGS: tuple[type[ShopEvent], ...] = (Transaction, Order, Banner, Membership, Credit)
+_HAPPENINGS: tuple[type[ShopEvent], ...] = (
+    *(Transaction, Order, Banner, Membership, Credit, Search, Suggestion),
+)
 
 EVENTS: tuple[type[Event], ...] = (*_HAPPENINGS, Decision, Settlement)
 

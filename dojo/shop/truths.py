@@ -7,10 +7,21 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from dojo.shop.events import BANNERS, CREDITS, MEMBERSHIPS, ORDERS, TRANSACTIONS
+from dojo.shop.events import (
+    BANNERS,
+    CREDITS,
+    MEMBERSHIPS,
+    ORDERS,
+    SEARCHES,
+    SUGGESTIONS,
+    TRANSACTIONS,
+)
 
 # Amounts at which a payment's grade rises, euro. Examples are a coffee, a lunch and a dress.
 GRADE_EDGES = (10.0, 30.0, 100.0)
+
+# Grades of a product in a list.
+CLICKED, BOUGHT = 1, 2
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,7 @@ class Truth:
             but not its chance.
         facts: What a new model's spec says about it.
         acted_on: True if the shop acts on answers that flag it (dojo/shop/decisions.py).
+        seen_until: Column of the last position at which it is above 0. Only of events in lists.
     """
 
     stream: str
@@ -64,6 +76,34 @@ class Truth:
     known_after: str | None = None
     best: str | None = None
     acted_on: bool = False
+    seen_until: str | None = None
+
+
+def _grade_in_list() -> pl.Expr:
+    seen = pl.col("position") <= pl.col("seen_until")
+    return pl.when(seen).then(pl.col("grade")).otherwise(0)
+
+
+def _of_a_list(stream: str) -> Truth:
+    return Truth(
+        stream,
+        _grade_in_list,
+        LabelFacts(
+            says="2 for a product that the customer buys, 1 for a click, else 0",
+            task="ranking",
+            unit="grade",
+            low=0,
+            high=BOUGHT,
+            median="29m",
+            sigma=0.02,
+            maximum="30m",
+            typical=(0.01, 0.30),
+            usual=0,
+        ),
+        known_after="known_days",
+        best="relevance",
+        seen_until="seen_until",
+    )
 
 
 TRUTHS: Mapping[str, Truth] = {
@@ -224,6 +264,8 @@ TRUTHS: Mapping[str, Truth] = {
         "repaid_days",
         "default_chance",
     ),
+    "result_grade": _of_a_list(SEARCHES),
+    "suggestion_grade": _of_a_list(SUGGESTIONS),
 }
 
 

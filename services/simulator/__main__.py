@@ -99,9 +99,11 @@ class Simulator(Service):
                 opened.drifts,
                 gateway,
                 opened.decisions,
+                opened.shown,
                 self._live,
             )
             opened.decisions.recall(opened.lake, opened.event_log)
+            opened.shown.recall(opened.lake, opened.event_log, position)
             await world.run(position, stop)
 
 

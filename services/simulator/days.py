@@ -14,6 +14,7 @@ import polars as pl
 from dojo.core.lake import start_of
 from dojo.core.spec.schema import Label
 from dojo.shop.events import SHOP_EVENTS, TRANSACTIONS
+from dojo.shop.lists import weight
 from dojo.shop.truths import TRUTHS, truth
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.drift.drifted_days import FraudsterSource, drifted_day
@@ -88,7 +89,10 @@ class WorldDays:
     def outcomes(self, day: date) -> pl.DataFrame:
         """Labels that become known on `day`, in order of arrival.
 
-        Columns: model, request_id (the event's key), time (of the event), label, arrival.
+        Columns: model, request_id (the event's key), time (of the event), label, weight, arrival.
+        A product in a list also has `seen_until` and `grade`, null elsewhere. Its label and weight
+        depend on the position (services/simulator/shown.py). Here they are those of the shop's own
+        order.
         """
         due = [rows for stream in self.streams for rows in self._due(stream, day)]
         return pl.concat(due).sort("arrival", "request_id", "model")
@@ -115,6 +119,7 @@ class WorldDays:
                     pl.col(SHOP_EVENTS[stream].key).alias("request_id"),
                     "time",
                     truth(label.truth).alias("label"),
+                    *_by_position(label.truth),
                     arrival=arrival,
                 )
                 .collect()
@@ -149,6 +154,15 @@ class WorldDays:
             )
             for m, took in work.items()
         )
+
+
+def _by_position(name: str) -> tuple[pl.Expr, ...]:
+    """A label's weight, and what it says at other positions."""
+    if TRUTHS[name].seen_until is None:
+        return pl.lit(1.0).alias("weight"), *(
+            pl.lit(None, pl.Int8).alias(column) for column in ("seen_until", "grade")
+        )
+    return weight(pl.col("position")).alias("weight"), pl.col("seen_until"), pl.col("grade")
 
 
 def arrival_column(model: str) -> str:

@@ -13,10 +13,8 @@ from datetime import date, datetime
 from typing import cast
 
 import polars as pl
-import structlog
 
 from dojo.core.events.log import RedisEventLog
-from dojo.core.events.streams import MalformedEventError, decode
 from dojo.core.events.types import Event, Outcome
 from dojo.core.lake import Lake
 from dojo.core.spec.schema import Label
@@ -25,13 +23,9 @@ from dojo.shop.events import DECISIONS, ORDERS, TRANSACTIONS, Decision, Settleme
 from dojo.shop.truths import TRUTHS
 from services.simulator.feed import DueBatch
 from services.simulator.gateway_client import GatewayReply
+from services.simulator.logged import logged
 from services.simulator.town.chance import keys, uniform
 from services.simulator.town.orders import order_of
-
-log = structlog.get_logger()
-
-# Messages per read of the event log.
-_PAGE = 1000
 
 
 class Decisions:
@@ -59,14 +53,8 @@ class Decisions:
         """
         for row in lake.scan(DECISIONS).collect().iter_rows(named=True):
             self._remember(Decision(**row))
-        after = "0-0"
-        while page := event_log.tail(DECISIONS, after, _PAGE):
-            for delivery in page:
-                try:
-                    self._remember(cast("Decision", decode(DECISIONS, delivery.payload)))
-                except MalformedEventError as error:  # the recorder sets it aside
-                    log.warning("no decision", message=delivery.message_id, reason=str(error))
-            after = page[-1].message_id
+        for event in logged(event_log, DECISIONS):
+            self._remember(cast("Decision", event))
 
     def _remember(self, decision: Decision) -> None:
         if decision.request_id in self._known:
@@ -169,18 +157,18 @@ class Decisions:
             outcomes: Rows of WorldDays.outcomes, as if every payment passed.
 
         Returns:
-            The rows with a `weight`. Labels of failed or reviewed payments are left out, and of
+            The rows with their weights. Labels of failed or reviewed payments are left out, and of
             orders that never were.
         """
         if not self._known and not self._prevented:
-            return outcomes.with_columns(weight=pl.lit(1.0)), []
+            return outcomes, []
         weights: list[float | None] = []
         settled = []
         for row in outcomes.iter_rows(named=True):
             request_id = row["request_id"]
             decision = self._known.get(request_id)
             if decision is None:
-                weights.append(None if request_id in self._prevented else 1.0)
+                weights.append(None if request_id in self._prevented else row["weight"])
                 continue
             released = decision.action == "released"
             weights.append(1 / decision.release_share if released else None)

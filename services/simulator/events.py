@@ -81,5 +81,5 @@ def outcome_history(rows: pl.DataFrame) -> pl.DataFrame:
         pl.col("time").alias("request_time"),
         "label",
         pl.lit("").alias("hidden_by"),
-        pl.lit(1.0).alias("weight"),
+        "weight",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from types import TracebackType
 from typing import Literal, NamedTuple
 
@@ -31,6 +32,9 @@ PAUSE_AFTER_HANGING_SECONDS = 2.0
 # A model's question about an event, field of the request -> column.
 Question = Mapping[str, str]
 
+# Column of rows that are asked about together: those of one list.
+LIST = "list_id"
+
 # How a question ended, the values of the metric's label `outcome`.
 Answer = Literal[
     "scored", "degraded", "refused", "failed", "unreachable", "timeout", "malformed", "skipped"
@@ -44,6 +48,7 @@ class GatewayAnswer(msgspec.Struct, frozen=True):
     version: str
     arm: str
     flagged: bool | None = None
+    rank: int | None = None
     degraded: list[str] | None = None
 
 
@@ -67,6 +72,20 @@ class GatewayReply(NamedTuple):
 
 class _Answer(msgspec.Struct, frozen=True):
     predictions: list[GatewayAnswer]
+
+
+class _Question(NamedTuple):
+    """One request.
+
+    Attributes:
+        rows: Numbers of the events in their stream's rows.
+        at: Number of its first reply.
+    """
+
+    model: str
+    rows: range
+    at: int
+    body: bytes
 
 
 class GatewayClient:
@@ -119,34 +138,29 @@ class GatewayClient:
             happens without an answer too.
         """
         clock = asyncio.get_running_loop().time
-        asked = [
-            (rows, self._questions[of]) for of, rows in events.items() if of in self._questions
-        ]
-        about = [
-            (model, at, row, fields)
-            for rows, models in asked
-            for at, row in enumerate(rows.iter_rows(named=True))
-            for model, fields in models.items()
-        ]
-        if clock() < self._ask_again_at:
-            return [GatewayReply(model, at, "skipped", 0.0) for model, at, _, _ in about]
-        questions = [
-            (
-                model,
-                at,
-                self._encoder.encode(
-                    {"instances": [{field: row[column] for field, column in fields.items()}]}
-                ),
-            )
-            for model, at, row, fields in about
-        ]
-        replies = [
-            GatewayReply(model, at, "timeout", BATCH_PATIENCE_SECONDS) for model, at, _ in questions
-        ]
-        waiting = iter(enumerate(questions))
+        skipped = clock() < self._ask_again_at
+        asked: list[_Question] = []
+        replies: list[GatewayReply] = []
+        for stream, rows in events.items():
+            events_of = rows.to_dicts() if stream in self._questions else []
+            for together in _lists(rows) if events_of else ():
+                for model, fields in self._questions[stream].items():
+                    instances = [
+                        {field: events_of[at][column] for field, column in fields.items()}
+                        for at in together
+                    ]
+                    body = b"" if skipped else self._encoder.encode({"instances": instances})
+                    asked.append(_Question(model, together, len(replies), body))
+                    replies += [
+                        GatewayReply(model, at, "timeout", BATCH_PATIENCE_SECONDS)
+                        for at in together
+                    ]
+        if skipped:
+            return [reply._replace(ended="skipped", seconds=0.0) for reply in replies]
+        waiting = iter(asked)
         workers = [
             asyncio.create_task(self._work(waiting, replies))
-            for _ in range(min(CONCURRENCY, len(questions)))
+            for _ in range(min(CONCURRENCY, len(asked)))
         ]
         if workers:
             _, late = await asyncio.wait(workers, timeout=BATCH_PATIENCE_SECONDS)
@@ -157,32 +171,46 @@ class GatewayClient:
                 self._ask_again_at = clock() + PAUSE_AFTER_HANGING_SECONDS
         return replies
 
-    async def _work(
-        self, waiting: Iterable[tuple[int, tuple[str, int, bytes]]], replies: list[GatewayReply]
-    ) -> None:
+    async def _work(self, waiting: Iterable[_Question], replies: list[GatewayReply]) -> None:
         """One of the workers that share the iterator `waiting`."""
         clock = asyncio.get_running_loop().time
-        for index, (model, row, question) in waiting:
+        for one in waiting:
             asked = clock()
-            ended, prediction = await self._ask(model, question)
-            replies[index] = GatewayReply(model, row, ended, clock() - asked, prediction)
+            ended, predictions = await self._ask(one)
+            seconds = clock() - asked
+            for number, row in enumerate(one.rows):
+                prediction = predictions[number] if predictions else None
+                degraded = prediction is not None and prediction.degraded
+                replies[one.at + number] = GatewayReply(
+                    one.model, row, "degraded" if degraded else ended, seconds, prediction
+                )
 
-    async def _ask(self, model: str, question: bytes) -> tuple[Answer, GatewayAnswer | None]:
+    async def _ask(self, asked: _Question) -> tuple[Answer, list[GatewayAnswer]]:
+        """Return how it ended, with an answer for each of its rows, or without any."""
         assert self._session is not None, "use as `async with GatewayClient(...)`"
-        address = self._url + PREDICT_PATH.format(model=model)
+        address = self._url + PREDICT_PATH.format(model=asked.model)
         try:
-            async with self._session.post(address, data=question) as response:
+            async with self._session.post(address, data=asked.body) as response:
                 body = await response.read()
         except TimeoutError:
-            return "timeout", None
+            return "timeout", []
         except aiohttp.ClientError:
-            return "unreachable", None
+            return "unreachable", []
         if response.status >= 500:
-            return "failed", None
+            return "failed", []
         if response.status >= 400:
-            return "refused", None
+            return "refused", []
         try:
-            (prediction,) = self._decoder.decode(body).predictions
-        except (msgspec.MsgspecError, ValueError):
-            return "malformed", None
-        return "degraded" if prediction.degraded else "scored", prediction
+            predictions = self._decoder.decode(body).predictions
+        except msgspec.MsgspecError:
+            return "malformed", []
+        return ("scored", predictions) if len(predictions) == len(asked.rows) else ("malformed", [])
+
+
+def _lists(rows: pl.DataFrame) -> list[range]:
+    """Numbers of the rows that are asked about together, in order."""
+    if LIST not in rows.columns:
+        return [range(at, at + 1) for at in range(rows.height)]
+    lists = rows[LIST].to_list()
+    begins = [at for at in range(len(lists)) if at == 0 or lists[at] != lists[at - 1]]
+    return [range(*bounds) for bounds in pairwise([*begins, len(lists)])]

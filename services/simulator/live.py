@@ -5,7 +5,7 @@ These steps repeat for every batch between the cursor and now:
 1. take the drifts that people cause
 2. promise the batch
 3. ask the gateway about each event once, without waiting for a gateway that is away
-4. act on the answers, where the shop does (decisions.py)
+4. act on the answers, where the shop does (decisions.py), and order lists by them (shown.py)
 5. append the events, the decisions, and the outcomes
 6. move the cursor and renew the clock
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 import polars as pl
@@ -38,6 +38,7 @@ from services.simulator.decisions import Decisions
 from services.simulator.events import events_of, outcome_events
 from services.simulator.feed import DueBatch, Feed
 from services.simulator.gateway_client import GatewayClient, GatewayReply
+from services.simulator.shown import Shown
 from services.simulator.world import RedisCursor
 
 log = structlog.get_logger()
@@ -104,6 +105,7 @@ class LiveWorld:
         table: DriftTable,
         gateway: GatewayClient,
         decisions: Decisions,
+        shown: Shown,
         state: LiveState,
     ) -> None:
         self._feed = feed
@@ -113,7 +115,7 @@ class LiveWorld:
         self._cursor = cursor
         self._table = table
         self._gateway = gateway
-        self._decisions = decisions
+        self._decisions, self._shown = decisions, shown
         self._state = state
         self._drifts: tuple[ActiveDrift, ...] = ()
         for kind in KINDS:
@@ -182,7 +184,7 @@ class LiveWorld:
             return False
         batch, decided = await self._answered(batch)
         wall = wall_now()
-        outcomes, settled = self._decisions.due(batch.outcomes, wall)
+        outcomes, settled = self._decisions.due(self._shown.due(batch.outcomes), wall)
         events = [
             event
             for stream, rows in batch.events.items()
@@ -218,8 +220,8 @@ class LiveWorld:
         for stream, rows in first.items():
             decided += self._decisions.decide(rows, await self._ask({stream: rows}), wall_now())
         batch = self._decisions.happening(batch)
-        await self._ask({of: rows for of, rows in batch.events.items() if of not in first})
-        return batch, decided
+        replies = await self._ask({of: r for of, r in batch.events.items() if of not in first})
+        return replace(batch, events=self._shown.arranged(batch.events, replies)), decided
 
     async def _ask(self, events: Mapping[str, pl.DataFrame]) -> list[GatewayReply]:
         replies = await self._gateway.ask_all(events)

@@ -31,6 +31,7 @@ from services.simulator.days import WorldDays
 from services.simulator.decisions import Decisions
 from services.simulator.gateway_client import Question
 from services.simulator.history import Progress, Readiness, ensure_world
+from services.simulator.shown import Shown
 from services.simulator.sources.replay import ReplaySource
 from services.simulator.sources.source import Source
 from services.simulator.sources.span import history_span
@@ -76,6 +77,7 @@ class OpenWorld:
     cursor: RedisCursor
     drifts: DriftTable
     decisions: Decisions
+    shown: Shown
     everyday_speed: float
 
     def ensure(self, progress: Progress | None = None) -> Readiness:
@@ -125,6 +127,7 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         cursor=RedisCursor(redis, world),
         drifts=DriftTable(redis),
         decisions=Decisions(policy_of(settings), labels, settings.seed),
+        shown=Shown(labels),
         everyday_speed=settings.speed,
     )
 

@@ -72,6 +72,7 @@ def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
     from dojo.core.tasks.specs import task_of
     from dojo.shop.truths import TRUTHS
     from feature_repo.specs import labels_of
+    from feature_repo.views import join_key
     from pipelines.training import steps
     from services.simulator.days import WorldDays
     from services.simulator.history import build_history
@@ -107,6 +108,8 @@ def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
         labels=holdout.select(truth.of().cast(pl.Float64)).to_series().to_numpy(),
         scores=best,
         flagged=task.flagged(best, steps.read_evaluation(directory).decision),
+        entities={entity: holdout[join_key(entity)].to_numpy() for entity in spec.entities},
+        times=holdout["time"].dt.replace_time_zone(None).to_numpy(),
     )
     support = {"support_holdout": task.support(answered), "rows_holdout": holdout.height}
     return {

@@ -38,6 +38,11 @@ def purposed(without: Keys, purpose: str) -> Keys:
     return mix(without ^ np.uint64(zlib.crc32(purpose.encode())))
 
 
+def of_pairs(first: Keys, number: npt.NDArray[np.int64]) -> Keys:
+    """Keys of pairs: a thing that has a key, and a number. For parts of a thing."""
+    return mix(first + number.astype(np.uint64) * _GOLDEN)
+
+
 def mix(values: Keys) -> Keys:
     """SplitMix64's finaliser: neighbouring keys come out unrelated. Overflow is meant."""
     values = (values ^ (values >> np.uint64(30))) * _MIX_1

@@ -99,16 +99,23 @@ class Ordered:
 
 
 class Orders:
-    """The orders of a town. A pure function of the day's payments and the seed."""
+    """The orders of a town. A pure function of the day's payments and the seed.
+
+    Attributes:
+        product_kind: Number of each product's kind in CATEGORIES.
+        level: Price level of each product. 1 is usual.
+    """
 
     def __init__(self, population: Population, seed: int) -> None:
         self._population, self._seed = population, seed
         self._sellers = min(SELLERS, population.merchants)
         random = np.random.default_rng([seed, 11])
         self._handling = random.lognormal(np.log(HANDLING[0]), HANDLING[1], self._sellers)
-        kinds = random.integers(0, len(CATEGORIES), PRODUCTS)
-        self._of_kind = [np.flatnonzero(kinds == kind) for kind in range(len(CATEGORIES))]
-        self._level = random.lognormal(0.0, PRICE_SIGMA[0], PRODUCTS)
+        self.product_kind: Ints = random.integers(0, len(CATEGORIES), PRODUCTS)
+        self._of_kind = [
+            np.flatnonzero(self.product_kind == kind) for kind in range(len(CATEGORIES))
+        ]
+        self.level = random.lognormal(0.0, PRICE_SIGMA[0], PRODUCTS)
         self._kept: dict[date, tuple[pl.DataFrame, pl.DataFrame]] = {}
         self._temptation = random.normal(0.0, RETURN_PRODUCT_SIGMA, PRODUCTS)
 
@@ -182,7 +189,7 @@ class Orders:
         )
 
     def _usual_price(self, seller: Ints, product: Ints) -> Floats:
-        usual: Floats = USUAL_EURO * self._population.price[seller] * self._level[product]
+        usual: Floats = USUAL_EURO * self._population.price[seller] * self.level[product]
         return usual
 
     def return_chance(

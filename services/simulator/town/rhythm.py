@@ -34,3 +34,20 @@ def times_of_day(uniform: Floats, day: date) -> Floats:
     """
     seconds: Floats = np.interp(uniform, _CUMULATIVE[day.weekday() >= 5], np.arange(25) * 3600.0)
     return seconds
+
+
+def visits_of(
+    random: np.random.Generator, customers: int, a_day: float, day: date
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Visits of a day: the seat of each, and seconds after midnight, in order of time.
+
+    Args:
+        random: Decides them.
+        customers: Number of seats.
+        a_day: Visits per customer and day, a weekly mean.
+    """
+    counts = random.poisson(a_day * WEEKDAY_FACTOR[day.weekday()], customers)
+    seat = np.repeat(np.arange(customers), counts)
+    seconds = times_of_day(random.random(len(seat)), day)
+    order = np.argsort(seconds, kind="stable")
+    return seat[order], seconds[order]

@@ -22,7 +22,7 @@ from services.simulator.town.chance import Floats, keys, normal, uniform
 from services.simulator.town.ids import customer_id, numbered
 from services.simulator.town.intensity import microseconds
 from services.simulator.town.population import Ints, Population
-from services.simulator.town.rhythm import WEEKDAY_FACTOR, times_of_day
+from services.simulator.town.rhythm import visits_of
 
 VISITS_PER_DAY = 0.6  # of a customer
 ROTATION = 12  # banners
@@ -71,12 +71,7 @@ class Visits:
         """The day's visits, in order of time, and the banner that chance shows each."""
         random = np.random.default_rng([self._seed, 13, day.toordinal()])
         generation, habits = self._population.inhabitants(day)
-        rate = VISITS_PER_DAY * WEEKDAY_FACTOR[day.weekday()]
-        counts = random.poisson(rate, self._population.customers)
-        seat = np.repeat(np.arange(self._population.customers), counts)
-        seconds = times_of_day(random.random(len(seat)), day)
-        order = np.argsort(seconds, kind="stable")
-        seat, seconds = seat[order], seconds[order]
+        seat, seconds = visits_of(random, self._population.customers, VISITS_PER_DAY, day)
         people = pl.DataFrame({"seat": seat, "generation": generation[seat]})
         return Visitors(
             people.select(customer_id("seat", "generation")).to_series(),

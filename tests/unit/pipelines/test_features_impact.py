@@ -56,6 +56,8 @@ def test_the_command_names_every_team_that_shares_a_view() -> None:
         "customer_value": "finance-analytics",
         "fraud_detection": "payments-risk",
         "pay_later": "lending",
+        "recommendation": "discovery",
+        "search_ranking": "search",
     }
     unknown = dojo("customer_dayly")
     assert unknown.returncode == 2

@@ -26,6 +26,8 @@ from feature_repo.memberships.membership_days import (
 from feature_repo.orders import CUSTOMER_ORDERS, PRODUCT_ORDERS, SELLER_ORDERS
 from feature_repo.orders.events import DELIVERIES, RETURNS
 from feature_repo.orders.order_days import customer_orders, product_orders, seller_orders
+from feature_repo.searches.search_days import product_searches
+from feature_repo.searches.views import GRADES, PRODUCT_SEARCHES
 from feature_repo.views import BatchView, EventSource, published_at
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -162,6 +164,23 @@ def credit_frames(
     return (rows.select("customer_id", "world_time", credit_id="order_id", amount="price"),)
 
 
+def list_frames(
+    shown: Sequence[Happened], before: datetime | None = None
+) -> tuple[pl.DataFrame, ...]:
+    rows, outcomes = frames(shown, before)
+    positions = [position(one) for one in shown if before is None or one.time < before]
+    return (
+        rows.select("product_id", "world_time", result_id="order_id").with_columns(
+            position=pl.Series(positions, dtype=pl.Int8)
+        ),
+        outcomes,
+    )
+
+
+def position(one: Happened) -> int:
+    return 1 + one.cents % 20
+
+
 def part(values: Sequence[float], of: Sequence[object]) -> float:
     return sum(values) / len(of) if of else 0.0
 
@@ -249,6 +268,16 @@ def borrower_at(bought: Sequence[Happened], midnight: date) -> list[float]:
     return [len(within(bought, midnight, 7)), len(month), sum(o.cents for o in month) / 100]
 
 
+def result_at(shown: Sequence[Happened], midnight: date) -> list[float]:
+    def appeal(days: int) -> float:
+        past = within(shown, midnight, days, GRADES.settled_after.days)
+        known = [(one, one.label_at(midnight, GRADES)) for one in past]
+        looks = sum(round(position(one) ** -0.6, 3) for one, label in known if label is not None)
+        return sum(label or 0 for _, label in known) / looks if looks else 0.0
+
+    return [len(within(shown, midnight, 7)), appeal(7), appeal(30)]
+
+
 @dataclass(frozen=True)
 class Case:
     """A view, its computation on lake columns, and the same in plain Python for one entity."""
@@ -270,6 +299,7 @@ CASES = [
     Case(CUSTOMER_SERVICE, customer_service, service_frames, service_at, "customer"),
     Case(CUSTOMER_MEMBERSHIP, customer_membership, statement_frames, member_at, "customer"),
     Case(CUSTOMER_CREDITS, customer_credits, credit_frames, borrower_at, "customer"),
+    Case(PRODUCT_SEARCHES, product_searches, list_frames, result_at, "product"),
 ]
 each_view = pytest.mark.parametrize("case", CASES, ids=[case.view.name for case in CASES])
 

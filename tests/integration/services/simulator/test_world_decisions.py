@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sys
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -36,12 +32,12 @@ from dojo.shop.value import value_of_decisions
 from services.simulator.opening import open_source
 from services.simulator.sources.source import Source
 from services.simulator.town.orders import order_of
+from tests.integration.services.simulator.answering import answering
 from tests.integration.services.simulator.test_world import (
     DAY,
     emitted_until,
     environment,
     events,
-    gateway,
     health,
     town,
 )
@@ -61,29 +57,6 @@ async def answer(request: web.Request) -> web.Response:
     return web.json_response({"predictions": [one]})
 
 
-@contextmanager
-def answering() -> Iterator[int]:
-    """Run the stand-in for the gateway in a thread. Yield its port."""
-    loop, ready, ports = asyncio.new_event_loop(), threading.Event(), []
-    over = asyncio.Event()
-
-    async def serve() -> None:
-        async with gateway(answer) as port:
-            ports.append(port)
-            ready.set()
-            await over.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield ports[0]
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join(10)
-        loop.close()
-
-
 def short_labels(models: Path) -> None:
     """Write two models, whose fraud labels come within a day. So they are due at the end."""
     models.mkdir()
@@ -99,7 +72,7 @@ def test_what_the_shop_does_about_flags_changes_what_happens(
     """Two days, with a kill -9 between them."""
     short_labels(tmp_path / "models")
     redis = Redis.from_url(redis_server.url)
-    with answering() as port:
+    with answering(answer) as port:
         settings = town(
             tmp_path / "home", redis_server, gateway_port=port, simulator_port=free_port(),
             models_dir=tmp_path / "models", decisions="review", reviews_per_day=12,

@@ -18,7 +18,9 @@ from dojo.shop.events import (
     DECISIONS,
     MEMBERSHIPS,
     ORDERS,
+    SEARCHES,
     SETTLEMENTS,
+    SUGGESTIONS,
     TRANSACTIONS,
 )
 
@@ -49,6 +51,14 @@ ON_DISK = {
         **dict.fromkeys(("credit_id", "customer_id", "merchant_id"), STRING),
         **dict.fromkeys(("amount", "parts", "account_days"), FLOAT),
         "age_group": STRING,
+    },
+    SEARCHES: {
+        **{"customer_id": STRING, "product_id": STRING, "price": FLOAT, "position": INT8},
+        **{"result_id": STRING, "match": FLOAT},
+    },
+    SUGGESTIONS: {
+        **{"customer_id": STRING, "product_id": STRING, "price": FLOAT, "position": INT8},
+        **{"suggestion_id": STRING, "interest": FLOAT},
     },
     DECISIONS: {
         **dict.fromkeys(("model", "version", "arm", "request_id"), STRING),

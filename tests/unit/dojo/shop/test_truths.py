@@ -11,7 +11,7 @@ from dojo.core.settings import ALL_MODELS
 from dojo.core.tasks.ranking.spec import RankingSpec
 from dojo.core.tasks.specs import load_specs
 from dojo.shop.events import TRANSACTIONS
-from dojo.shop.truths import GRADE_EDGES, TRUTHS, truth
+from dojo.shop.truths import TRUTHS, truth
 
 PAYMENTS = pl.DataFrame(
     {
@@ -53,6 +53,16 @@ ON_CREDIT = pl.DataFrame(
         "default_chance": [0.03, 0.2],
     }
 )
+# The first one is clicked up to its position, the second one above it.
+IN_A_LIST = pl.DataFrame(
+    {
+        "position": pl.Series([3, 3], dtype=pl.Int8),
+        "seen_until": pl.Series([3, 2], dtype=pl.Int8),
+        "grade": pl.Series([2, 1], dtype=pl.Int8),
+        "known_days": [0.002, 0.02],
+        "relevance": [0.5, 0.1],
+    }
+)
 FLEET = Path("tests/support/fleet")
 
 
@@ -79,6 +89,8 @@ def test_a_truth_is_one_number_of_each_payment(name: str, labels: list[float]) -
         ("cancelled", MEMBERS, [1, 0]),
         ("spent_30d", MEMBERS, [0.0, 1234.56]),
         ("defaulted", ON_CREDIT, [0, 1]),
+        ("result_grade", IN_A_LIST, [2, 0]),
+        ("suggestion_grade", IN_A_LIST, [2, 0]),
     ],
 )
 def test_a_truth_of_other_events_names_when_it_is_known_and_what_would_be_best(
@@ -93,6 +105,7 @@ def test_a_truth_of_other_events_names_when_it_is_known_and_what_would_be_best(
 def test_every_truth_is_tested_here() -> None:
     payments = {"fraud", "amount", "spending_grade"}
     others = {"delivery_days", "returned", "clicked", "cancelled", "spent_30d", "defaulted"}
+    others |= {"result_grade", "suggestion_grade"}
     assert set(TRUTHS) == payments | others
     assert {name for name, of in TRUTHS.items() if of.stream == TRANSACTIONS} == payments
 
@@ -106,5 +119,6 @@ def test_the_specs_name_truths_and_have_a_grade_for_each_step() -> None:
     specs = {**load_specs(Path("models"), (ALL_MODELS,)), **load_specs(FLEET)}
     for spec in specs.values():
         assert TRUTHS[spec.label.truth].stream == spec.label.event
-    grades = {spec.label.grades for spec in specs.values() if isinstance(spec, RankingSpec)}
-    assert grades == {len(GRADE_EDGES) + 1}
+    for spec in specs.values():
+        if isinstance(spec, RankingSpec):
+            assert spec.label.grades == TRUTHS[spec.label.truth].facts.high + 1

@@ -367,7 +367,7 @@ def test_every_payment_is_made_once_and_labelled_once_whatever_is_done_to_the_wo
     assert sorted(life.finished) == sorted(
         [*(f"made {i}" for i in every), *(f"known {i}" for i in every)]
     )
-    for transaction_id, (_, time, label, _) in life.known.items():
+    for transaction_id, (_, time, label, *_) in life.known.items():
         assert (time, label) == (
             life.made[transaction_id][3],
             life.made[transaction_id][5],

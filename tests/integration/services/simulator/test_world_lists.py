@@ -1,0 +1,127 @@
+"""The world shows lists in the order of the answers, also after a restart, and clicks follow."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections import defaultdict
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from aiohttp import web
+from redis import Redis
+
+from dojo.core.events.columns import frame_of
+from dojo.core.events.types import Outcome, Stream
+from dojo.core.lake import Lake
+from dojo.core.state.clock import RedisWorldClock
+from dojo.shop.events import SEARCHES, Search
+from services.simulator.opening import open_source
+from services.simulator.sources.source import Source
+from tests.integration.services.simulator.answering import answering
+from tests.integration.services.simulator.test_world import (
+    DAY,
+    emitted_until,
+    environment,
+    events,
+    health,
+    town,
+)
+from tests.support.servers import RedisServer, Server, free_port, wait_until
+
+pytestmark = pytest.mark.integration
+
+# Searches with an odd customer get no ranks, as from a model without a version that fails.
+UNANSWERED = "13579"
+
+
+async def answer(request: web.Request) -> web.Response:
+    """Rank the cheapest product first. Fail for some customers."""
+    instances = (await request.json())["instances"]
+    if instances[0]["customer_id"].split("-")[0][-1] in UNANSWERED:
+        return web.Response(status=500)
+    cheapest = sorted(range(len(instances)), key=lambda at: instances[at].get("price", 0.0))
+    ranks = {at: rank for rank, at in enumerate(cheapest, 1)}
+    one = {"prediction_id": "p", "version": "3", "arm": "champion"}
+    return web.json_response(
+        {"predictions": [{**one, "rank": ranks[at]} for at in range(len(instances))]}
+    )
+
+
+def test_ranks_are_the_positions_and_decide_what_is_clicked(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """A day and a half, with a kill -9 between them."""
+    (tmp_path / "models").mkdir()
+    for model in ("fraud_detection", "search_ranking"):
+        shutil.copy(f"models/{model}.yaml", tmp_path / "models")
+    with answering(answer) as port:
+        settings = town(
+            tmp_path / "home", redis_server, gateway_port=port, simulator_port=free_port(),
+            models_dir=tmp_path / "models",
+        )  # fmt: skip
+        lake = Lake(settings.lake_dir)
+        command = [sys.executable, "-m", "services.simulator"]
+        chosen = environment(settings) | {"DOJO_MODELS": "fraud_detection,search_ranking"}
+        begun: datetime | None = None
+        for hours in (20, 36):
+            world = Server("simulator", command, tmp_path, chosen)
+            world.start()
+            try:
+                wait_until(lambda: health(settings)["state"] in ("paused", "live"), 60, "it lives")
+                begun = begun or emitted_until(redis_server)
+                end = begun + timedelta(hours=hours)
+                RedisWorldClock(Redis.from_url(redis_server.url)).set(end, 0)
+                wait_until(lambda end=end: emitted_until(redis_server) >= end, 60, "it is lived")
+            finally:
+                world.kill()
+            if hours == 20:  # the recorder has some of them, the log has all
+                early = [e for e in events(redis_server, SEARCHES) if e.world_time >= begun]
+                lake.write(SEARCHES, frame_of(SEARCHES, early[:100]), "part")
+    assert begun is not None
+    check(open_source(settings), redis_server, begun)
+
+
+def check(source: Source, server: RedisServer, begun: datetime) -> None:
+    """Compare the log with what the answers and the world's truth say."""
+    truth = pl.concat(
+        source.scenes[SEARCHES].day(day.date(), source.day(day.date()))
+        for day in (begun - DAY, begun, begun + DAY)
+    )
+    hidden = {row["result_id"]: row for row in truth.iter_rows(named=True)}
+    results = {e.result_id: e for e in events(server, SEARCHES) if isinstance(e, Search)}
+    assert len(results) == len(events(server, SEARCHES)), "no result is told twice"
+    lists = defaultdict(list)
+    for result in results.values():
+        if result.world_time >= begun:
+            lists[hidden[result.result_id]["list_id"]].append(result)
+    ranked = 0
+    for shown in lists.values():
+        shown.sort(key=lambda result: result.position)
+        assert [result.position for result in shown] == list(range(1, 21))
+        own = [hidden[result.result_id]["position"] for result in shown]
+        if own == list(range(1, 21)):  # not answered, also when the answer came too late
+            continue
+        assert shown[0].customer_id.split("-")[0][-1] not in UNANSWERED
+        prices = [result.price for result in shown]
+        assert prices == sorted(prices)
+        ranked += 1
+    assert ranked > len(lists) / 4
+
+    known = [
+        e
+        for e in events(server, Stream.OUTCOMES)
+        if isinstance(e, Outcome) and e.model == "search_ranking" and e.request_id in results
+    ]
+    due = {name for name, of in results.items() if begun <= of.world_time < begun + DAY}
+    assert due <= {outcome.request_id for outcome in known}, "every result hears"
+    moved = 0
+    for outcome in known:
+        result, own = results[outcome.request_id], hidden[outcome.request_id]
+        seen = result.position <= own["seen_until"]
+        assert outcome.label == (own["grade"] if seen else 0)
+        assert outcome.weight == pytest.approx(result.position**0.6)
+        moved += seen != (own["position"] <= own["seen_until"])
+    assert moved > 2, "the order changed what is clicked"

@@ -1,0 +1,114 @@
+"""Positions follow the answers, stay as they were told, and decide the labels."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from dojo.core.spec.schema import Label, LabelDelay
+from dojo.shop.events import SEARCHES, TRANSACTIONS
+from services.simulator.gateway_client import GatewayAnswer, GatewayReply
+from services.simulator.shown import Shown
+
+NOON = datetime(2024, 7, 1, 12, tzinfo=UTC)
+GRADE = Label(
+    event=SEARCHES,
+    truth="result_grade",
+    delay=LabelDelay(distribution="lognormal", median="29m", sigma=0.02, maximum="30m"),
+)
+
+
+@pytest.fixture
+def shown() -> Shown:
+    return Shown({"search_ranking": GRADE})
+
+
+def results(number: int, at: datetime = NOON) -> pl.DataFrame:
+    """Return the list with this number, of three results."""
+    return pl.DataFrame(
+        {
+            "result_id": [f"S{number}-{product}" for product in "abc"],
+            "time": [at] * 3,
+            "position": pl.Series([1, 2, 3], dtype=pl.Int8),
+            "list_id": [f"S{number}"] * 3,
+        }
+    )
+
+
+def replies(*ranks: int | None, model: str = "search_ranking") -> list[GatewayReply]:
+    """Return the answers about rows 0, 1 and so on. None for a row without one."""
+    return [
+        GatewayReply(model, row, "scored", 0.001, GatewayAnswer("p", "3", "champion", rank=rank))
+        if rank
+        else GatewayReply(model, row, "timeout", 0.5)
+        for row, rank in enumerate(ranks)
+    ]
+
+
+def positions(shown: Shown, rows: pl.DataFrame, asked: list[GatewayReply]) -> list[int]:
+    return shown.arranged({SEARCHES: rows}, asked)[SEARCHES]["position"].to_list()
+
+
+def test_ranks_become_positions_list_by_list(shown: Shown) -> None:
+    rows = pl.concat([results(1), results(2)])
+    assert positions(shown, rows, replies(3, 1, 2, 2, 3, 1)) == [3, 1, 2, 2, 3, 1]
+
+
+def test_a_list_that_lacks_an_answer_stays_in_the_shops_order(shown: Shown) -> None:
+    rows = pl.concat([results(1), results(2)])
+    assert positions(shown, rows, replies(3, 1, None, 2, 3, 1)) == [1, 2, 3, 2, 3, 1]
+
+
+def test_ranks_of_another_model_or_about_other_events_place_nothing(shown: Shown) -> None:
+    assert positions(shown, results(1), replies(3, 1, 2, model="other")) == [1, 2, 3]
+    payments = pl.DataFrame({"transaction_id": ["t"], "time": [NOON]})
+    assert shown.arranged({TRANSACTIONS: payments}, []) == {TRANSACTIONS: payments}
+
+
+def test_a_repeated_batch_is_shown_as_it_was_the_first_time(shown: Shown) -> None:
+    positions(shown, results(1), replies(3, 1, 2))
+    assert positions(shown, results(1), replies(1, 2, 3)) == [3, 1, 2]
+    assert positions(shown, results(1), replies(None, None, None)) == [3, 1, 2]
+
+
+def outcomes(seen_until: list[int | None], grade: list[int | None]) -> pl.DataFrame:
+    """Return labels of list 1 as before any model, or of other events where both are None."""
+    return pl.DataFrame(
+        {
+            "request_id": ["S1-a", "S1-b", "S1-c"],
+            "time": [NOON] * 3,
+            "label": [1.0, 0.0, 0.0],
+            "weight": [1.0] * 3,
+            "seen_until": pl.Series(seen_until, dtype=pl.Int8),
+            "grade": pl.Series(grade, dtype=pl.Int8),
+        }
+    )
+
+
+def test_a_label_and_its_weight_are_those_of_the_position(shown: Shown) -> None:
+    positions(shown, results(1), replies(3, 1, 2))
+    found = shown.due(outcomes([2, 1, 20], [1, 1, 2]))
+    assert found["label"].to_list() == [0.0, 1.0, 2.0]
+    assert found["weight"].to_list() == pytest.approx([3**0.6, 1.0, 2**0.6])
+
+
+def test_a_result_that_was_never_shown_has_no_label(shown: Shown) -> None:
+    assert shown.due(outcomes([2, 1, 20], [1, 1, 2])).is_empty()
+
+
+def test_labels_of_other_events_stay_as_they_are(shown: Shown) -> None:
+    others = outcomes([None] * 3, [None] * 3)
+    assert shown.due(others).equals(others)
+    mixed = shown.due(outcomes([None, 1, 20], [None, 1, 2]))
+    assert mixed["request_id"].to_list() == ["S1-a"]
+    assert (mixed["label"][0], mixed["weight"][0]) == (1.0, 1.0)
+
+
+def test_positions_are_forgotten_when_no_label_can_be_due(shown: Shown) -> None:
+    positions(shown, results(1), replies(3, 1, 2))
+    positions(shown, results(2, NOON + timedelta(days=1)), replies(3, 1, 2))
+    assert shown.due(outcomes([2, 1, 20], [1, 1, 2])).height == 3
+    positions(shown, results(3, NOON + timedelta(days=3)), replies(3, 1, 2))
+    assert shown.due(outcomes([2, 1, 20], [1, 1, 2])).is_empty()
