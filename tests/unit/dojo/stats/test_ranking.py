@@ -125,8 +125,8 @@ def test_no_rows_are_no_lists() -> None:
         ([1.0, 0.0], [1.0], [0], 3, r"equally many rows, got \(2,\), \(1,\) and \(1,\)"),
         ([1.0], [1.0], [0, 0], 3, r"equally many rows, got \(1,\), \(1,\) and \(2,\)"),
         ([1.0, -1.0], [1.0, 2.0], [0, 0], 3, "labels must be >= 0"),
-        ([1.0, 0.0], [1.0, np.nan], [0, 0], 3, "scores finite"),
-        ([1.0, 0.0], [1.0, np.inf], [0, 0], 3, "scores finite"),
+        ([1.0, 0.0], [1.0, np.nan], [0, 0], 3, "scores must be finite"),
+        ([1.0, 0.0], [1.0, np.inf], [0, 0], 3, "scores must be finite"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused(
