@@ -5,8 +5,8 @@ holds each row's list number. Candidates with equal scores share their ranks. Ea
 stood at all of them equally often.
 
 `weights`, shape (rows,) and >= 1, corrects labels for *position bias*. A click needs a look, and
-people look less at lower ranks. If a share p of them looks at a rank, its labels have the weight 1 / p.
-The weight multiplies the label's gain. Without it each label counts once.
+people look less at lower ranks. If a share p of them looks at a rank, its labels have the weight
+1 / p. The weight multiplies the label's gain. Without it each label counts once.
 
 Source of the weights: Joachims, Swaminathan and Schnabel, Unbiased Learning-to-Rank with Biased
 Feedback (2017).
@@ -45,8 +45,8 @@ def ndcg_by_list(
         A mean of weighted lists takes `weight_by_list` as its weights.
 
     Raises:
-        ValueError: The shapes differ, a label is negative, a score is not finite, or k < 1. Or a
-            weight is below 1.
+        ValueError: The shapes differ, a label is negative, a weight is below 1, or k < 1. Or a
+            score is not finite.
 
     Source: Burges et al., Learning to Rank using Gradient Descent (2005), gain 2^grade - 1,
     discount 1 / log2(rank + 1).
