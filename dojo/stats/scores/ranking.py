@@ -45,8 +45,7 @@ def ndcg_by_list(
         A mean of weighted lists takes `weight_by_list` as its weights.
 
     Raises:
-        ValueError: The shapes differ, a label is negative, a weight is below 1, or k < 1. Or a
-            score is not finite.
+        ValueError: The shapes differ, or a label, weight, score or k is out of its range.
 
     Source: Burges et al., Learning to Rank using Gradient Descent (2005), gain 2^grade - 1,
     discount 1 / log2(rank + 1).
@@ -93,6 +92,31 @@ def weight_by_list(
     _, list_of = np.unique(lists, return_inverse=True)
     gains, plain = gains_of(labels, weights), gains_of(labels)
     return _ratio(_discounted(gains, gains, list_of, k), _discounted(plain, plain, list_of, k))
+
+
+def catalogue_coverage(
+    items: npt.NDArray[Any], scores: Array, lists: npt.NDArray[np.integer[Any]], k: int
+) -> float:
+    """Return the share of the candidates' items that reach the first k ranks of any list.
+
+    It rises with the number of lists, because each list adds items to the shown ones.
+
+    Args:
+        items: Key of each row's item, shape (rows,).
+        scores: Shape (rows,). Rows with equal scores keep their order.
+        lists: The list of each row, shape (rows,).
+        k: Number of ranks that count, >= 1.
+
+    Returns:
+        In (0, 1]. NaN without rows.
+
+    Source: Ge, Delgado-Battenfeld and Jannach, Beyond Accuracy: Evaluating Recommender Systems by
+    Coverage and Serendipity (2010), catalog coverage.
+    """
+    if not len(items):
+        return float("nan")
+    shown = items[rank_in_list(scores, lists) <= k]
+    return len(np.unique(shown)) / len(np.unique(items))
 
 
 def gains_of(labels: Array, weights: Array | None = None) -> npt.NDArray[np.float64]:

@@ -17,13 +17,14 @@ from dojo.stats.inference.bootstrap import (
     relative_gain_of_means,
     relative_loss_of_mean,
 )
-from dojo.stats.scores.ranking import ndcg_by_list, weight_by_list
+from dojo.stats.scores.ranking import catalogue_coverage, ndcg_by_list, weight_by_list
 
 METRICS: Mapping[str, Metric] = {
     "ndcg": Metric("NDCG of the top ranks, mean of lists", "NDCG"),
     "random_ndcg": Metric("NDCG of a random order"),
     "top_recall": Metric("Share of the best candidates that are flagged"),
     "flagged_share": Metric("Share of all candidates that are flagged"),
+    "catalogue_coverage": Metric("Share of the items that reach the top ranks of any list"),
 }
 
 
@@ -89,7 +90,7 @@ def _codes(*columns: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def evaluate(holdout: Answered, rule: CandidateList, best: float) -> dict[str, float]:
-    """Return every metric.
+    """Return every metric. Only a rule with an item has a coverage.
 
     Args:
         holdout: Labelled rows with one version's answers.
@@ -98,12 +99,17 @@ def evaluate(holdout: Answered, rule: CandidateList, best: float) -> dict[str, f
     """
     assert holdout.flagged is not None
     indifferent = holdout.scored(np.zeros(len(holdout.labels)), None)
-    return {
+    found = {
         "ndcg": judged_lists(holdout, rule).mean,
         "random_ndcg": judged_lists(indifferent, rule).mean,
         "top_recall": top_recall(holdout, best),
         "flagged_share": float(holdout.flagged.mean()),
     }
+    if rule.item is not None:
+        lists = lists_of(holdout.entities, holdout.times, rule)
+        items = holdout.entities[rule.item]
+        found["catalogue_coverage"] = catalogue_coverage(items, holdout.scores, lists, rule.top)
+    return found
 
 
 def top_recall(holdout: Answered, best: float) -> float:

@@ -215,16 +215,18 @@ class Ranking(Task):
 
     @property
     def guards(self) -> tuple[GuardRule, ...]:
-        limit = self.spec.gate.guards.top_recall
-        return (
-            GuardRule(
-                "top_recall",
-                "top_recall",
-                "share of the best candidates that are flagged",
-                "relative loss",
-                limit,
-            ),
-        )
+        limits = self.spec.gate.guards
+        recall = GuardRule(
+            "top_recall", "top_recall", "share of the best candidates that are flagged",
+            "relative loss", limits.top_recall,
+        )  # fmt: skip
+        if limits.coverage is None:
+            return (recall,)
+        coverage = GuardRule(
+            "coverage", "catalogue_coverage", "share of the items that reach the top ranks",
+            "relative loss", limits.coverage,
+        )  # fmt: skip
+        return recall, coverage
 
     def loss(self, fresh: Answered, promised: Mapping[str, float]) -> Loss:
         gate = self.spec.gate

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 from sklearn.metrics import ndcg_score
 
-from dojo.stats.scores.ranking import ndcg_by_list, rank_in_list
+from dojo.stats.scores.ranking import catalogue_coverage, ndcg_by_list, rank_in_list
 
 # Grade, score and list of each row. Few distinct scores make ties, the hard part. The lists' rows
 # are mixed, and their numbers have gaps.
@@ -149,3 +149,20 @@ def test_ranks_in_a_list_are_scipys_ordinal_ranks_from_the_highest_score(data: R
             found[lists == number].tolist()
             == rankdata(-scores[lists == number], method="ordinal").tolist()
         )
+
+
+@given(rows, cuts)
+def test_coverage_counts_the_grades_that_some_list_shows(data: Rows, k: int) -> None:
+    """The first rows of each list, sorted by score as Python's stable sort does."""
+    items, scores, lists = columns(data)
+    shown: set[int] = set()
+    for number in set(lists.tolist()):
+        of = [n for n in range(len(items)) if lists[n] == number]
+        shown |= {int(items[n]) for n in sorted(of, key=lambda n: -scores[n])[:k]}
+    found = catalogue_coverage(items, scores, lists, k)
+    assert found == len(shown) / len(set(items.tolist()))
+
+
+def test_no_candidates_cover_nothing() -> None:
+    empty = np.empty(0)
+    assert np.isnan(catalogue_coverage(empty, empty, empty.astype(int), 3))

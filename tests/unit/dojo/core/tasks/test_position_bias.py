@@ -29,7 +29,7 @@ def of_clicks() -> Ranking:
     """Return the task of lists by customer, of which the first five ranks count."""
     spec = task_world("ranking").spec
     assert isinstance(spec, RankingSpec)
-    rule = spec.label.list.model_copy(update={"by": ("customer",), "top": 5})
+    rule = spec.label.list.model_copy(update={"by": ("customer",), "top": 5, "item": None})
     return Ranking(
         spec.model_copy(update={"label": spec.label.model_copy(update={"list": rule, "grades": 2})})
     )
