@@ -6,9 +6,9 @@ labels a figure is missing and its reason is named: "insufficient_data" is never
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -190,10 +190,12 @@ def with_outcomes(
     return latest.join(labels, on="request_id", how=how)
 
 
-def measure(judged: pl.DataFrame, task: Task, version: str = "all") -> Performance:
-    """Performance of the rows of `judged_predictions`."""
+def measure(
+    judged: pl.DataFrame, task: Task, version: str = "all", entities: Sequence[str] = ()
+) -> Performance:
+    """Performance of the rows of `judged_predictions`. `entities` as for `answered_rows`."""
     labelled = judged.filter(pl.col("label").is_not_null())
-    results = task.results(answered_rows(labelled))
+    results = task.results(answered_rows(labelled, entities))
     lacking = task.lacking(results)
     return Performance(
         version=version,
@@ -210,35 +212,41 @@ def measure(judged: pl.DataFrame, task: Task, version: str = "all") -> Performan
     )
 
 
-def measure_by_version(judged: pl.DataFrame, task: Task) -> list[Performance]:
+def measure_by_version(
+    judged: pl.DataFrame, task: Task, entities: Sequence[str] = ()
+) -> list[Performance]:
     """All versions together first, then each that answered, in order of their numbers.
 
-    "0" is the spec's fallback.
+    "0" is the spec's fallback. `entities` as for `answered_rows`.
     """
     versions = sorted(
         judged["version"].unique().to_list(),
         key=lambda v: (not v.isdigit(), int(v) if v.isdigit() else 0, v),
     )
     return [
-        measure(judged, task),
-        *(measure(judged.filter(pl.col("version") == v), task, v) for v in versions),
+        measure(judged, task, entities=entities),
+        *(measure(judged.filter(pl.col("version") == v), task, v, entities) for v in versions),
     ]
 
 
-def answered_rows(
-    rows: pl.DataFrame, entities: Mapping[str, npt.NDArray[Any]] | None = None
-) -> Answered:
+def answered_rows(rows: pl.DataFrame, entities: Sequence[str] = ()) -> Answered:
     """Labelled predictions as a task wants them.
 
     Args:
-        rows: Columns label, weight, score, flagged and world_time.
-        entities: Entity -> key of each row.
+        rows: Columns label, weight, score, flagged, world_time, and entity_keys (JSON).
+        entities: The model's entities. A prediction without one has the key "". Without any,
+            rows are independent and in no entity's list.
     """
     return Answered(
         labels=rows["label"].to_numpy().astype(np.float64),
         scores=rows["score"].to_numpy().astype(np.float64),
         flagged=rows["flagged"].fill_null(False).to_numpy(),
-        entities=entities or {},
+        entities={
+            entity: rows.select(
+                pl.col("entity_keys").str.json_path_match(f"$.{entity}").fill_null("")
+            )["entity_keys"].to_numpy()
+            for entity in entities
+        },
         times=rows["world_time"].dt.replace_time_zone(None).to_numpy(),
         weights=weights_of(rows),
     )

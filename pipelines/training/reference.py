@@ -62,7 +62,7 @@ def profile_of(holdout: ReferenceHoldout, spec: ModelSpec) -> ReferenceProfile:
     Distributions are of the rows that the labelled rows stand for. Results are weighted.
     """
     task, segment = task_of(spec), spec.drift.segment
-    rows = standing_for(holdout.answered.weights, len(holdout.inputs))
+    rows = standing_for(task.stands_for(holdout.answered.weights), len(holdout.inputs))
     inputs, answered = holdout.inputs[rows], holdout.answered.of(rows)
     calibration = task.calibration(answered)
     segmentation = (

@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 
 from dojo.core.labels import standing_for
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.specs import task_of
 from pipelines.training.reference import ReferenceHoldout
 
 REFERENCE_ROWS_FILE = "reference_rows.parquet"
@@ -21,13 +23,14 @@ SCORE_COLUMN = "score"
 ROWS = 2000
 
 
-def reference_rows(holdout: ReferenceHoldout, seed: int) -> pl.DataFrame:
+def reference_rows(holdout: ReferenceHoldout, spec: ModelSpec) -> pl.DataFrame:
     """Return up to ROWS rows of the holdout, drawn without replacement.
 
     Each feature has a Float32 column, in the model's order. SCORE_COLUMN comes last.
     """
-    rows = standing_for(holdout.answered.weights, len(holdout.inputs))
-    random = np.random.default_rng(seed)
+    weights = task_of(spec).stands_for(holdout.answered.weights)
+    rows = standing_for(weights, len(holdout.inputs))
+    random = np.random.default_rng(spec.training.seed)
     chosen = np.sort(random.choice(rows, min(ROWS, len(rows)), replace=False))
     columns = {name: holdout.inputs[chosen, at] for at, name in enumerate(holdout.names)}
     return pl.DataFrame(

@@ -266,9 +266,7 @@ def evaluate_step(run: Run) -> None:
     profile = profile_of(rows, run.spec)
     learned_from = training_set(dataset, run.spec.feature_service, profile.features)
     msgspec.structs.replace(profile, training=learned_from).write(run.workspace / PROFILE_FILE)
-    write_parquet_atomically(
-        reference_rows(rows, run.spec.training.seed), run.workspace / REFERENCE_ROWS_FILE
-    )
+    write_parquet_atomically(reference_rows(rows, run.spec), run.workspace / REFERENCE_ROWS_FILE)
 
 
 def read_fit(workspace: Path) -> Fit:

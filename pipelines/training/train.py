@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from lightgbm import Booster, LGBMModel, early_stopping
 
 from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.records import Codes
 from dojo.core.tasks.specs import task_of
 from pipelines.training.convert import with_float32_thresholds
 from pipelines.training.dataset.split import Part
@@ -53,43 +55,88 @@ def fit(train: Part, validation: Part | None, spec: ModelSpec) -> Trained:
         spec: The model's spec.
     """
     estimator = spec.training.estimator
+    given = [_by_list(part, spec) for part in (train, validation) if part is not None]
+    (learned, *held), parameters = _with_targets(given, spec)
     model = LGBMModel(
         **{
             **estimator.parameters,
             **DETERMINISTIC,
             "random_state": spec.training.seed,
             **task_of(spec).objective,
+            **parameters,
         }
     )
-    inputs, labels, lists = _by_list(train, spec)
-    if validation is None:
-        model.fit(inputs, labels, sample_weight=train.weights, group=lists)
-    else:
-        eval_inputs, eval_labels, eval_lists = _by_list(validation, spec)
+    if not held:
         model.fit(
-            inputs,
-            labels,
-            sample_weight=train.weights,
-            group=lists,
-            eval_X=eval_inputs,
-            eval_y=eval_labels,
-            eval_sample_weight=None if validation.weights is None else [validation.weights],
-            eval_group=None if eval_lists is None else [eval_lists],
+            learned.inputs, learned.labels, sample_weight=learned.weights, group=learned.sizes
+        )
+    else:
+        (judge,) = held
+        model.fit(
+            learned.inputs,
+            learned.labels,
+            sample_weight=learned.weights,
+            group=learned.sizes,
+            eval_X=judge.inputs,
+            eval_y=judge.labels,
+            eval_sample_weight=None if judge.weights is None else [judge.weights],
+            eval_group=None if judge.sizes is None else [judge.sizes],
             callbacks=[early_stopping(estimator.early_stopping_rounds, verbose=False)],
         )
     trees = int(model.best_iteration_ or model.n_estimators_)
     return Trained(with_float32_thresholds(model.booster_, trees), trees)
 
 
-def _by_list(
-    part: Part, spec: ModelSpec
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], npt.NDArray[np.int64] | None]:
-    """Return inputs, labels and list sizes, in the order of the lists.
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A part's rows in the order of their lists, as LightGBM wants them.
 
-    Without lists in the task, the order stays and the sizes are None.
+    Attributes:
+        inputs: float32, shape (rows, features).
+        labels: Shape (rows,).
+        weights: As in `Answered`.
+        lists: List of each row. None without lists in the task.
+        sizes: Number of rows of each list. None without lists in the task.
     """
+
+    inputs: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64] | None
+    lists: Codes | None
+    sizes: npt.NDArray[np.int64] | None
+
+
+def _by_list(part: Part, spec: ModelSpec) -> _Rows:
     lists = task_of(spec).lists(part.entities, part.times)
     if lists is None:
-        return part.inputs, part.labels, None
+        return _Rows(part.inputs, part.labels, part.weights, None, None)
     order = np.argsort(lists, kind="stable")
-    return part.inputs[order], part.labels[order], np.unique(lists, return_counts=True)[1]
+    return _Rows(
+        part.inputs[order],
+        part.labels[order],
+        None if part.weights is None else part.weights[order],
+        lists[order],
+        np.unique(lists, return_counts=True)[1],
+    )
+
+
+def _with_targets(parts: Sequence[_Rows], spec: ModelSpec) -> tuple[list[_Rows], Mapping[str, Any]]:
+    """Return the parts with the task's targets for labels, and its parameters for both parts."""
+    weighted = any(part.weights is not None for part in parts)
+    each = [np.ones(len(p.labels)) if p.weights is None else p.weights for p in parts]
+    lists: list[Codes] = []
+    for part in parts:
+        if part.lists is not None:
+            lists.append(part.lists + (lists[-1].max() + 1 if lists else 0))
+    targets = task_of(spec).targets(
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate(each) if weighted else None,
+        np.concatenate(lists) if lists else None,
+    )
+    ends = np.cumsum([len(part.labels) for part in parts])[:-1]
+    labels = np.split(targets.labels, ends)
+    weights = [None for _ in parts] if targets.weights is None else np.split(targets.weights, ends)
+    return [
+        replace(part, labels=of, weights=by)
+        for part, of, by in zip(parts, labels, weights, strict=True)
+    ], targets.parameters

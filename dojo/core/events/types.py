@@ -74,8 +74,9 @@ class Outcome(Event, frozen=True, kw_only=True):
             None if it will never be known, because the answer was acted on.
         hidden_by: What was done about the answer and hides the label, such as "declined". Empty
             where there is a label.
-        weight: Number of like requests that the label stands for, >= 1. It is above 1 if answers
-            like this one are acted on, and this request was let through by chance.
+        weight: How much the label counts, >= 1. It is above 1 if answers like this one are acted
+            on, and this request was let through by chance. It then stands for 1 / share like
+            requests. In a ranking it is the inverse of the share of people who look at its rank.
     """
 
     stream: ClassVar[Stream] = Stream.OUTCOMES

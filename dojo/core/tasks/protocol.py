@@ -30,6 +30,7 @@ from dojo.core.tasks.records import (
     Proxies,
     Quantity,
     Results,
+    Targets,
 )
 from dojo.stats.inference.bootstrap import RelativeGain
 
@@ -85,6 +86,31 @@ class Task(Protocol):
     ) -> Codes | None:
         """Return the list of each row. None where rows stand alone."""
         return None
+
+    def targets(
+        self,
+        labels: npt.NDArray[np.float64],
+        weights: npt.NDArray[np.float64] | None,
+        lists: Codes | None,
+    ) -> Targets:
+        """Return what LightGBM fits, from all rows of a fit.
+
+        Args:
+            labels: Shape (rows,).
+            weights: As in `Answered`.
+            lists: As from `lists`.
+        """
+        return Targets(labels, weights)
+
+    def stands_for(self, weights: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
+        """Return the number of like requests that each labelled row stands for.
+
+        None where each stands for itself.
+
+        Args:
+            weights: As in `Answered`.
+        """
+        return weights
 
     # How good it is.
 

@@ -33,8 +33,8 @@ class Answered:
         entities: Entity -> key of each row, as text or number. Rows of one entity resemble each
             other.
         times: UTC, datetime64. Empty where the task makes no lists.
-        weights: Number of like rows that each row stands for, >= 1. None where each stands for
-            itself. Only tasks that flag answers have weights, because only flags are acted on.
+        weights: Weight of each label, >= 1. None where all are 1. A label may stand for like
+            requests without one (`Task.stands_for`), or be corrected for the rank that was shown.
     """
 
     labels: npt.NDArray[np.float64]
@@ -67,6 +67,21 @@ class Answered:
     ) -> Answered:
         """Return the same rows as another version answers them."""
         return replace(self, scores=scores, flagged=flagged)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What LightGBM fits.
+
+    Attributes:
+        labels: Target of each row.
+        weights: LightGBM's weight of each row. None where all are 1.
+        parameters: LightGBM's parameters that follow from the labels.
+    """
+
+    labels: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64] | None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +298,7 @@ class LabelTest:
         note: Explanation for people.
         counts_flags: True if a flagged answer is the bad event. False if an answer without a flag
             is, or if the task flags nothing.
+        selective: True if a label's weight says that flagged answers are acted on.
     """
 
     name: str
@@ -291,6 +307,7 @@ class LabelTest:
     needed: int
     note: str = ""
     counts_flags: bool = False
+    selective: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,12 +190,11 @@ def relative_gain(
     first, second = rank(labels, baseline), rank(labels, contender)
     measure = {"pr_auc": RankedRows.pr_auc, "roc_auc": RankedRows.roc_auc}[metric]
 
-    def gain(copies: Weights) -> float:
-        drawn = copies if weights is None else copies * weights
+    def gain(drawn: Weights) -> float:
         base = measure(first, drawn)
         return (measure(second, drawn) - base) / base
 
-    return _with_interval(gain, first.rows, clusters, draws, confidence, seed)
+    return _with_interval(gain, first.rows, clusters, draws, confidence, seed, weights)
 
 
 def relative_gain_of_means(
@@ -208,6 +207,7 @@ def relative_gain_of_means(
     draws: int,
     confidence: float,
     seed: int,
+    weights: Array | None = None,
 ) -> RelativeGain:
     """Return the contender's relative gain in its mean, with its percentile bootstrap interval.
 
@@ -220,6 +220,7 @@ def relative_gain_of_means(
         draws: Number of draws.
         confidence: Confidence of the two-sided interval, a fraction in (0, 1).
         seed: Seed of the random draws.
+        weights: As for `relative_gain`.
 
     Raises:
         ValueError: As for `cluster_weights`, or the baseline's mean is 0.
@@ -228,11 +229,11 @@ def relative_gain_of_means(
     if not old.sum() > 0:
         raise ValueError("the baseline's mean is 0, so nothing can be relative to it")
 
-    def gain(weights: Weights) -> float:
-        below = float(np.dot(weights, old))
-        return _better(float(np.dot(weights, new)), below, root, lower_is_better)
+    def gain(drawn: Weights) -> float:
+        below = float(np.dot(drawn, old))
+        return _better(float(np.dot(drawn, new)), below, root, lower_is_better)
 
-    return _with_interval(gain, len(old), clusters, draws, confidence, seed)
+    return _with_interval(gain, len(old), clusters, draws, confidence, seed, weights)
 
 
 def relative_loss_of_mean(
@@ -245,6 +246,7 @@ def relative_loss_of_mean(
     draws: int,
     confidence: float,
     seed: int,
+    weights: Array | None = None,
 ) -> RelativeGain:
     """Return a mean's relative loss against a known mean, with its percentile bootstrap interval.
 
@@ -259,6 +261,7 @@ def relative_loss_of_mean(
         draws: Number of draws.
         confidence: Confidence of the two-sided interval, a fraction in (0, 1).
         seed: Seed of the random draws.
+        weights: As for `relative_gain`.
 
     Raises:
         ValueError: As for `cluster_weights`, or `promised` is not positive.
@@ -267,16 +270,16 @@ def relative_loss_of_mean(
     if not promised > 0:
         raise ValueError(f"expected a promised value above 0, got {promised}")
 
-    def lost(weights: Weights) -> float:
-        rows = float(np.sum(weights))
+    def lost(drawn: Weights) -> float:
+        rows = float(np.sum(drawn))
         return -_better(
-            float(np.dot(weights, found)),
+            float(np.dot(drawn, found)),
             rows * (promised**2 if root else promised),
             root,
             lower_is_better,
         )
 
-    return _with_interval(lost, len(found), clusters, draws, confidence, seed)
+    return _with_interval(lost, len(found), clusters, draws, confidence, seed, weights)
 
 
 def _better(new: float, old: float, root: bool, lower_is_better: bool) -> float:
@@ -294,10 +297,17 @@ def _with_interval(
     draws: int,
     confidence: float,
     seed: int,
+    weights: Array | None,
 ) -> RelativeGain:
-    drawn = np.array([figure(weights) for weights in cluster_weights(clusters, draws, seed)])
+    each = np.ones(rows) if weights is None else np.asarray(weights, dtype=np.float64)
+    drawn = np.array(
+        [
+            figure(copies if weights is None else copies * each)
+            for copies in cluster_weights(clusters, draws, seed)
+        ]
+    )
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn):
         raise ValueError(f"none of {draws} draws held a row that counts")
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return RelativeGain(figure(np.ones(rows)), float(low), float(high), drawn)
+    return RelativeGain(figure(each), float(low), float(high), drawn)

@@ -157,5 +157,6 @@ def label_faults(
             f" found {1 - missing:.2%}"
         )
     known = examples.drop_nulls("label")
-    stand_for = standing_for(weights_of(known), len(known))
-    return faults + task_of(spec).label_faults(known["label"].to_numpy()[stand_for])
+    task = task_of(spec)
+    rows = standing_for(task.stands_for(weights_of(known)), len(known))
+    return faults + task.label_faults(known["label"].to_numpy()[rows])

@@ -65,11 +65,6 @@ def read(
     rows = labelled_predictions(
         lake, spec.name, end - spec.drift.performance.window, end, known_by, spec.drift.segment
     )
-    keys = [
-        pl.col("entity_keys").str.json_path_match(f"$.{entity}").fill_null("")
-        for entity in spec.entities
-    ]
-    rows = rows.with_columns(key.alias(f"_key_{at}") for at, key in enumerate(keys))
     return {
         version: _labelled(rows.filter(pl.col("version") == version), profile, spec)
         for version, profile in profiles.items()
@@ -96,9 +91,7 @@ def early_labels_are_biased(lake: Lake, spec: ModelSpec, end: datetime) -> bool:
 
 def _labelled(rows: pl.DataFrame, profile: ReferenceProfile, spec: ModelSpec) -> LabelledAnswers:
     task = task_of(spec)
-    answered = answered_rows(
-        rows, {entity: rows[f"_key_{at}"].to_numpy() for at, entity in enumerate(spec.entities)}
-    )
+    answered = answered_rows(rows, spec.entities)
     segments = {}
     if profile.segmentation is not None:
         values = rows["group"].to_numpy().astype(np.float64)

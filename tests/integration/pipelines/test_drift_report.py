@@ -86,7 +86,7 @@ def version(settings: Settings, spec: ModelSpec, registry: ModelRegistry) -> Ver
     answered = Answered(labels=np.zeros(3000), scores=random.beta(0.3, 30, 3000))
     holdout = ReferenceHoldout(names=FEATURES, inputs=inputs, answered=answered, missing={})
     run = create_run(registry, spec.name, "training", {})
-    reference = reference_rows(holdout, seed=1)
+    reference = reference_rows(holdout, spec)
     reference.write_parquet(settings.home / REFERENCE_ROWS_FILE)
     tracking_client(registry).log_artifact(
         run.info.run_id, str(settings.home / REFERENCE_ROWS_FILE), RECORD_PATH

@@ -93,11 +93,12 @@ def label_tests(
     Args:
         gate: The gate's figures of the old champion (`Task.baseline`).
         spec: The model's spec.
-        weight: Number of flagged requests for which one flagged request with a label stands.
+        weight: Number of flagged requests for which one flagged request with a label stands. Only
+            a `selective` test's limit follows it.
     """
     return {
         test.name: test
-        if test.limit is None
+        if test.limit is None or not test.selective
         else replace(test, limit=testable(as_labelled(test.limit, test.counts_flags, weight)))
         for test in task_of(spec).label_tests(gate)
     }

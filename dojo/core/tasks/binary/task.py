@@ -352,10 +352,12 @@ class Binary(Task):
                 None if recall is None else 1 - (recall - checks.catch_rate_drop),
                 self.spec.rollout.minimum_positives,
                 note,
+                selective=True,
             ),
             LabelTest(
                 "false_positives", "share of labelled negatives flagged", allowed,
                 self.spec.rollout.minimum_requests, counts_flags=True,
+                selective=True,
             ),
         )  # fmt: skip
 

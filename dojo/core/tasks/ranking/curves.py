@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from dojo.core.tasks.ranking.metrics import lists_of
+from dojo.core.tasks.ranking.metrics import judged_lists, lists_of
 from dojo.core.tasks.ranking.spec import CandidateList
 from dojo.core.tasks.records import Answered, Curve
-from dojo.stats.scores.ranking import ndcg_by_list, rank_in_list
+from dojo.stats.scores.ranking import rank_in_list
 
 
 def ndcg_by_ranks(holdout: Answered, label: str, rule: CandidateList) -> Curve:
     """Return the mean NDCG when only the first x ranks count."""
-    lists = lists_of(holdout.entities, holdout.times, rule)
     ranks = np.arange(1, 2 * rule.top + 1)
-    found = [
-        float(np.nanmean(ndcg_by_list(holdout.labels, holdout.scores, lists, int(k))))
-        for k in ranks
-    ]
+    found = [judged_lists(holdout, rule, int(top)).mean for top in ranks]
     return Curve(
         name="ndcg",
         title="NDCG by ranks that count",
@@ -30,12 +26,16 @@ def ndcg_by_ranks(holdout: Answered, label: str, rule: CandidateList) -> Curve:
 
 
 def grade_by_rank(holdout: Answered, label: str, rule: CandidateList) -> Curve:
-    """Return the mean grade of the candidates at each rank, and the mean grade of all."""
+    """Return the mean grade of the candidates at each rank, and the mean grade of all.
+
+    A weight multiplies its grade. The number of candidates at a rank is known without labels.
+    """
     ranks = rank_in_list(holdout.scores, lists_of(holdout.entities, holdout.times, rule))
     shown = np.arange(1, 2 * rule.top + 1)
-    at = [holdout.labels[ranks == rank] for rank in shown]
+    grades = holdout.labels * holdout.each
+    at = [grades[ranks == rank] for rank in shown]
     filled = [position for position, labels in enumerate(at) if len(labels)]
-    mean = float(holdout.labels.mean())
+    mean = float(grades.mean())
     return Curve(
         name="grade_by_rank",
         title="mean grade by rank",

@@ -7,25 +7,29 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from dojo.core.tasks.measured import Measured
 from dojo.core.tasks.ranking import metrics
 from dojo.core.tasks.ranking.spec import RankingSpec
 from dojo.core.tasks.records import Answered, Figure, Results
-from dojo.stats.inference.means import clustered_mean, two_sided_z
+from dojo.stats.inference.means import clustered_mean, two_sided_z, weighted_variance
 
 NDCG = "ndcg"
 
 
 def results(answered: Answered, spec: RankingSpec) -> Results:
     """Return the mean NDCG of the lists with relevant candidates."""
-    lists, clusters = metrics.ndcg(answered, spec.label.list)
-    if not len(lists):
+    lists = metrics.judged_lists(answered, spec.label.list)
+    rows = len(lists.ndcg)
+    if not rows:
         return Results(rows=len(answered.labels), figures={NDCG: Figure(None, 0, 0.0)})
+    each = np.ones(rows) if lists.weights is None else lists.weights
     figure = Figure(
-        float(lists.mean()),
-        len(lists),
-        clustered_mean(lists, clusters).effective,
-        float(lists.std()),
+        lists.mean,
+        rows,
+        clustered_mean(lists.ndcg, lists.clusters, each).effective,
+        math.sqrt(weighted_variance(lists.ndcg, each)),
     )
     return Results(rows=len(answered.labels), figures={NDCG: figure})
 

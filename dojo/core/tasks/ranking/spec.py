@@ -28,11 +28,19 @@ class CandidateList(Section):
         by: Entities shared by the rows of a list. Empty for all rows of a time.
         within: World time span of a list. Lists begin at its multiples.
         top: Number of ranks that count.
+        item: Entity that is recommended. None where a list's candidates are no catalogue.
     """
 
     by: tuple[Name, ...]
     within: Duration
     top: Annotated[int, Field(ge=1, le=100)]
+    item: Name | None = None
+
+    @model_validator(mode="after")
+    def _a_list_has_several_items(self) -> CandidateList:
+        if self.item in self.by:
+            raise ValueError(f"item: a list by {self.item} holds one {self.item} alone")
+        return self
 
 
 class RankingLabel(Label):
@@ -79,9 +87,12 @@ class RankingGuards(Guards):
 
     Attributes:
         top_recall: Largest relative loss of the flagged share of the best candidates.
+        coverage: Largest relative loss of the catalogue's share that is shown. None for no such
+            guard. It needs `label.list.item`.
     """
 
     top_recall: Fraction
+    coverage: Fraction | None = None
 
 
 class RankingGate(Gate):
@@ -154,8 +165,19 @@ class RankingSpec(ModelSpec):
     ) -> RankingLabel:
         # `entities` is absent when the field is wrong itself.
         entities = earlier.data.get("entities")
-        if entities is not None and (unknown := set(label.list.by) - set(entities)):
-            raise ValueError(
-                f"list.by: no {', '.join(sorted(unknown))} among entities ({', '.join(entities)})"
-            )
+        for key, named in {"by": label.list.by, "item": (label.list.item,)}.items():
+            unknown = {name for name in named if name is not None} - set(entities or named)
+            if unknown:
+                raise ValueError(
+                    f"list.{key}: no {', '.join(sorted(unknown))} among entities"
+                    f" ({', '.join(entities or ())})"
+                )
         return label
+
+    @field_validator("gate")
+    @classmethod
+    def _coverage_has_items(cls, gate: RankingGate, earlier: ValidationInfo) -> RankingGate:
+        label = earlier.data.get("label")
+        if gate.guards.coverage is not None and label is not None and label.list.item is None:
+            raise ValueError("guards.coverage: label.list.item names no entity to count")
+        return gate

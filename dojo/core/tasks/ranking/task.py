@@ -31,10 +31,11 @@ from dojo.core.tasks.records import (
     Metric,
     Quantity,
     Results,
+    Targets,
 )
 from dojo.stats.histograms.binning import correlation_ratio
 from dojo.stats.inference.bootstrap import RelativeGain
-from dojo.stats.scores.ranking import rank_in_list
+from dojo.stats.scores.ranking import gains_of, rank_in_list, weight_by_list
 
 # Key of the decision: the score exceeded by a list's top candidates on the validation rows.
 CUT = "cut"
@@ -137,6 +138,35 @@ class Ranking(Task):
     ) -> Codes | None:
         return metrics.lists_of(entities, times, self.spec.label.list)
 
+    def targets(
+        self,
+        labels: npt.NDArray[np.float64],
+        weights: npt.NDArray[np.float64] | None,
+        lists: Codes | None,
+    ) -> Targets:
+        """Return gains as targets, and the weights of lists.
+
+        LightGBM multiplies each row's gradient by its weight, those of unclicked rows too. So a
+        label's weight is no row's weight. It multiplies the gain that LambdaRank knows of the
+        label (`label_gain`). LambdaRank divides a list's gains by their ideal. The list's weight
+        gives this back.
+        """
+        if weights is None:
+            return Targets(labels, None)
+        assert lists is not None
+        gains, levels = np.unique(gains_of(labels, weights), return_inverse=True)
+        each = weight_by_list(labels, lists, self.spec.label.list.top, weights)
+        _, number = np.unique(lists, return_inverse=True)
+        return Targets(
+            levels.astype(np.float64),
+            np.nan_to_num(each, nan=1.0)[number],
+            {"label_gain": gains.tolist()},
+        )
+
+    def stands_for(self, weights: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
+        """Return None. Each shown candidate has a label, and a weight corrects the label alone."""
+        return None
+
     def decide(self, validation: Answered) -> dict[str, float]:
         """Choose the score exceeded by as many candidates as the lists have top ranks."""
         lists = metrics.lists_of(validation.entities, validation.times, self.spec.label.list)
@@ -158,7 +188,7 @@ class Ranking(Task):
         )
 
     def support(self, answered: Answered) -> int:
-        return len(metrics.ndcg(answered, self.spec.label.list)[0])
+        return len(metrics.judged_lists(answered, self.spec.label.list).ndcg)
 
     def too_few(self, answered: Answered) -> str:
         lists = self.support(answered)
@@ -185,16 +215,18 @@ class Ranking(Task):
 
     @property
     def guards(self) -> tuple[GuardRule, ...]:
-        limit = self.spec.gate.guards.top_recall
-        return (
-            GuardRule(
-                "top_recall",
-                "top_recall",
-                "share of the best candidates that are flagged",
-                "relative loss",
-                limit,
-            ),
-        )
+        limits = self.spec.gate.guards
+        recall = GuardRule(
+            "top_recall", "top_recall", "share of the best candidates that are flagged",
+            "relative loss", limits.top_recall,
+        )  # fmt: skip
+        if limits.coverage is None:
+            return (recall,)
+        coverage = GuardRule(
+            "coverage", "catalogue_coverage", "share of the items that reach the top ranks",
+            "relative loss", limits.coverage,
+        )  # fmt: skip
+        return recall, coverage
 
     def loss(self, fresh: Answered, promised: Mapping[str, float]) -> Loss:
         gate = self.spec.gate
@@ -208,8 +240,7 @@ class Ranking(Task):
         )
 
     def baseline(self, champion: Answered) -> dict[str, float]:
-        found = metrics.evaluate(champion, self.spec.label.list, self.best)
-        return {"top_recall": found["top_recall"]}
+        return {"top_recall": metrics.top_recall_as_labelled(champion, self.best)}
 
     def intended_use(self, decision: Decision) -> str:
         rule = self.spec.label.list
@@ -247,12 +278,12 @@ class Ranking(Task):
         assert requests.flagged is not None
         best = requests.labels == self.best
         needed = self.spec.rollout.minimum_labels
-        hits = (requests.flagged & best).astype(np.float64)
+        trials = best * requests.each
         return (
             Quantity(
                 "top_recall",
-                hits,
-                best.astype(np.float64),
+                requests.flagged * trials,
+                trials,
                 best,
                 needed,
                 "labelled best candidates",

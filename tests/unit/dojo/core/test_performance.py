@@ -22,7 +22,9 @@ from dojo.core.performance import (
     measure_by_version,
 )
 from dojo.core.tasks.binary.live import CATCH_RATE, FALSE_POSITIVES, PR_AUC
+from dojo.core.tasks.ranking.spec import RankingSpec
 from dojo.core.tasks.specs import load_spec, task_of
+from tests.support.answers import FLEET
 
 NOON = datetime(2030, 3, 1, 12, tzinfo=UTC)
 TASK = task_of(load_spec(Path("models/fraud_detection.yaml")))
@@ -292,3 +294,25 @@ def test_a_corrected_label_counts_from_when_it_was_known(tmp_path: Path) -> None
             lake, "fraud", since, until, known_before=NOON + timedelta(days=days)
         )
         assert found.sort("world_time")["label"].to_list() == labels
+
+
+def test_a_rankings_lists_are_its_entities_own_and_weights_multiply_their_gains(
+    tmp_path: Path,
+) -> None:
+    """Half of the customers click first, and half second, where one in four looks."""
+    spec = load_spec(FLEET / "spending_order.yaml")
+    assert isinstance(spec, RankingSpec)
+    rule = spec.label.list.model_copy(update={"by": ("customer",)})
+    label = spec.label.model_copy(update={"list": rule, "grades": 2})
+    spec = spec.model_copy(update={"label": label})
+    predictions = [
+        prediction(n, 0.9 - n % 2 / 10, entity_keys=f'{{"customer":"C{n // 2}"}}')
+        for n in range(60)
+    ]
+    clicked = {n: int((n // 2) % 2 == n % 2) for n in range(60)}
+    lake = lake_of(tmp_path, predictions, clicked, {n: 4.0 for n in range(60) if n % 2})
+    found = measure(
+        judged_predictions(lake, "fraud"), task_of(spec), entities=spec.entities
+    ).figures["ndcg"]
+    assert found.value == pytest.approx((1 + 4 / np.log2(3)) / 5)
+    assert found.rows == 30

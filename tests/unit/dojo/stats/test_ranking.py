@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 from sklearn.metrics import ndcg_score
 
-from dojo.stats.scores.ranking import ndcg_by_list, rank_in_list
+from dojo.stats.scores.ranking import catalogue_coverage, ndcg_by_list, rank_in_list
 
 # Grade, score and list of each row. Few distinct scores make ties, the hard part. The lists' rows
 # are mixed, and their numbers have gaps.
@@ -125,8 +125,8 @@ def test_no_rows_are_no_lists() -> None:
         ([1.0, 0.0], [1.0], [0], 3, r"equally many rows, got \(2,\), \(1,\) and \(1,\)"),
         ([1.0], [1.0], [0, 0], 3, r"equally many rows, got \(1,\), \(1,\) and \(2,\)"),
         ([1.0, -1.0], [1.0, 2.0], [0, 0], 3, "labels must be >= 0"),
-        ([1.0, 0.0], [1.0, np.nan], [0, 0], 3, "scores finite"),
-        ([1.0, 0.0], [1.0, np.inf], [0, 0], 3, "scores finite"),
+        ([1.0, 0.0], [1.0, np.nan], [0, 0], 3, "scores must be finite"),
+        ([1.0, 0.0], [1.0, np.inf], [0, 0], 3, "scores must be finite"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused(
@@ -149,3 +149,20 @@ def test_ranks_in_a_list_are_scipys_ordinal_ranks_from_the_highest_score(data: R
             found[lists == number].tolist()
             == rankdata(-scores[lists == number], method="ordinal").tolist()
         )
+
+
+@given(rows, cuts)
+def test_coverage_counts_the_grades_that_some_list_shows(data: Rows, k: int) -> None:
+    """The first rows of each list, sorted by score as Python's stable sort does."""
+    items, scores, lists = columns(data)
+    shown: set[int] = set()
+    for number in set(lists.tolist()):
+        of = [n for n in range(len(items)) if lists[n] == number]
+        shown |= {int(items[n]) for n in sorted(of, key=lambda n: -scores[n])[:k]}
+    found = catalogue_coverage(items, scores, lists, k)
+    assert found == len(shown) / len(set(items.tolist()))
+
+
+def test_no_candidates_cover_nothing() -> None:
+    empty = np.empty(0)
+    assert np.isnan(catalogue_coverage(empty, empty, empty.astype(int), 3))

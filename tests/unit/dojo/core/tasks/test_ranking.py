@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dojo.core.judging.gate.decision import Contender
+from dojo.core.judging.gate.guards import guards
 from dojo.core.spec.read import SpecError
 from dojo.core.tasks.ranking.spec import RankingSpec
 from dojo.core.tasks.ranking.task import Ranking
@@ -107,24 +109,42 @@ def test_no_rows_are_no_lists_and_no_figure() -> None:
         assert task.results(empty).figures["ndcg"].value is None
 
 
-@pytest.mark.parametrize("by", ["[shop]", "[customer, shop]"])
-def test_lists_by_an_unknown_entity_are_refused_at_the_labels_line(tmp_path: Path, by: str) -> None:
+@pytest.mark.parametrize(
+    ("at", "old", "new", "reason"),
+    [
+        ("label", "by: []", "by: [shop]", "list.by: no shop among entities (customer, merchant)"),
+        (
+            "label",
+            "by: []",
+            "by: [merchant, shop]",
+            "list.by: no shop among entities (customer, merchant)",
+        ),
+        (
+            "label",
+            "item: customer",
+            "item: shop",
+            "list.item: no shop among entities (customer, merchant)",
+        ),
+        ("gate", "item: customer", "top: 10", "guards.coverage: label.list.item names no entity"),
+        ("  list", "by: []", "by: [customer]", "item: a list by customer holds one customer alone"),
+    ],
+)
+def test_wrong_lists_are_refused_at_their_line(
+    tmp_path: Path, at: str, old: str, new: str, reason: str
+) -> None:
     path = tmp_path / "spending_order.yaml"
-    path.write_text(TEXT.replace("by: []", f"by: {by}"))
-    line = next(
-        number for number, text in enumerate(TEXT.splitlines(), 1) if text.startswith("label:")
-    )
+    text = TEXT.replace("    top: 10 ", "    #") if new == "top: 10" else TEXT
+    path.write_text(text.replace(old, new))
+    line = next(number for number, of in enumerate(TEXT.splitlines(), 1) if of.startswith(at + ":"))
     with pytest.raises(SpecError) as refused:
         load_spec(path)
-    assert (
-        str(refused.value)
-        == f"{path}:{line}: label: list.by: no shop among entities (customer, merchant)"
-    )
+    assert str(refused.value).startswith(f"{path}:{line}: ")
+    assert reason in str(refused.value)
 
 
 def test_wrong_entities_are_named_themselves_and_not_the_lists_by_them(tmp_path: Path) -> None:
     path = tmp_path / "spending_order.yaml"
-    path.write_text(TEXT.replace("by: []", "by: [customer]").replace("[customer, merchant]", "[]"))
+    path.write_text(TEXT.replace("by: []", "by: [merchant]").replace("[customer, merchant]", "[]"))
     with pytest.raises(SpecError, match=r"entities: .*at least 1 item") as refused:
         load_spec(path)
     assert "list.by" not in str(refused.value)
@@ -225,13 +245,66 @@ def test_top_recall_is_the_share_of_the_highest_grade_that_is_flagged() -> None:
         np.array([3.0, 3.0, 3.0, 2.0, 0.0]),
         np.array([True, True, False, True, False]),
     )
-    rows = Answered(labels, np.arange(5.0), flagged, times=at("01T10:00:00").repeat(5))
+    rows = Answered(
+        labels, np.arange(5.0), flagged, {"customer": np.arange(5)}, at("01T10:00:00").repeat(5)
+    )
     found = TASK.evaluate(rows)
     assert (found["top_recall"], found["flagged_share"]) == (
         pytest.approx(2 / 3),
         pytest.approx(3 / 5),
     )
     assert TASK.baseline(rows) == {"top_recall": found["top_recall"]}
+
+
+def test_coverage_is_the_share_of_items_that_reach_the_top_of_any_list() -> None:
+    """Two of three ranks count in each of two hours. Customers c and d are never among them."""
+    rows = Answered(
+        np.array([3.0, 0, 0, 3, 0, 0]),
+        np.array([3.0, 2, 1, 9, 8, 7]),
+        np.ones(6, dtype=bool),
+        {"customer": np.array(["a", "b", "c", "a", "e", "d"])},
+        at("01T10:00:00", "01T11:00:00").repeat(3),
+    )
+    task = task_of_lists(top=2)
+    assert task.evaluate(rows)["catalogue_coverage"] == pytest.approx(3 / 5)
+    assert task.evaluate(rows.of(np.arange(3)))["catalogue_coverage"] == pytest.approx(2 / 3)
+    assert "catalogue_coverage" not in task_of_lists(item=None).evaluate(rows)
+
+
+@pytest.mark.parametrize(("shown", "verdict"), [(10, "ok"), (8, "ok"), (7, "veto")])
+def test_a_challenger_that_shows_fewer_items_is_vetoed(shown: int, verdict: str) -> None:
+    """The champion shows ten items in ten lists, and the challenger the same few again."""
+    hours = np.repeat(np.arange(10), 10)
+    rows = Answered(
+        np.tile([3.0, *[0.0] * 9], 10),
+        np.zeros(100),
+        np.ones(100, dtype=bool),
+        {"customer": np.tile(np.arange(10), 10)},
+        at("01T00:00:00") + hours * np.timedelta64(1, "h"),
+    )
+    task = task_of_lists(top=1)
+
+    def contender(first: np.ndarray) -> Contender:
+        scores = (rows.entities["customer"] == first[hours]).astype(float)
+        metrics = task.evaluate(rows.scored(scores, rows.flagged))
+        return Contender(
+            version="1", run_id="run", as_of=datetime(2030, 3, 2, tzinfo=UTC), decision={},
+            metrics=metrics, latency_seconds=0.001, size_bytes=1000,
+        )  # fmt: skip
+
+    judged = guards(
+        task.spec, contender(np.arange(10)), contender(np.minimum(np.arange(10), shown - 1)), ()
+    )
+    (coverage,) = [guard for guard in judged if guard.name == "coverage"]
+    assert (coverage.champion, coverage.challenger) == (1.0, shown / 10)
+    assert coverage.verdict == verdict
+
+
+def test_without_a_limit_coverage_is_no_guard() -> None:
+    limits = TASK.spec.gate.guards.model_copy(update={"coverage": None})
+    gate = TASK.spec.gate.model_copy(update={"guards": limits})
+    task = Ranking(TASK.spec.model_copy(update={"gate": gate}))
+    assert [rule.name for rule in task.guards] == ["top_recall"]
 
 
 def test_a_gain_and_a_loss_are_relative_to_ndcg() -> None:
