@@ -16,9 +16,9 @@ import uvicorn
 # Time for clients to send one more request on each open connection. Callers at one request a
 # second have left by then.
 DRAIN_SECONDS = 1.0
-# Limit for the whole shutdown. The supervisor kills after 10 s, and the prediction log needs up to
-# 2 s after this.
-SHUTDOWN_SECONDS = 6
+# Limit for HTTP. The supervisor kills after 10 s. Then gRPC and the prediction log need up to
+# 2 s each.
+SHUTDOWN_SECONDS = 5
 
 _log = structlog.get_logger("gateway.server")
 

@@ -21,9 +21,9 @@ from services.gateway.messages.trace import RESPONSE_HEADER, Headers, response_h
 from services.gateway.rpc.convert import infer_request, infer_response
 from services.gateway.rpc.protocol import CLASSES, METHODS, SERVICE, Message
 
-# Calls in progress get this time to end when the gateway stops. More than any model's deadline, and
-# within what the process has left after HTTP's shutdown.
-GRACE_SECONDS = 1.0
+# Calls in progress get this time to end when the gateway stops. Twice the shop's longest deadline,
+# and within what the process has left after HTTP's shutdown.
+GRACE_SECONDS = 2.0
 # gRPC's own clients wait this long before they repeat a call (gRFC A6). In milliseconds.
 RETRY_AFTER = "grpc-retry-pushback-ms"
 
