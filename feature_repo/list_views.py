@@ -8,6 +8,10 @@ from feature_repo.views import Feature
 
 WEEK_DAYS, WINDOW_DAYS = 7, 30
 
+# Looks without a click that each product gets in addition. One click of one look is no perfect
+# product.
+CAUTION_LOOKS = 10
+
 # Labels of a list take minutes, and views count whole days.
 SETTLED_AFTER = timedelta(days=1)
 
@@ -37,5 +41,5 @@ def _appeal(lists: str, days: int) -> Feature:
         f"product_{lists}_appeal_{days}d",
         "grades per look",
         f"Grades of the product in {lists} for each look at it, in the {days} days that ended a day"
-        " before midnight. 0 without any look.",
+        f" before midnight. {CAUTION_LOOKS} looks are added to temper products that few people saw.",
     )

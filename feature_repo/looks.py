@@ -11,8 +11,8 @@ from datetime import date
 import polars as pl
 
 from dojo.shop.lists import weight
-from feature_repo.columns import as_view, ratio, scaled
-from feature_repo.list_views import WEEK_DAYS, WINDOW_DAYS
+from feature_repo.columns import as_view, scaled
+from feature_repo.list_views import CAUTION_LOOKS, WEEK_DAYS, WINDOW_DAYS
 from feature_repo.midnights import at_midnights, last, settled, with_labels
 from feature_repo.views import BatchView
 
@@ -51,7 +51,11 @@ def products_in_lists(
         looks=scaled("look", UNITS_PER_LOOK) * pl.col("new")
     )
     found = at_midnights(rows, view, days, sums).with_columns(
-        (ratio("week_grades", "week_looks") * UNITS_PER_LOOK).alias(week_appeal),
-        (ratio("month_grades", "month_looks") * UNITS_PER_LOOK).alias(month_appeal),
+        _appeal("week").alias(week_appeal), _appeal("month").alias(month_appeal)
     )
     return as_view(found, view)
+
+
+def _appeal(window: str) -> pl.Expr:
+    looks = pl.col(f"{window}_looks") / UNITS_PER_LOOK
+    return pl.col(f"{window}_grades") / (looks + CAUTION_LOOKS)

@@ -70,6 +70,7 @@ def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
     from dojo.core.lake import Lake, start_of
     from dojo.core.tasks.records import Answered
     from dojo.core.tasks.specs import task_of
+    from dojo.shop.lists import weight
     from dojo.shop.truths import TRUTHS
     from feature_repo.specs import labels_of
     from feature_repo.views import join_key
@@ -104,12 +105,16 @@ def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
     truth = TRUTHS[spec.label.truth]
     best = holdout[truth.best].to_numpy()
     task, primary = task_of(spec), spec.gate.primary_metric
+    in_list = truth.seen_until is not None
     answered = Answered(
         labels=holdout.select(truth.of().cast(pl.Float64)).to_series().to_numpy(),
         scores=best,
         flagged=task.flagged(best, steps.read_evaluation(directory).decision),
         entities={entity: holdout[join_key(entity)].to_numpy() for entity in spec.entities},
         times=holdout["time"].dt.replace_time_zone(None).to_numpy(),
+        weights=holdout.select(weight(pl.col("position"))).to_series().to_numpy()
+        if in_list
+        else None,
     )
     support = {"support_holdout": task.support(answered), "rows_holdout": holdout.height}
     return {

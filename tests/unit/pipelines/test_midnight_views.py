@@ -273,7 +273,7 @@ def result_at(shown: Sequence[Happened], midnight: date) -> list[float]:
         past = within(shown, midnight, days, GRADES.settled_after.days)
         known = [(one, one.label_at(midnight, GRADES)) for one in past]
         looks = sum(round(position(one) ** -0.6, 3) for one, label in known if label is not None)
-        return sum(label or 0 for _, label in known) / looks if looks else 0.0
+        return sum(label or 0 for _, label in known) / (looks + 10)
 
     return [len(within(shown, midnight, 7)), appeal(7), appeal(30)]
 
