@@ -87,6 +87,11 @@ class Task(Protocol):
         """Return the list of each row. None where rows stand alone."""
         return None
 
+    @property
+    def item(self) -> str | None:
+        """The entity that flagged answers recommend. None where they recommend nothing."""
+        return None
+
     def targets(
         self,
         labels: npt.NDArray[np.float64],
