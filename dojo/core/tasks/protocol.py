@@ -88,6 +88,11 @@ class Task(Protocol):
         return None
 
     @property
+    def listed_by(self) -> tuple[str, ...]:
+        """The entities that rows of one list share. Empty where rows stand alone."""
+        return ()
+
+    @property
     def item(self) -> str | None:
         """The entity that flagged answers recommend. None where they recommend nothing."""
         return None

@@ -139,6 +139,10 @@ class Ranking(Task):
         return metrics.lists_of(entities, times, self.spec.label.list)
 
     @property
+    def listed_by(self) -> tuple[str, ...]:
+        return self.spec.label.list.by
+
+    @property
     def item(self) -> str | None:
         return self.spec.label.list.item
 
