@@ -190,12 +190,10 @@ def with_outcomes(
     return latest.join(labels, on="request_id", how=how)
 
 
-def measure(
-    judged: pl.DataFrame, task: Task, version: str = "all", entities: Sequence[str] = ()
-) -> Performance:
-    """Performance of the rows of `judged_predictions`. `entities` as for `answered_rows`."""
+def measure(judged: pl.DataFrame, task: Task, version: str = "all") -> Performance:
+    """Performance of the rows of `judged_predictions`."""
     labelled = judged.filter(pl.col("label").is_not_null())
-    results = task.results(answered_rows(labelled, entities))
+    results = task.results(answered_rows(labelled, task.listed_by))
     lacking = task.lacking(results)
     return Performance(
         version=version,
@@ -212,20 +210,18 @@ def measure(
     )
 
 
-def measure_by_version(
-    judged: pl.DataFrame, task: Task, entities: Sequence[str] = ()
-) -> list[Performance]:
+def measure_by_version(judged: pl.DataFrame, task: Task) -> list[Performance]:
     """All versions together first, then each that answered, in order of their numbers.
 
-    "0" is the spec's fallback. `entities` as for `answered_rows`.
+    "0" is the spec's fallback.
     """
     versions = sorted(
         judged["version"].unique().to_list(),
         key=lambda v: (not v.isdigit(), int(v) if v.isdigit() else 0, v),
     )
     return [
-        measure(judged, task, entities=entities),
-        *(measure(judged.filter(pl.col("version") == v), task, v, entities) for v in versions),
+        measure(judged, task),
+        *(measure(judged.filter(pl.col("version") == v), task, v) for v in versions),
     ]
 
 
@@ -234,8 +230,7 @@ def answered_rows(rows: pl.DataFrame, entities: Sequence[str] = ()) -> Answered:
 
     Args:
         rows: Columns label, weight, score, flagged, world_time, and entity_keys (JSON).
-        entities: The model's entities. A prediction without one has the key "". Without any,
-            rows are independent and in no entity's list.
+        entities: The wanted entities. A prediction without one has the key "".
     """
     return Answered(
         labels=rows["label"].to_numpy().astype(np.float64),

@@ -19,10 +19,12 @@ from dojo.core.registry.reference_profile import (
     Distribution,
     ReferenceProfile,
     Segmentation,
+    ShownItems,
     distribution,
     slot_numbers,
 )
 from dojo.core.spec.schema import ModelSpec
+from dojo.core.tasks.item_bins import ITEM_EDGES, item_bins
 from dojo.core.tasks.protocol import Task
 from dojo.core.tasks.records import AnswerCounts, Answered, HoldoutVariation, Results
 from dojo.core.tasks.score_bins import score_histogram
@@ -81,7 +83,16 @@ def profile_of(holdout: ReferenceHoldout, spec: ModelSpec) -> ReferenceProfile:
         missing=dict(holdout.missing),
         segmentation=segmentation,
         segments=_segments(task, holdout, segmentation),
+        shown=_shown(task, answered),
     )
+
+
+def _shown(task: Task, answered: Answered) -> ShownItems | None:
+    if task.item is None or answered.flagged is None or not answered.flagged.any():
+        return None
+    shown = answered.of(answered.flagged)
+    bins = item_bins(shown.entities[task.item]).astype(np.float64)
+    return ShownItems(task.item, _timed(bins, shown.times, ITEM_EDGES))
 
 
 def _proxies(
@@ -99,9 +110,16 @@ def _counts(answered: Answered) -> AnswerCounts:
     return AnswerCounts(len(answered.scores), flagged, *score_histogram(answered.scores))
 
 
-def _timed(values: npt.NDArray[np.floating], times: npt.NDArray[np.datetime64]) -> Distribution:
-    """Return a column's distribution, its counts by slot, and how much hours and days differ."""
-    whole = distribution(values)
+def _timed(
+    values: npt.NDArray[np.floating],
+    times: npt.NDArray[np.datetime64],
+    bins: tuple[float, ...] | None = None,
+) -> Distribution:
+    """Return a column's distribution, its counts by slot, and how much hours and days differ.
+
+    `bins` are the edges between bins. None for the values' quantiles.
+    """
+    whole = distribution(values, bins)
     edges, exact = np.asarray(whole.edges), np.asarray(values, dtype=np.float64)
     slots = slot_numbers(times)
     by_slot = np.array([bin_counts(exact[slots == slot], edges) for slot in range(SLOTS)])
@@ -134,10 +152,12 @@ def _excess(windows: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
     for counts, kind in windows:
         rest = kind - counts
         rows, others = int(counts.sum()), int(rest.sum())
-        freedom = int(np.count_nonzero(kind)) - 1
+        seen = kind > 0  # a bin without any row says nothing
+        freedom = int(seen.sum()) - 1
         if rows >= MINIMUM_ROWS and others >= MINIMUM_ROWS and freedom > 0:
             found.append(
-                population_stability_index(rest, counts) / freedom - (1 / rows + 1 / others)
+                population_stability_index(rest[seen], counts[seen]) / freedom
+                - (1 / rows + 1 / others)
             )
     return max(0.0, float(np.mean(found))) if found else 0.0
 

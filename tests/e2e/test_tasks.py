@@ -245,6 +245,17 @@ def test_labels_of_the_models_own_kind_arrive_and_the_monitor_judges_them(
     assert len(live.collect()) > 200
 
 
+def test_the_items_of_a_ranking_are_compared_with_the_holdouts(lived: FleetStack) -> None:
+    verdicts = lived.look("drift", "show", "spending_order")["verdicts"]
+    subjects = [
+        {finding["subject"] for finding in verdict["findings"]}
+        for verdict in verdicts
+        if verdict["check"] == "prediction_drift"
+    ]
+    assert subjects
+    assert all(of == {"score", "items"} for of in subjects), subjects
+
+
 @pytest.mark.parametrize("model", JUDGED)
 def test_a_retraining_is_compared_by_the_tasks_own_metric_and_guards(
     lived: FleetStack, model: str
@@ -256,6 +267,9 @@ def test_a_retraining_is_compared_by_the_tasks_own_metric_and_guards(
     assert decision["low"] <= decision["gain"] <= decision["high"]
     assert {guard["name"] for guard in decision["guards"]} >= {"worst_segment", "latency", "size"}
     assert decision["baseline"]
+    guarded = "coverage" in {guard["name"] for guard in decision["guards"]}
+    shown = decision["champion"]["metrics"].get("catalogue_coverage", 0)
+    assert guarded == (0 < shown <= 1) == (model == "spending_order")
 
 
 def test_the_fleet_act_shows_who_notices_a_fault_in_the_payments(lived: FleetStack) -> None:

@@ -60,7 +60,7 @@ def _show(
 
     spec, lake = here.spec(model), Lake(here.settings.lake_dir)
     judged = judged_predictions(lake, model, start, end)
-    rows = measure_by_version(judged, task_of(spec), spec.entities)
+    rows = measure_by_version(judged, task_of(spec))
     fairness = live_gaps(lake, spec, SHOP_EVENTS[spec.label.event].key, judged)
     if as_json:
         answer = {"model": model, "since": start, "until": end, "versions": rows}

@@ -231,7 +231,7 @@ class BatchScore(Event, frozen=True, kw_only=True):
 # The subject of a verdict.
 Check = Literal[
     "input_drift",  # features, one by one, against the version's reference profile (PSI)
-    "prediction_drift",  # scores against the profile's
+    "prediction_drift",  # scores, and shown items, against the profile's
     "data_quality",  # values missing or out of range
     "flagged_rate",  # share of flagged answers, which stands in until labels arrive
     "estimated_performance",  # PR-AUC expected from the scores alone, another stand-in

@@ -94,6 +94,18 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, tuple[int, ...]]
 
 
+class ShownItems(msgspec.Struct, frozen=True):
+    """What flagged answers recommended.
+
+    Attributes:
+        entity: The recommended entity.
+        bins: Flagged rows by bin (dojo/core/tasks/item_bins.py).
+    """
+
+    entity: str
+    bins: Distribution
+
+
 class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     """What a version was on its holdout.
 
@@ -107,6 +119,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
         proxies: Figures that need no labels, and how much the holdout's days differ in them.
         missing: View -> share of rows for which it had no values.
         segments: `results` by group of `segmentation`.
+        shown: Items of flagged answers. None where the answers recommend nothing.
     """
 
     rows: int
@@ -120,6 +133,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     missing: dict[str, float] = {}
     segmentation: Segmentation | None = None
     segments: dict[str, Results] = {}
+    shown: ShownItems | None = None
 
     @property
     def without_labels(self) -> Proxies:
@@ -154,13 +168,20 @@ def slot_numbers(times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.int64]:
     return hours % 24 + np.where(weekday >= 5, 24, 0)
 
 
-def distribution(values: npt.NDArray[np.floating]) -> Distribution:
+def distribution(
+    values: npt.NDArray[np.floating], bins: tuple[float, ...] | None = None
+) -> Distribution:
     """One column's distribution, without slots.
 
-    Raises ValueError for no rows or values that are not finite.
+    Args:
+        values: Shape (rows,).
+        bins: Edges between bins, rising. None for the values' quantiles.
+
+    Raises:
+        ValueError: There are no rows, or values are not finite.
     """
     exact = np.asarray(values, dtype=np.float64)
-    edges = quantile_edges(exact, BINS)
+    edges = quantile_edges(exact, BINS) if bins is None else np.array(bins, dtype=np.float64)
     return Distribution(
         edges=tuple(edges.tolist()),
         counts=tuple(bin_counts(exact, edges).tolist()),

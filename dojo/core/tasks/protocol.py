@@ -87,6 +87,16 @@ class Task(Protocol):
         """Return the list of each row. None where rows stand alone."""
         return None
 
+    @property
+    def listed_by(self) -> tuple[str, ...]:
+        """The entities that rows of one list share. Empty where rows stand alone."""
+        return ()
+
+    @property
+    def item(self) -> str | None:
+        """The entity that flagged answers recommend. None where they recommend nothing."""
+        return None
+
     def targets(
         self,
         labels: npt.NDArray[np.float64],

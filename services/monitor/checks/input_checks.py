@@ -1,7 +1,7 @@
 """Checks of a version's inputs and answers per window, against its reference profile. Pure.
 
     input_drift       PSI of each feature
-    prediction_drift  PSI of the scores
+    prediction_drift  PSI of the scores, and of the items that are shown
     data_quality      values missing, out of range
 
 The task adds checks of answers without labels (`Task.proxy`).
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from dojo.core.registry.reference_profile import SLOTS, Distribution, ReferenceProfile
 from dojo.core.spec.monitoring import Drift, Levels
+from dojo.core.tasks.item_bins import equal_items
 from dojo.core.tasks.measured import Distances, Measured
 from dojo.core.tasks.protocol import Task
 from dojo.stats.distances.divergence import (
@@ -37,6 +38,9 @@ Counts = npt.NDArray[np.int64]
 # The reference for an hour is widened by neighbouring hours until it has this many rows. Its own
 # noise is then a tenth of a window's.
 REFERENCE_ROWS = 3_000
+
+# The subject of the shown items.
+ITEMS = "items"
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,35 @@ def input_drift(
 
 
 def prediction_drift(asked: WindowComparison) -> dict[str, Measured]:
-    """Return the PSI of the scores."""
-    return {SCORE: _psi(asked, SCORE, asked.profile.score, asked.drift.thresholds, 1)}
+    """Return the PSI of the scores, and of the items that flagged answers recommend."""
+    scores = {SCORE: _psi(asked, SCORE, asked.profile.score, asked.drift.thresholds, 1)}
+    shown = asked.profile.shown
+    return scores if shown is None else scores | {ITEMS: _items(asked, shown.bins)}
+
+
+def _items(asked: WindowComparison, column: Distribution) -> Measured:
+    """Return the PSI of the shown items, with the catalogue's width in the note."""
+    counts, levels = asked.window.items, asked.drift.thresholds
+    rows = int(counts.sum())
+    if rows < asked.drift.minimum_rows:
+        note = f"{rows:,} shown items, {asked.drift.minimum_rows:,} are needed"
+        return Measured(ITEMS, None, levels, rows, note=note)
+    reference = reference_counts(column, asked.kind, asked.start)
+    seen = (reference > 0) | (counts > 0)  # a bin without any item says nothing
+    noise = psi_critical_value(
+        max(int(seen.sum()), 2),
+        int(reference.sum()),
+        rows,
+        significance=asked.drift.significance,
+        features=1,
+        excess=column.quiet_hour if asked.kind == "hour" else column.quiet_day,
+    )
+    note = (
+        f"shown as unevenly as {equal_items(counts):.0f} equally frequent groups of items,"
+        f" {equal_items(reference):.0f} in the holdout"
+    )
+    psi = population_stability_index(reference[seen], counts[seen])
+    return Measured(ITEMS, psi, levels, rows, noise, note)
 
 
 def data_quality(asked: WindowComparison) -> dict[str, Measured]:

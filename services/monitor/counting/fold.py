@@ -54,6 +54,8 @@ def fold_predictions(known: MonitorMemory, events: Sequence[Prediction]) -> Fold
         window = known.hours.setdefault(key, {}).setdefault(hour, CountedWindow())
         plan = known.plans.get(key)
         names = plan.names[:-1] if plan is not None else ()
+        profile = known.profiles.get(key)
+        shown = profile.shown if profile is not None else None
         window.add(
             _matrix(group, names),
             flagged=sum(event.flagged is True for event in group),
@@ -65,6 +67,11 @@ def fold_predictions(known: MonitorMemory, events: Sequence[Prediction]) -> Fold
                 if age is None
             ),
             plan=plan,
+            items=(
+                event.entity_keys[shown.entity]
+                for event in group
+                if event.flagged and shown is not None and shown.entity in event.entity_keys
+            ),
         )
         folded.predictions.add((key, hour))
     return folded

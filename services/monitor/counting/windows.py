@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.core.tasks.item_bins import ITEM_BINS, item_histogram
 from dojo.core.tasks.records import AnswerCounts
 from dojo.core.tasks.score_bins import SCORE_EDGES, score_histogram
 from dojo.stats.histograms.bin_plan import BinPlan
@@ -47,6 +48,7 @@ class _StoredWindow(msgspec.Struct, array_like=True, frozen=True):
     histogram: bytes | None
     score_counts: bytes
     score_sums: bytes
+    items: bytes = b""
 
 
 class CountedWindow:
@@ -61,6 +63,8 @@ class CountedWindow:
             have fewer rows than the window.
         score_counts: Number of answers by bin of SCORE_EDGES.
         score_sums: Sum of the scores by bin of SCORE_EDGES.
+        items: Number of flagged answers by bin of their item. All 0 where the profile names no
+            item.
     """
 
     def __init__(self) -> None:
@@ -70,6 +74,7 @@ class CountedWindow:
         width = len(SCORE_EDGES) + 1
         self.score_counts: npt.NDArray[np.int64] = np.zeros(width, dtype=np.int64)
         self.score_sums: npt.NDArray[np.float64] = np.zeros(width)
+        self.items: npt.NDArray[np.int64] = np.zeros(ITEM_BINS, dtype=np.int64)
 
     def add(
         self,
@@ -78,6 +83,7 @@ class CountedWindow:
         degraded: int,
         missing: Iterable[str],
         plan: BinPlan | None,
+        items: Iterable[str] = (),
     ) -> None:
         """Count answers.
 
@@ -85,6 +91,7 @@ class CountedWindow:
             matrix: Shape (answers, features + 1), the score last. It is float32 like the
                 model's input. As float64, 0.7 would lie above an edge at the float32 of 0.7.
             missing: A view's name for each answer without its values.
+            items: Key of each flagged answer's item.
         """
         self.rows += len(matrix)
         self.flagged += flagged
@@ -94,6 +101,7 @@ class CountedWindow:
         counts, sums = score_histogram(matrix[:, -1].astype(np.float64))
         self.score_counts += counts
         self.score_sums += sums
+        self.items += item_histogram(items)
         if plan is not None:
             if self.histogram is None:
                 self.histogram = MatrixHistogram(plan)
@@ -113,6 +121,7 @@ class CountedWindow:
             self.missing[view] = self.missing.get(view, 0) + count
         self.score_counts = self.score_counts + other.score_counts
         self.score_sums = self.score_sums + other.score_sums
+        self.items = self.items + other.items
         if other.histogram is not None:
             if self.histogram is None:
                 self.histogram = MatrixHistogram(other.histogram.plan)
@@ -124,6 +133,7 @@ class CountedWindow:
                 self.rows, self.flagged, self.degraded, self.missing,
                 self.histogram.to_bytes() if self.histogram else None,
                 self.score_counts.astype("<i8").tobytes(), self.score_sums.astype("<f8").tobytes(),
+                self.items.astype("<i8").tobytes() if self.items.any() else b"",
             )
         )  # fmt: skip
 
@@ -146,6 +156,8 @@ class CountedWindow:
         window.missing = dict(stored.missing)
         window.score_counts = np.frombuffer(stored.score_counts, "<i8").astype(np.int64)
         window.score_sums = np.frombuffer(stored.score_sums, "<f8").astype(np.float64)
+        if stored.items:
+            window.items = np.frombuffer(stored.items, "<i8").astype(np.int64)
         if stored.histogram is not None:
             if plan is None:
                 raise ValueError("the window was counted over bins that are not known")

@@ -138,6 +138,14 @@ class Ranking(Task):
     ) -> Codes | None:
         return metrics.lists_of(entities, times, self.spec.label.list)
 
+    @property
+    def listed_by(self) -> tuple[str, ...]:
+        return self.spec.label.list.by
+
+    @property
+    def item(self) -> str | None:
+        return self.spec.label.list.item
+
     def targets(
         self,
         labels: npt.NDArray[np.float64],
