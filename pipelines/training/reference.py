@@ -81,6 +81,7 @@ def profile_of(holdout: ReferenceHoldout, spec: ModelSpec) -> ReferenceProfile:
         missing=dict(holdout.missing),
         segmentation=segmentation,
         segments=_segments(task, holdout, segmentation),
+        decision=dict(holdout.answered.decision),
     )
 
 

@@ -107,6 +107,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
         proxies: Figures that need no labels, and how much the holdout's days differ in them.
         missing: View -> share of rows for which it had no values.
         segments: `results` by group of `segmentation`.
+        decision: The version's decision, as in its bundle. Live answers are judged by it.
     """
 
     rows: int
@@ -120,6 +121,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     missing: dict[str, float] = {}
     segmentation: Segmentation | None = None
     segments: dict[str, Results] = {}
+    decision: dict[str, float] = {}
 
     @property
     def without_labels(self) -> Proxies:

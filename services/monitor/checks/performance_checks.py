@@ -96,9 +96,8 @@ def early_labels_are_biased(lake: Lake, spec: ModelSpec, end: datetime) -> bool:
 
 def _labelled(rows: pl.DataFrame, profile: ReferenceProfile, spec: ModelSpec) -> LabelledAnswers:
     task = task_of(spec)
-    answered = answered_rows(
-        rows, {entity: rows[f"_key_{at}"].to_numpy() for at, entity in enumerate(spec.entities)}
-    )
+    keys = {entity: rows[f"_key_{at}"].to_numpy() for at, entity in enumerate(spec.entities)}
+    answered = answered_rows(rows, keys, profile.decision)
     segments = {}
     if profile.segmentation is not None:
         values = rows["group"].to_numpy().astype(np.float64)

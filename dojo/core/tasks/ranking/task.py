@@ -207,7 +207,7 @@ class Ranking(Task):
             self.spec.training.seed,
         )
 
-    def baseline(self, champion: Answered) -> dict[str, float]:
+    def baseline(self, champion: Answered, challenger: Decision) -> dict[str, float]:
         found = metrics.evaluate(champion, self.spec.label.list, self.best)
         return {"top_recall": found["top_recall"]}
 
