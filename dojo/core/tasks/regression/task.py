@@ -332,7 +332,7 @@ class Regression(Task):
     def trials(self, kept: float, label: float, baseline: Mapping[str, float]) -> dict[str, bool]:
         large = baseline.get(LARGE_ERROR)
         found = {} if large is None else {"large_errors": abs(kept - label) > large}
-        one = Answered(np.array([label]), np.array([kept]), decision=baseline)
-        if (covered := interval.covered(one, self.spec)) is not None:
-            found[OUTSIDE] = not covered[0]
+        if self.spec.interval is not None and interval.has_interval(baseline):
+            low, high = interval.ends(np.array([kept]), [baseline], self.spec.label.range)
+            found[OUTSIDE] = not low[0] <= label <= high[0]
         return found
