@@ -64,12 +64,11 @@ def ends(scores: Values, decisions: Sequence[Decision | None], bounds: tuple[flo
         decisions: The decision of the version behind each row, or one for all rows.
         bounds: Lowest and highest plausible label. No end lies beyond.
     """
-    low, high, floor, power = np.array(
-        [
-            UNKNOWN if one is None else [one.get(name, np.nan) for name in DECISION]
-            for one in decisions
-        ]
-    ).T
+    known = [
+        UNKNOWN if one is None else [one.get(name, np.nan) for name in DECISION]
+        for one in decisions
+    ]
+    low, high, floor, power = np.array(known).reshape(-1, len(DECISION)).T
     scales, (least, most) = _scales(scores, floor, power), bounds
     # np.clip takes several times as long for the few rows of a request.
     return Ends(
