@@ -18,7 +18,7 @@ from dojo.core.judging.gate.holdout import Candidate
 from dojo.core.spec.regulated import Fairness, Regulated
 from dojo.core.tasks.specs import load_spec
 from pipelines.gate.report import html_page, markdown, write_report
-from tests.support.answers import FLEET
+from tests.support.answers import FLEET, task_world
 from tests.support.gate_worlds import END, candidate, holdout, labels, noisy_scores, spec
 
 LABELS = labels()
@@ -308,6 +308,25 @@ def test_a_better_challenger_that_is_unfair_is_vetoed_with_both_versions_gaps() 
     assert "b " in found.note
     assert "interval" in found.note
     assert "Groups of the protected attribute" in html_page(decision, {})
+
+
+def test_each_version_is_judged_by_its_own_interval_and_the_challengers_goes_to_the_rollout() -> (
+    None
+):
+    world = task_world("regression")
+    rows, twice = world.answered(2000), {"interval_low": -25.0, "interval_high": 25.0}
+    old, new = (
+        replace(candidate(rows.scores, version), decision={**world.decision, **own})
+        for version, own in (("1", {}), ("2", twice))
+    )
+    on = replace(holdout(LABELS[:2000]), labels=rows.labels)
+    decision = judge(world.spec, "job", on, old, new).decision
+    assert decision.champion is not None
+    assert decision.champion.metrics["interval_coverage"] == pytest.approx(0.8, abs=0.03)
+    assert decision.challenger.metrics["interval_coverage"] > 0.97
+    assert guard(decision, "coverage").verdict == "ok"
+    assert guard(decision, "pinball_loss").verdict == "veto", "it is too wide"
+    assert {name: decision.baseline[name] for name in twice} == twice
 
 
 @pytest.mark.parametrize(

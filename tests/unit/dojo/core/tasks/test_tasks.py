@@ -63,6 +63,7 @@ def test_some_of_the_rows_keep_all_that_is_theirs(world: TaskWorld) -> None:
         assert part.labels.tolist() == rows.labels[numbers].tolist()
         assert part.scores.tolist() == rows.scores[numbers].tolist()
         assert part.times.tolist() == rows.times[numbers].tolist()
+        assert part.decision == rows.decision
         assert part.entities["merchant"].tolist() == rows.entities["merchant"][numbers].tolist()
         assert (part.flagged is None) == (rows.flagged is None)
         assert (
