@@ -41,5 +41,5 @@ def _appeal(lists: str, days: int) -> Feature:
         f"product_{lists}_appeal_{days}d",
         "grades per look",
         f"Grades of the product in {lists} for each look at it, in the {days} days that ended a day"
-        f" before midnight. {CAUTION_LOOKS} looks are added to temper products that few people saw.",
+        f" before midnight. {CAUTION_LOOKS} looks are added, for products that few people saw.",
     )

@@ -19,7 +19,7 @@ from dojo.core.events.types import Stream
 from dojo.core.labels import WEIGHT, latest_labels, weights_of
 from dojo.core.lake import Lake
 from dojo.core.tasks.protocol import Task
-from dojo.core.tasks.records import Answered, Figure
+from dojo.core.tasks.records import Answered, Decision, Figure
 
 # The delay depends on the label from this difference on, in standard errors. It is between the two
 # kinds' shares of labels within the median delay. By chance it occurs once in 15,000.
@@ -225,12 +225,15 @@ def measure_by_version(judged: pl.DataFrame, task: Task) -> list[Performance]:
     ]
 
 
-def answered_rows(rows: pl.DataFrame, entities: Sequence[str] = ()) -> Answered:
+def answered_rows(
+    rows: pl.DataFrame, entities: Sequence[str] = (), decision: Decision | None = None
+) -> Answered:
     """Labelled predictions as a task wants them.
 
     Args:
         rows: Columns label, weight, score, flagged, world_time, and entity_keys (JSON).
         entities: The wanted entities. A prediction without one has the key "".
+        decision: The decision of the rows' version. None where it is unknown.
     """
     return Answered(
         labels=rows["label"].to_numpy().astype(np.float64),
@@ -244,4 +247,5 @@ def answered_rows(rows: pl.DataFrame, entities: Sequence[str] = ()) -> Answered:
         },
         times=rows["world_time"].dt.replace_time_zone(None).to_numpy(),
         weights=weights_of(rows),
+        decision=decision or {},
     )

@@ -274,8 +274,9 @@ def tables(decision: GateDecision) -> list[Table]:
             "Every figure on the holdout",
             ("what", "champion", "challenger"),
             [
-                (task.metrics[name].title, f"{value:.4f}", f"{challenger.metrics[name]:.4f}")
-                for name, value in champion.metrics.items()
+                (metric.title, *(_figure(of.metrics.get(name)) for of in (champion, challenger)))
+                for name, metric in task.metrics.items()
+                if name in champion.metrics or name in challenger.metrics
             ],
             text_columns=0,
         ),
@@ -373,6 +374,10 @@ def _change(guard: Guard, change: float) -> str:
     if guard.measures.endswith("ratio"):
         return f"{change:.2f} x"
     return f"{change:+.4f}" if guard.measures.endswith("absolute rise") else f"{change:+.2%}"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _segment(segment: Segment) -> Row:

@@ -126,7 +126,8 @@ def write_plots(run: Run, fit: Fit, evaluation: Evaluation) -> None:
     directory.mkdir(exist_ok=True)
     split = split_of(run, pl.read_parquet(run.workspace / DATASET_FILE, glob=False))
     task, (_, holdout) = task_of(run.spec), answered_parts(run, split)
-    holdout = holdout.scored(holdout.scores, task.flagged(holdout.scores, evaluation.decision))
+    decision = evaluation.decision
+    holdout = holdout.scored(holdout.scores, task.flagged(holdout.scores, decision), decision)
     period = (
         f"{run.manifest.end - run.spec.training.holdout:%Y-%m-%d} to {run.manifest.end:%Y-%m-%d}"
     )

@@ -84,6 +84,7 @@ def profile_of(holdout: ReferenceHoldout, spec: ModelSpec) -> ReferenceProfile:
         segmentation=segmentation,
         segments=_segments(task, holdout, segmentation),
         shown=_shown(task, answered),
+        decision=dict(holdout.answered.decision),
     )
 
 

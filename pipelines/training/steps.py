@@ -248,7 +248,7 @@ def evaluate_step(run: Run) -> None:
     validation, holdout = answered_parts(run, split)
     task = task_of(run.spec)
     decision = task.decide(validation)
-    holdout = holdout.scored(holdout.scores, task.flagged(holdout.scores, decision))
+    holdout = holdout.scored(holdout.scores, task.flagged(holdout.scores, decision), decision)
     metrics = task.evaluate(holdout)
     (run.workspace / EVALUATION_FILE).write_bytes(
         msgspec.json.encode(Evaluation(metrics=metrics, decision=decision))

@@ -13,11 +13,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from dojo.core.spec.schema import ModelSpec
@@ -50,6 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f" {found['no_skill']:.3f}, best possible {found['best']:.3f}"
             f" ({found['rows']:,} examples of the holdout, trained in {found['seconds']:.0f} s)"
         )
+        if "coverage" in found:
+            print(  # noqa: T201
+                f"{name}: its interval covers {found['coverage']:.1%} and is"
+                f" {found['width']:.2f} wide; the same interval for all is"
+                f" {found['width_for_all']:.2f} wide"
+            )
     return 0
 
 
@@ -124,4 +132,21 @@ def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
         "best": task.evaluate(answered)[primary],
         "rows": holdout.height,
         "seconds": seconds,
+        **_interval(spec, metrics, answered.labels),
+    }
+
+
+def _interval(
+    spec: ModelSpec, metrics: Mapping[str, float], labels: npt.NDArray[np.float64]
+) -> dict[str, float]:
+    """Return coverage and width of the intervals. Nothing for a spec without them."""
+    from dojo.core.tasks.regression.spec import RegressionSpec
+
+    if not isinstance(spec, RegressionSpec) or spec.interval is None:
+        return {}
+    tail = (1 - spec.interval.coverage) / 2
+    return {
+        "coverage": metrics["interval_coverage"],
+        "width": metrics["interval_width"],
+        "width_for_all": float(np.ptp(np.quantile(labels, [tail, 1 - tail]))),
     }

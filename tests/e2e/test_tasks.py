@@ -162,9 +162,10 @@ def test_an_answer_is_the_tasks(fleet: FleetStack) -> None:
     known = fleet.lake.scan(ORDERS).last().collect().row(0, named=True)
     instance = {name: known[name] for name in ("merchant_id", "express", "distance_km")}
     (answer,) = ask(fleet, "delivery_time", instance)
-    assert set(answer) == {"prediction_id", "value", "version", "arm", "degraded"}
+    assert set(answer) == {"prediction_id", "value", "low", "high", "version", "arm", "degraded"}
     assert not answer["degraded"]
-    assert 0 < answer["value"] < 15
+    assert 0 < answer["low"] < answer["value"] < answer["high"] < 15
+    assert 0.7 < fleet.trained["delivery_time"]["metrics"]["interval_coverage"] < 0.9
     (quick,) = ask(fleet, "delivery_time", {**instance, "express": 1})
     (slow,) = ask(fleet, "delivery_time", {**instance, "express": 0})
     assert quick["value"] < slow["value"], "express costs more because it is quicker"

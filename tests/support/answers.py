@@ -6,7 +6,7 @@ No model is trained. Scores are labels with noise.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,8 @@ class TaskWorld:
             errors: Seed of the noise. Versions of one skill err on different rows.
         """
         found = answers(self.spec.task, rows, labels=labels, noise=noise, errors=errors)
-        return replace(found, flagged=self.task.flagged(found.scores, self.decision))
+        flagged = self.task.flagged(found.scores, self.decision)
+        return found.scored(found.scores, flagged, self.decision)
 
 
 def answers(task: str, rows: int, *, labels: int, noise: float, errors: int) -> Answered:

@@ -120,6 +120,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
         missing: View -> share of rows for which it had no values.
         segments: `results` by group of `segmentation`.
         shown: Items of flagged answers. None where the answers recommend nothing.
+        decision: The version's decision, as in its bundle. Live answers are judged by it.
     """
 
     rows: int
@@ -134,6 +135,7 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
     segmentation: Segmentation | None = None
     segments: dict[str, Results] = {}
     shown: ShownItems | None = None
+    decision: dict[str, float] = {}
 
     @property
     def without_labels(self) -> Proxies:

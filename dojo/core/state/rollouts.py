@@ -65,7 +65,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         id: `<model>-<version>-<world time>-<its first revision>`. It is the salt of the rollout's
             routes and the key of its audit entries.
         champion: The version that the challenger is compared with. A rollback returns to it.
-        baseline: What the gate measured of the champion, by metric.
+        baseline: What the challenger is compared with, by name (`Task.baseline`).
         revision: Counts writes, from 1.
         stage_since: World time at which traffic first followed the stage's route. None until then.
         looks: The latest look at every check of the stage.

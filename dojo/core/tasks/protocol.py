@@ -41,7 +41,7 @@ class Task(Protocol):
     A method with a body gives the default for a task without this property.
 
     Attributes:
-        metrics: All figures of `evaluate`, in the order of tables.
+        metrics: All figures that `evaluate` may return, in the order of tables.
         support_name: The things counted by `support`, in the plural.
         headline: The figure of `results` that stands for them all.
         proxy_windows: Check of figures without labels -> its windows.
@@ -133,7 +133,7 @@ class Task(Protocol):
         return None
 
     def evaluate(self, holdout: Answered) -> dict[str, float]:
-        """Return all of `metrics`."""
+        """Return `metrics`. Only those that the spec does not ask for are missing."""
 
     def curves(self, holdout: Answered, label: str) -> tuple[Curve, ...]:
         """Return pictures of the answers. The first one compares versions best."""
@@ -169,8 +169,13 @@ class Task(Protocol):
             KeyError: A metric is missing.
         """
 
-    def baseline(self, champion: Answered) -> dict[str, float]:
-        """Return figures of the old champion on the gate's holdout. Rollouts compare with them."""
+    def baseline(self, champion: Answered, challenger: Decision) -> dict[str, float]:
+        """Return the figures that the challenger's rollout compares with.
+
+        Args:
+            champion: The gate's holdout, as the old champion answers it.
+            challenger: The challenger's decision.
+        """
 
     def intended_use(self, decision: Decision) -> str:
         """Return for the model card what an answer means and who acts on it."""

@@ -35,6 +35,8 @@ class Answered:
         times: UTC, datetime64. Empty where the task makes no lists.
         weights: Weight of each label, >= 1. None where all are 1. A label may stand for like
             requests without one (`Task.stands_for`), or be corrected for the rank that was shown.
+        decision: The decision of the version that answered. Empty where it is unknown, or where
+            several versions answered.
     """
 
     labels: npt.NDArray[np.float64]
@@ -45,6 +47,7 @@ class Answered:
         default_factory=lambda: np.empty(0, dtype="datetime64[us]")
     )
     weights: npt.NDArray[np.float64] | None = None
+    decision: Decision = field(default_factory=dict)
 
     @property
     def each(self) -> npt.NDArray[np.float64]:
@@ -60,13 +63,17 @@ class Answered:
             {entity: keys[rows] for entity, keys in self.entities.items()},
             self.times[rows] if len(self.times) else self.times,
             None if self.weights is None else self.weights[rows],
+            self.decision,
         )
 
     def scored(
-        self, scores: npt.NDArray[np.float64], flagged: npt.NDArray[np.bool_] | None
+        self,
+        scores: npt.NDArray[np.float64],
+        flagged: npt.NDArray[np.bool_] | None,
+        decision: Decision | None = None,
     ) -> Answered:
-        """Return the same rows as another version answers them."""
-        return replace(self, scores=scores, flagged=flagged)
+        """Return the same rows as another version answers them. None is an unknown decision."""
+        return replace(self, scores=scores, flagged=flagged, decision=decision or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +131,16 @@ class GuardRule:
         measures: The measured quantity, in words.
         change: The kind of change that `limit` bounds.
         limit: Largest allowed change.
+        promised: A loss counts from this value, or from the champion's where that is lower. None
+            where a loss counts from the champion's value.
     """
 
     name: str
     metric: str
     measures: str
-    change: Literal["relative loss", "absolute rise", "relative rise"]
+    change: Literal["relative loss", "absolute loss", "absolute rise", "relative rise"]
     limit: float
+    promised: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ def fill(columns: Sequence[Column], data: bytes) -> None:
 
 
 def pack(datatype: str, values: Sequence[Any]) -> bytes:
-    """Return an output's values as bytes."""
+    """Return an output's values as bytes. A number that is None becomes NaN."""
     return np.array(values, PACKED_TYPES[datatype]).tobytes()
 
 

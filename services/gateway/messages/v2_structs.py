@@ -15,6 +15,8 @@ Rows = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1, "maximum": M
 _VALUES = [{"type": kind} for kind in ("string", "number", "boolean")]
 # A value of a tensor of shape [rows, 1].
 _IN_A_LIST = {"type": "array", "minItems": 1, "maxItems": 1, "items": {"anyOf": _VALUES}}
+# A number that an answer does not know. JSON has no NaN.
+_UNKNOWN = {"type": "null"}
 
 
 class Tensor(msgspec.Struct, omit_defaults=True):
@@ -35,7 +37,7 @@ class Tensor(msgspec.Struct, omit_defaults=True):
             extra_json_schema={
                 "minItems": 1,
                 "maxItems": MAX_INSTANCES,
-                "items": {"anyOf": [*_VALUES, _IN_A_LIST]},
+                "items": {"anyOf": [*_VALUES, _IN_A_LIST, _UNKNOWN]},
             },
         ),
     ] = msgspec.UNSET

@@ -8,6 +8,7 @@ An answer has the form of its request: raw, or typed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,7 +86,8 @@ def infer_response(answer: InferAnswer, behind: bytes) -> Message:
             response.raw_output_contents.append(behind[at : at + size])
             at += size
         else:
-            getattr(made.contents, CONTENTS[output.datatype]).extend(output.data)
+            values = [math.nan if value is None else value for value in output.data or ()]
+            getattr(made.contents, CONTENTS[output.datatype]).extend(values)
     return response
 
 

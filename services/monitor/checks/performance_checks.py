@@ -91,7 +91,7 @@ def early_labels_are_biased(lake: Lake, spec: ModelSpec, end: datetime) -> bool:
 
 def _labelled(rows: pl.DataFrame, profile: ReferenceProfile, spec: ModelSpec) -> LabelledAnswers:
     task = task_of(spec)
-    answered = answered_rows(rows, spec.entities)
+    answered = answered_rows(rows, spec.entities, profile.decision)
     segments = {}
     if profile.segmentation is not None:
         values = rows["group"].to_numpy().astype(np.float64)

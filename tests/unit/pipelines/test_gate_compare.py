@@ -12,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dojo.core.judging.gate.compare import GateJudgement, judge
-from dojo.core.judging.gate.decision import GateDecision, Guard
+from dojo.core.judging.gate.decision import Contender, GateDecision, Guard
+from dojo.core.judging.gate.guards import guards
 from dojo.core.judging.gate.holdout import Candidate
 from dojo.core.spec.regulated import Fairness, Regulated
+from dojo.core.tasks.specs import load_spec
 from pipelines.gate.report import html_page, markdown, write_report
-from tests.support.gate_worlds import candidate, holdout, labels, noisy_scores, spec
+from tests.support.answers import FLEET, task_world
+from tests.support.gate_worlds import END, candidate, holdout, labels, noisy_scores, spec
 
 LABELS = labels()
 GOOD, BETTER = noisy_scores(LABELS, 2.0, seed=2), noisy_scores(LABELS, 2.8, seed=3)
@@ -305,3 +308,62 @@ def test_a_better_challenger_that_is_unfair_is_vetoed_with_both_versions_gaps() 
     assert "b " in found.note
     assert "interval" in found.note
     assert "Groups of the protected attribute" in html_page(decision, {})
+
+
+def test_each_version_is_judged_by_its_own_interval_and_the_challengers_goes_to_the_rollout() -> (
+    None
+):
+    world = task_world("regression")
+    rows, twice = world.answered(2000), {"interval_low": -25.0, "interval_high": 25.0}
+    old, new = (
+        replace(candidate(rows.scores, version), decision={**world.decision, **own})
+        for version, own in (("1", {}), ("2", twice))
+    )
+    on = replace(holdout(LABELS[:2000]), labels=rows.labels)
+    decision = judge(world.spec, "job", on, old, new).decision
+    assert decision.champion is not None
+    assert decision.champion.metrics["interval_coverage"] == pytest.approx(0.8, abs=0.03)
+    assert decision.challenger.metrics["interval_coverage"] > 0.97
+    assert guard(decision, "coverage").verdict == "ok"
+    assert guard(decision, "pinball_loss").verdict == "veto", "it is too wide"
+    assert {name: decision.baseline[name] for name in twice} == twice
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger", "verdict", "change"),
+    [
+        (0.80, 0.76, "ok", 0.04),
+        (0.80, 0.74, "veto", 0.06),
+        (0.90, 0.79, "ok", 0.01),  # more than the promise is no merit
+        (0.70, 0.71, "ok", -0.01),  # a change for the better, below the promise
+        (None, 0.74, "veto", 0.06),  # a champion without intervals
+    ],
+)
+def test_coverage_is_lost_from_the_promise_or_from_the_champions_where_that_is_lower(
+    champion: float | None, challenger: float, verdict: str, change: float
+) -> None:
+    found = interval_guards(champion, challenger)["coverage"]
+    assert found.verdict == verdict
+    assert found.change == pytest.approx(change)
+    assert found.note == "0.8 is promised"
+
+
+def test_a_pinball_loss_without_one_to_compare_with_vetoes_nothing() -> None:
+    assert interval_guards(None, 0.8)["pinball_loss"].verdict == "insufficient_data"
+    assert interval_guards(0.8, 0.8)["pinball_loss"].verdict == "veto"
+
+
+def interval_guards(champion: float | None, challenger: float) -> dict[str, Guard]:
+    """Return the guards of two coverages. The challenger's pinball loss is 20 % higher."""
+    amounts = load_spec(FLEET / "expected_amount.yaml")
+    others = {"relative_bias": 0.0, "p90_error": 1.0}
+    old, new = (
+        Contender(
+            version="1", run_id="run", as_of=END, decision={}, latency_seconds=1e-5, size_bytes=1,
+            metrics=others
+            if coverage is None
+            else {**others, "interval_coverage": coverage, "pinball_loss": loss},
+        )
+        for coverage, loss in ((champion, 1.0), (challenger, 1.2))
+    )  # fmt: skip
+    return {guard.name: guard for guard in guards(amounts, old, new, ())}

@@ -43,8 +43,9 @@ def test_every_metric_of_the_task_is_measured(scored: Answered) -> None:
 
 
 def test_the_threshold_keeps_the_false_positive_rate_it_was_chosen_for(scored: Answered) -> None:
+    decision = TASK.decide(scored)
     found = TASK.evaluate(
-        scored.scored(scored.scores, TASK.flagged(scored.scores, TASK.decide(scored)))
+        scored.scored(scored.scores, TASK.flagged(scored.scores, decision), decision)
     )
     assert SPEC.serving.threshold_false_positive_rate == 0.01
     assert 0.005 < found["false_positive_rate_at_threshold"] <= 0.01

@@ -226,7 +226,7 @@ def _decision(
         champion=None if champion is None else _contender(spec, champion, holdout),
         challenger=_contender(spec, challenger, holdout),
         guards=guarded, segments=segments, segmentation=holdout.segmentation, fairness=fairness,
-        baseline=_baseline(spec, holdout, champion),
+        baseline=_baseline(spec, holdout, champion, challenger),
     )  # fmt: skip
 
 
@@ -248,8 +248,8 @@ def _support(spec: ModelSpec, holdout: GateHoldout, candidate: Candidate) -> int
 
 
 def _baseline(
-    spec: ModelSpec, holdout: GateHoldout, champion: Candidate | None
+    spec: ModelSpec, holdout: GateHoldout, champion: Candidate | None, challenger: Candidate
 ) -> dict[str, float]:
     if champion is None or champion.scores is None or task_of(spec).part_fault(holdout.labels):
         return {}
-    return task_of(spec).baseline(holdout.answered(champion, spec))
+    return task_of(spec).baseline(holdout.answered(champion, spec), challenger.decision)

@@ -26,7 +26,7 @@ def guards(
     slow_enough = NEGLIGIBLE_LATENCY * spec.serving.latency_slo.total_seconds()
     return (
         *(
-            _metric(rule, champion.metrics[rule.metric], challenger.metrics[rule.metric])
+            _metric(rule, champion.metrics.get(rule.metric), challenger.metrics.get(rule.metric))
             for rule in task.guards
         ),
         _worst_segment(
@@ -66,14 +66,25 @@ def vetoes_of(guarded: Sequence[Guard]) -> tuple[str, ...]:
     return tuple(guard.name for guard in guarded if guard.verdict == "veto")
 
 
-def _metric(rule: GuardRule, old: float, new: float) -> Guard:
-    cost = old - new if rule.change == "relative loss" else new - old
-    if rule.change != "absolute rise":
-        cost = cost / abs(old) if old else 0.0  # no relative change from 0
+def _metric(rule: GuardRule, old: float | None, new: float | None) -> Guard:
+    """Judge one metric. None stands for a version that was trained for a spec without it."""
+    known = [value for value in (old, rule.promised) if value is not None]
+    measures = f"{rule.measures}; {rule.change}"
+    if new is None or not known:
+        without = "challenger" if new is None else "champion"
+        return Guard(
+            name=rule.name, measures=measures, champion=old, challenger=new, change=None,
+            limit=rule.limit, verdict="insufficient_data", note=f"the {without} has no such figure",
+        )  # fmt: skip
+    before = min(known)
+    cost = new - before if rule.change.endswith("rise") else before - new
+    if rule.change.startswith("relative"):
+        cost = cost / abs(before) if before else 0.0  # no relative change from 0
     return Guard(
-        name=rule.name, measures=f"{rule.measures}; {rule.change}",
+        name=rule.name, measures=measures,
         champion=old, challenger=new, change=cost, limit=rule.limit,
         verdict="veto" if cost > rule.limit else "ok",
+        note="" if rule.promised is None else f"{rule.promised:g} is promised",
     )  # fmt: skip
 
 

@@ -53,8 +53,9 @@ class GateHoldout:
         assert candidate.scores is not None
         flagged = task_of(spec).flagged(candidate.scores, candidate.decision)
         return Answered(
-            self.labels, candidate.scores, flagged, self.clusters, self.times, self.weights
-        )
+            self.labels, candidate.scores, flagged, self.clusters, self.times, self.weights,
+            candidate.decision,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,7 +214,7 @@ class Binary(Task):
             self.spec.training.seed,
         )
 
-    def baseline(self, champion: Answered) -> dict[str, float]:
+    def baseline(self, champion: Answered, challenger: Decision) -> dict[str, float]:
         return metrics.at_threshold(champion)
 
     def intended_use(self, decision: Decision) -> str:

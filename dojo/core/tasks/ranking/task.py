@@ -247,7 +247,7 @@ class Ranking(Task):
             self.spec.training.seed,
         )
 
-    def baseline(self, champion: Answered) -> dict[str, float]:
+    def baseline(self, champion: Answered, challenger: Decision) -> dict[str, float]:
         return {"top_recall": metrics.top_recall_as_labelled(champion, self.best)}
 
     def intended_use(self, decision: Decision) -> str:

@@ -32,11 +32,15 @@ METRICS: Mapping[str, Metric] = {
     "mae_of_median": Metric(
         "Mean absolute error of always answering the holdout's median", lower_is_better=True
     ),
+    # Only with the spec's section `interval` (dojo/core/tasks/regression/interval.py).
+    "interval_coverage": Metric("Share of labels inside the interval"),
+    "interval_width": Metric("Mean width of the interval", lower_is_better=True),
+    "pinball_loss": Metric("Mean pinball loss of the interval's two ends", lower_is_better=True),
 }
 
 
 def evaluate(holdout: Answered) -> dict[str, float]:
-    """Return every metric."""
+    """Return every metric of the values."""
     labels, errors = holdout.labels, holdout.scores - holdout.labels
     distance = np.abs(errors)
     variance = float(np.var(labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,10 +30,11 @@ from dojo.core.tasks.records import (
     Quantity,
     Results,
 )
-from dojo.core.tasks.regression import curves, live, metrics
+from dojo.core.tasks.regression import curves, interval, live, metrics
 from dojo.core.tasks.regression.spec import RegressionSpec
 from dojo.stats.histograms.binning import correlation_ratio
 from dojo.stats.inference.bootstrap import RelativeGain
+from dojo.stats.inference.prediction_intervals import rows_needed
 
 # Bins of a feature for its correlation ratio, and of values for comparing two versions.
 BINS = 10
@@ -49,7 +51,11 @@ OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
 
 # Keys of `baseline`: the champion's large error, and the edges between tenths of its values.
 LARGE_ERROR = "large_error"
+# `interval.DECISION` has the keys of the challenger's interval.
 TENTHS = tuple(f"value_p{10 * tenth}" for tenth in range(1, BINS))
+
+# Test of the watch: the label lies outside the answer's interval.
+OUTSIDE = "outside_interval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class Regression(Task):
     level_keys: ClassVar[Mapping[str, str]] = {
         live.MAE: "mae_ratio",
         live.BIAS: "bias",
+        live.COVERAGE: "coverage",
         "segments": "mae_ratio",
     }
     essential: ClassVar[frozenset[str]] = frozenset({live.MAE})
@@ -85,9 +92,12 @@ class Regression(Task):
         ]
 
     def part_fault(self, labels: Array) -> str:
-        if len(labels) and labels.min() < labels.max():
-            return ""
-        return f"expected labels that differ, found {len(labels):,} rows with one value"
+        if not len(labels) or labels.min() == labels.max():
+            return f"expected labels that differ, found {len(labels):,} rows with one value"
+        needed = rows_needed(self.spec.interval.coverage) if self.spec.interval else 0
+        if len(labels) < needed:
+            return f"expected {needed} rows for interval.coverage, found {len(labels):,}"
+        return ""
 
     def leak(self, values: Array, labels: Array) -> Leak:
         value = 0.0
@@ -108,8 +118,13 @@ class Regression(Task):
     def objective(self) -> Mapping[str, Any]:
         return OBJECTIVES[self.spec.training.loss]
 
+    def decide(self, validation: Answered) -> dict[str, float]:
+        """Choose the interval on the validation rows. Nothing without the section `interval`."""
+        section = self.spec.interval
+        return {} if section is None else interval.decide(validation, section)
+
     def evaluate(self, holdout: Answered) -> dict[str, float]:
-        return metrics.evaluate(holdout)
+        return metrics.evaluate(holdout) | interval.evaluate(holdout, self.spec)
 
     def curves(self, holdout: Answered, label: str) -> tuple[Curve, ...]:
         unit = self.spec.label.unit
@@ -161,7 +176,23 @@ class Regression(Task):
                 "relative rise",
                 limits.p90_error,
             ),
+            *self._interval_guards(),
         )
+
+    def _interval_guards(self) -> tuple[GuardRule, ...]:
+        section, limits = self.spec.interval, self.spec.gate.guards
+        if section is None or limits.coverage is None or limits.pinball_loss is None:
+            return ()
+        return (
+            GuardRule(
+                "coverage", "interval_coverage", "share of labels inside the interval",
+                "absolute loss", limits.coverage, section.coverage,
+            ),
+            GuardRule(
+                "pinball_loss", "pinball_loss", "mean pinball loss of the interval's ends",
+                "relative rise", limits.pinball_loss,
+            ),
+        )  # fmt: skip
 
     def loss(self, fresh: Answered, promised: Mapping[str, float]) -> Loss:
         gate, metric = self.spec.gate, self.spec.gate.primary_metric
@@ -174,16 +205,29 @@ class Regression(Task):
             self.spec.training.seed,
         )
 
-    def baseline(self, champion: Answered) -> dict[str, float]:
+    def baseline(self, champion: Answered, challenger: Decision) -> dict[str, float]:
+        """Return the champion's errors and values, and the interval of the challenger.
+
+        Only the challenger's own interval says which of its answers a label lies outside of.
+        """
         large = float(np.quantile(np.abs(champion.scores - champion.labels), metrics.LARGE))
         tenths = np.quantile(champion.scores, np.arange(1, BINS) / BINS).tolist()
-        return {LARGE_ERROR: large, **dict(zip(TENTHS, tenths, strict=True))}
+        own = {name: challenger[name] for name in interval.DECISION if name in challenger}
+        return {LARGE_ERROR: large, **dict(zip(TENTHS, tenths, strict=True)), **own}
 
     def intended_use(self, decision: Decision) -> str:
-        label = self.spec.label
-        return (
+        label, section = self.spec.label, self.spec.interval
+        value = (
             f"The value is the predicted {label.truth} of one of the {label.event}, in"
             f" {label.unit}. It is no promise."
+        )
+        if section is None or not interval.has_interval(decision):
+            return value
+        low, high, floor, power = (decision[name] for name in interval.DECISION)
+        return (
+            f"{value} Of all labels, {section.coverage:.0%} lie from `low` to `high`. The ends are"
+            f" {low:.4f} and {high:.4f} times the value to the power of {power:.4f} away. A value"
+            f" below {floor:.4f} counts as {floor:.4f} there."
         )
 
     def no_skill(self, metrics: Mapping[str, float]) -> tuple[str, float]:
@@ -191,16 +235,38 @@ class Regression(Task):
 
     @property
     def columns(self) -> tuple[AnswerColumn, ...]:
-        label = self.spec.label
+        label, section = self.spec.label, self.spec.interval
         kind = Annotated[
             float, msgspec.Meta(description=f"Predicted {label.truth}. Unit: {label.unit}.")
         ]
-        return (AnswerColumn("value", kind, "FP64", 27.4),)
+        value = AnswerColumn("value", kind, "FP64", 27.4)
+        if section is None:
+            return (value,)
+        return (
+            value,
+            *(
+                AnswerColumn(name, Annotated[float | None, msgspec.Meta(description=said)], "FP64",
+                             example)
+                for name, said, example in (
+                    ("low", f"Lower end of the interval with {section.coverage:.0%} of the labels."
+                     f" Unit: {label.unit}. Null without an interval, as in the fallback's answer.",
+                     19.8),
+                    ("high", "Upper end of the same interval. Null where `low` is.", 38.1),
+                )
+            ),
+        )  # fmt: skip
 
     def answers(
         self, scores: Sequence[float], decisions: Sequence[Decision | None]
     ) -> list[AnswerValues]:
-        return [AnswerValues((score,), None) for score in scores]
+        """Return the answers. Without a version there is no interval, so its ends are None."""
+        if self.spec.interval is None:
+            return [AnswerValues((score,), None) for score in scores]
+        low, high = interval.ends(np.array(scores), decisions, self.spec.label.range)
+        return [
+            AnswerValues((score, None, None) if math.isnan(first) else (score, first, last), None)
+            for score, first, last in zip(scores, low.tolist(), high.tolist(), strict=True)
+        ]
 
     def quantities(
         self, requests: Answered, stakes: npt.NDArray[np.float64]
@@ -215,7 +281,7 @@ class Regression(Task):
         )
 
     def results(self, answered: Answered) -> Results:
-        return live.results(answered)
+        return live.results(answered, self.spec)
 
     def lacking(self, results: Results) -> str:
         needed = self.spec.drift.performance.minimum_labels
@@ -239,10 +305,24 @@ class Regression(Task):
         ratio = self.spec.rollout.checks.large_error_ratio
         known = LARGE_ERROR in baseline
         return (
+            *self._interval_tests(baseline),
             LabelTest(
                 "large_errors", "share of errors beyond the champion's 90th percentile",
                 ratio * (1 - metrics.LARGE) if known else None, self.spec.rollout.minimum_labels,
                 "" if known else "the gate left no large_error to compare with",
+            ),
+        )  # fmt: skip
+
+    def _interval_tests(self, baseline: Mapping[str, float]) -> tuple[LabelTest, ...]:
+        section, ratio = self.spec.interval, self.spec.rollout.checks.outside_ratio
+        if section is None or ratio is None:
+            return ()
+        known = interval.has_interval(baseline)
+        return (
+            LabelTest(
+                OUTSIDE, "share of labels outside the interval",
+                ratio * (1 - section.coverage) if known else None, self.spec.rollout.minimum_labels,
+                "" if known else "the gate left no interval of the challenger",
             ),
         )  # fmt: skip
 
@@ -251,4 +331,8 @@ class Regression(Task):
 
     def trials(self, kept: float, label: float, baseline: Mapping[str, float]) -> dict[str, bool]:
         large = baseline.get(LARGE_ERROR)
-        return {} if large is None else {"large_errors": abs(kept - label) > large}
+        found = {} if large is None else {"large_errors": abs(kept - label) > large}
+        if self.spec.interval is not None and interval.has_interval(baseline):
+            low, high = interval.ends(np.array([kept]), [baseline], self.spec.label.range)
+            found[OUTSIDE] = not low[0] <= label <= high[0]
+        return found

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
 from dojo.core.tasks.specs import load_spec, task_of
 from services.gateway.messages.answers import AnswerSchema
-from services.gateway.messages.outputs import outputs_of, wanted_outputs
+from services.gateway.messages.outputs import all_outputs, outputs_of, wanted_outputs
 from services.gateway.messages.problems import Problem, overloaded, unknown_model, wrong_spec
 from services.gateway.messages.requests import InstanceSchema
 from services.gateway.messages.tensors import instances_of
@@ -20,6 +21,7 @@ from services.gateway.messages.v2_structs import InferAnswer
 from services.gateway.rpc.convert import infer_request, infer_response
 from services.gateway.rpc.protocol import CLASSES
 from services.gateway.rpc.server import status_of
+from tests.support.answers import FLEET
 from tests.support.grpc_calls import message
 
 SPEC = load_spec(Path("models/fraud_detection.yaml"))
@@ -149,6 +151,24 @@ def test_an_answer_has_the_form_of_its_request(raw: bool) -> None:
         assert not made.raw_output_contents
         assert list(made.outputs[0].contents.bool_contents) == [False, True]
         assert list(made.outputs[1].contents.fp64_contents) == [0.25, 0.75]
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_number_that_an_answer_does_not_know_is_nan_and_null_in_json(raw: bool) -> None:
+    """The fallback knows no interval."""
+    task = task_of(load_spec(FLEET / "expected_amount.yaml"))
+    answers = AnswerSchema("expected_amount", task)
+    given = [answers.example(**dict(zip(("value", "low", "high"), one.values, strict=True)))
+             for one in task.answers([50.0], [None])]  # fmt: skip
+    outputs, behind = outputs_of(all_outputs(answers, binary=raw), given)
+    made = infer_response(InferAnswer("expected_amount", "0", {}, outputs), behind)
+    parts = (
+        np.frombuffer(b"".join(made.raw_output_contents))
+        if raw
+        else [value for one in made.outputs for value in one.contents.fp64_contents]
+    )
+    np.testing.assert_array_equal(parts, [50.0, np.nan, np.nan])
+    assert raw or [one.data for one in outputs] == [[50.0], [None], [None]]
 
 
 @pytest.mark.parametrize(

@@ -7,22 +7,27 @@ from datetime import timedelta
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import polars as pl
 import pytest
 
 from dojo.core.events.columns import frame_of
 from dojo.core.events.types import Outcome, Stream
 from dojo.core.lake import Lake
+from dojo.core.registry.reference_profile import ReferenceProfile
 from dojo.core.tasks.binary.live import CATCH_RATE
 from dojo.core.tasks.records import Results
+from pipelines.training.reference import ReferenceHoldout, profile_of
 from services.monitor.checks.performance_checks import (
     early_labels_are_biased,
     labelled_checks,
     read,
 )
+from tests.support.answers import task_world
 from tests.support.monitor_events import START, Shop, profile, spec
 
 SPEC, PROFILE = spec(), profile()
+AMOUNTS = task_world("regression")
 DAY = timedelta(days=1)
 END = START + 20 * DAY
 
@@ -101,3 +106,34 @@ def test_hidden_labels_are_no_early_labels(tmp_path: Path) -> None:
     assert not early_labels_are_biased(lake, SPEC, END)
     live = read(lake, SPEC, {"1": PROFILE}, END, END)["1"]
     assert live.all.rows == pytest.approx(75, abs=10), "half of half a day"
+
+
+@pytest.mark.parametrize(("further", "severity"), [(1.0, "ok"), (3.0, "critical")])
+def test_labels_are_looked_for_in_the_interval_of_the_version_that_answered(
+    tmp_path: Path, further: float, severity: str
+) -> None:
+    """The profile brings the version's interval from its training."""
+    spec, holdout, live = AMOUNTS.spec, AMOUNTS.answered(), AMOUNTS.answered(900, labels=2)
+    inputs = np.zeros((6000, 1), dtype=np.float32)
+    made = profile_of(ReferenceHoldout(("constant",), inputs, holdout, {}), spec)
+    made.write(tmp_path / "profile.json")
+    known = ReferenceProfile.read(tmp_path / "profile.json").require_monitoring()
+    answers, shop = Shop().predictions(END - DAY, 900, DAY), Shop()
+    outcomes = [
+        msgspec.structs.replace(
+            outcome, model=spec.name, label=score + further * (label - score), world_time=END - DAY
+        )
+        for outcome, label, score in zip(
+            shop.outcomes(answers), live.labels.tolist(), live.scores.tolist(), strict=True
+        )
+    ]
+    answers = [
+        msgspec.structs.replace(one, model=spec.name, score=score, flagged=None)
+        for one, score in zip(answers, live.scores.tolist(), strict=True)
+    ]
+    lake = Lake(tmp_path)
+    lake.write(Stream.PREDICTIONS, frame_of(Stream.PREDICTIONS, answers), "part")
+    lake.write(Stream.OUTCOMES, frame_of(Stream.OUTCOMES, outcomes), "part")
+    found = read(lake, spec, {"1": known}, END, END)["1"]
+    coverage = labelled_checks(found, known, spec, only_complete=False)["performance"]["coverage"]
+    assert (coverage.severity, coverage.rows) == (severity, 900)

@@ -38,6 +38,11 @@ ORDER = load_spec(Path("tests/support/fleet/spending_order.yaml"))
 AMOUNTS_BASELINE = {
     "large_error": 20.0,
     **{f"value_p{10 * tenth}": 10.0 * tenth for tenth in range(1, 10)},
+    # The challenger's interval.
+    "interval_low": -10.0,
+    "interval_high": 10.0,
+    "interval_floor": 1.0,
+    "interval_power": 0.0,
 }
 ORDER_BASELINE = {"top_recall": 0.6}
 
@@ -137,12 +142,20 @@ def test_two_regressions_are_compared_by_their_values_and_never_by_flags(stage: 
     ) == ["scores"]
 
 
-@pytest.mark.parametrize(("share", "taken_back"), [(0.10, []), (0.30, ["large_errors"])])
+@pytest.mark.parametrize(
+    ("share", "far", "taken_back"),
+    [
+        (0.10, 50.0, []),
+        (0.30, 50.0, ["large_errors"]),
+        (0.20, 15.0, []),
+        (0.50, 15.0, ["outside_interval"]),
+    ],
+)
 def test_labels_take_a_regression_back_whose_errors_are_large_too_often(
-    share: float, taken_back: list[str]
+    share: float, far: float, taken_back: list[str]
 ) -> None:
     def label(random: np.random.Generator, event: Prediction) -> float:
-        return event.score + (50.0 if random.random() < share else 5.0)
+        return event.score + (far if random.random() < share else 5.0)
 
     found = played(AMOUNTS, Stage.WATCH, AMOUNTS_BASELINE, Answers(even), Answers(even), label)
     assert failed(found) == taken_back

@@ -239,7 +239,7 @@ def test_a_weight_of_a_rank_stands_for_no_other_row() -> None:
 def test_the_watch_compares_single_labels_with_the_champions_single_labels() -> None:
     """A sequential test has no weights. Both sides see few labels from low ranks."""
     world = shown(relevant=1)
-    baseline = TASK.baseline(world.clicked)
+    baseline = TASK.baseline(world.clicked, {})
     assert baseline["top_recall"] == TASK.evaluate(naive(world.clicked))["top_recall"]
     (limit,) = label_tests(baseline, TASK.spec).values()
     (other,) = label_tests(baseline, TASK.spec, 10.0).values()

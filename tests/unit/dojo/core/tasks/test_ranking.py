@@ -253,7 +253,7 @@ def test_top_recall_is_the_share_of_the_highest_grade_that_is_flagged() -> None:
         pytest.approx(2 / 3),
         pytest.approx(3 / 5),
     )
-    assert TASK.baseline(rows) == {"top_recall": found["top_recall"]}
+    assert TASK.baseline(rows, {}) == {"top_recall": found["top_recall"]}
 
 
 def test_coverage_is_the_share_of_items_that_reach_the_top_of_any_list() -> None:
@@ -321,7 +321,7 @@ def test_the_scale_of_scores_means_nothing() -> None:
     stretched = rows.scored(np.exp(5 * rows.scores), rows.flagged)
     assert TASK.evaluate(stretched) == TASK.evaluate(rows)
     assert TASK.gain(rows, stretched, 50).high == 0
-    assert TASK.score_edges(TASK.baseline(rows)) is None
+    assert TASK.score_edges(TASK.baseline(rows, {})) is None
 
 
 def test_the_objective_orders_the_ranks_that_count() -> None:

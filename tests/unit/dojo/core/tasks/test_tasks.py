@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import get_args
 
 import msgspec
 import numpy as np
@@ -62,6 +63,7 @@ def test_some_of_the_rows_keep_all_that_is_theirs(world: TaskWorld) -> None:
         assert part.labels.tolist() == rows.labels[numbers].tolist()
         assert part.scores.tolist() == rows.scores[numbers].tolist()
         assert part.times.tolist() == rows.times[numbers].tolist()
+        assert part.decision == rows.decision
         assert part.entities["merchant"].tolist() == rows.entities["merchant"][numbers].tolist()
         assert (part.flagged is None) == (rows.flagged is None)
         assert (
@@ -139,6 +141,7 @@ def test_metrics_say_which_direction_is_better(world: TaskWorld) -> None:
     """Check the metrics that skill changes.
 
     The metric without skill, and the numbers of flagged rows and shown items, depend on the rows.
+    An interval's width depends on the decision.
     """
     good, bad = (world.task.evaluate(world.answered(noise=noise)) for noise in (0.5, 3.0))
     changed = {
@@ -151,6 +154,7 @@ def test_metrics_say_which_direction_is_better(world: TaskWorld) -> None:
             "flagged_share",
             "catalogue_coverage",
             "relative_bias",
+            "interval_width",
         )
     }
     for name in changed:
@@ -254,7 +258,9 @@ def test_an_answer_has_a_value_of_the_right_type_for_every_column(world: TaskWor
     assert len(given) == 51
     for answer in given:
         for column, value in zip(task.columns, answer.values, strict=True):
-            assert type(value) is TYPES[column.datatype]
+            # Only a fallback may leave a value out, and only an end of an interval.
+            optional = answer is given[-1] and isinstance(None, get_args(column.kind)[0])
+            assert type(value) is TYPES[column.datatype] or (value is None and optional)
             msgspec.convert(value, column.kind)  # within its bounds
     assert [answer.values[0] for answer in given] == [*scores, fallback]
 
@@ -469,7 +475,7 @@ def limits(tests: tuple[LabelTest, ...]) -> dict[str, float]:
 
 
 def test_limits_of_label_tests_are_shares(world: TaskWorld) -> None:
-    tests = world.task.label_tests(world.task.baseline(world.answered()))
+    tests = world.task.label_tests(world.task.baseline(world.answered(), world.decision))
     assert len({test.name for test in tests}) == len(tests) > 0
     for test in tests:
         assert test.limit is not None
@@ -479,7 +485,7 @@ def test_limits_of_label_tests_are_shares(world: TaskWorld) -> None:
 
 
 def test_without_a_baseline_a_limit_is_unknown_and_says_why(world: TaskWorld) -> None:
-    with_baseline = world.task.label_tests(world.task.baseline(world.answered()))
+    with_baseline = world.task.label_tests(world.task.baseline(world.answered(), world.decision))
     without = world.task.label_tests({})
     assert [test.name for test in without] == [test.name for test in with_baseline]
     unknown = [test for test in without if test.limit is None]
@@ -489,7 +495,9 @@ def test_without_a_baseline_a_limit_is_unknown_and_says_why(world: TaskWorld) ->
 
 @pytest.mark.parametrize("known", [True, False])
 def test_what_happened_is_told_of_the_tasks_own_tests_only(world: TaskWorld, known: bool) -> None:
-    baseline = world.task.baseline(world.answered()) if known else MappingProxyType({})
+    baseline = (
+        world.task.baseline(world.answered(), world.decision) if known else MappingProxyType({})
+    )
     told = set(happened(world.task, world.answered(300, labels=5), baseline))
     names = {test.name for test in world.task.label_tests(baseline)}
     assert told <= names
@@ -499,7 +507,7 @@ def test_what_happened_is_told_of_the_tasks_own_tests_only(world: TaskWorld, kno
 def test_an_equal_version_stays_below_every_limit_and_a_worse_one_crosses_one(
     world: TaskWorld,
 ) -> None:
-    task, baseline = world.task, world.task.baseline(world.answered())
+    task, baseline = world.task, world.task.baseline(world.answered(), world.decision)
     allowed = limits(task.label_tests(baseline))
     equal, worse = (
         happened(task, world.answered(labels=5, noise=noise), baseline) for noise in (1.0, 4.0)
@@ -514,7 +522,7 @@ def test_an_equal_version_stays_below_every_limit_and_a_worse_one_crosses_one(
 
 
 def test_scores_of_two_versions_are_compared_in_rising_bins_or_not_at_all(world: TaskWorld) -> None:
-    baseline = world.task.baseline(world.answered())
+    baseline = world.task.baseline(world.answered(), world.decision)
     found = world.task.score_edges(baseline)
     if world.spec.task == "ranking":
         assert found is None
@@ -533,7 +541,7 @@ def test_a_task_that_flags_bounds_how_many(world: TaskWorld) -> None:
 def test_what_a_gate_leaves_for_a_rollout_is_plain_numbers(world: TaskWorld) -> None:
     """They travel as JSON."""
     for found in (
-        world.task.baseline(world.answered()),
+        world.task.baseline(world.answered(), world.decision),
         dict(world.decision),
         world.task.evaluate(world.answered()),
     ):
