@@ -14,12 +14,13 @@ from dojo.core.events.types import AwareTime, Event, Identifier
 
 MAX_EURO = 1e12  # no payment is larger, and sums of whole cents must fit 64 bits
 LONGEST_LIST = 20  # products in one list
+MAX_KIND = 1000  # kinds of products
 MAX_MEMBER_DAYS = 40_000  # no member is older than 109 years
 Euro = Annotated[float, msgspec.Meta(ge=0, le=MAX_EURO)]
 
 TRANSACTIONS, ORDERS, BANNERS = "transactions", "orders", "banners"
 MEMBERSHIPS, CREDITS = "memberships", "credits"
-SEARCHES, SUGGESTIONS = "searches", "suggestions"
+SEARCHES, SUGGESTIONS, OFFERS = "searches", "suggestions", "offers"
 DECISIONS, SETTLEMENTS = "decisions", "settlements"
 
 # What the shop does about a flagged payment. A declined one fails. A reviewer looks at a rejected
@@ -35,11 +36,13 @@ class ShopEvent(Event, frozen=True, kw_only=True):
         key: The field that names the subject. Requests about it carry its value as `request_id`.
         prefix: Beginning of its `event_id`.
         a_day: Usual number a day, per customer of a synthetic world.
+        chosen: True if several are possible, and an answer decides which one happens.
     """
 
     key: ClassVar[str]
     prefix: ClassVar[str]
     a_day: ClassVar[float]
+    chosen: ClassVar[bool] = False
 
     @classmethod
     def id_for(cls, key: str) -> str:
@@ -189,6 +192,29 @@ class Suggestion(Listed, frozen=True, kw_only=True):
     interest: Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
+class Offer(ShopEvent, frozen=True, kw_only=True):
+    """The shop offered a product at a price, for a day.
+
+    Attributes:
+        offer_id: The product's day and the price.
+        price: Euro.
+        regular_price: Euro, of the same product.
+        kind: Number of the product's kind.
+    """
+
+    stream: ClassVar[str] = OFFERS
+    key: ClassVar[str] = "offer_id"
+    prefix: ClassVar[str] = "offer"
+    a_day: ClassVar[float] = 0.12  # 600 products in a town of 5,000, fewer in a smaller one
+    chosen: ClassVar[bool] = True
+
+    offer_id: str
+    product_id: str
+    price: Euro
+    regular_price: Euro
+    kind: Annotated[float, msgspec.Meta(ge=0, le=MAX_KIND)]
+
+
 class Decision(Event, frozen=True, kw_only=True):
     """The shop acted on a flagged answer about a payment.
 
@@ -250,7 +276,7 @@ class Settlement(Event, frozen=True, kw_only=True):
 
 
 _HAPPENINGS: tuple[type[ShopEvent], ...] = (
-    *(Transaction, Order, Banner, Membership, Credit, Search, Suggestion),
+    *(Transaction, Order, Banner, Membership, Credit, Search, Suggestion, Offer),
 )
 
 EVENTS: tuple[type[Event], ...] = (*_HAPPENINGS, Decision, Settlement)

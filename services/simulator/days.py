@@ -24,6 +24,7 @@ from services.simulator.sources.source import Source
 from services.simulator.town.intensity import times_of
 
 _DAY = timedelta(days=1)
+_NO_DECISION = pl.lit(None, pl.Boolean).alias("happens")
 
 
 class WorldDays:
@@ -75,10 +76,15 @@ class WorldDays:
         return True
 
     def events(self, stream: str, day: date) -> pl.DataFrame:
-        """The day's events of one of `streams`, in order of time.
+        """The day's events of one of `streams` as chance decides them, in order of time.
 
         For each model with labels about them, `arrival_column` says when these become known.
         """
+        rows = self.possible(stream, day)
+        return rows.filter("happens") if "happens" in rows.columns else rows
+
+    def possible(self, stream: str, day: date) -> pl.DataFrame:
+        """The day's events, with those of which a model decides which one happens."""
         cache = self._cache[stream]
         if day not in cache:
             cache[day] = self._with_arrivals(stream, day)
@@ -92,7 +98,7 @@ class WorldDays:
         Columns: model, request_id (the event's key), time (of the event), label, weight, arrival.
         A product in a list also has `seen_until` and `grade`, null elsewhere. Its label and weight
         depend on the position (services/simulator/shown.py). Here they are those of the shop's own
-        order.
+        order. `happens` is null for events that need no decision.
         """
         due = [rows for stream in self.streams for rows in self._due(stream, day)]
         return pl.concat(due).sort("arrival", "request_id", "model")
@@ -106,7 +112,7 @@ class WorldDays:
             start, max(label.delay.maximum for label in labels.values()), self._drifts
         )
         self._kept[stream] = reach + 2
-        rows = pl.concat(self.events(stream, day - _DAY * back) for back in range(reach, -1, -1))
+        rows = pl.concat(self.possible(stream, day - _DAY * back) for back in range(reach, -1, -1))
         for model, label in labels.items():
             # Few labels become known on the same later day. Cut them out first.
             arrival = pl.col(arrival_column(model))
@@ -120,6 +126,7 @@ class WorldDays:
                     "time",
                     truth(label.truth).alias("label"),
                     *_by_position(label.truth),
+                    pl.col("happens") if "happens" in rows.columns else _NO_DECISION,
                     arrival=arrival,
                 )
                 .collect()

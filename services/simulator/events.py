@@ -72,7 +72,7 @@ def event_history(stream: str, rows: pl.DataFrame) -> pl.DataFrame:
 
 def outcome_history(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of WorldDays.outcomes for the lake. Wall time as in `event_history`."""
-    return rows.select(
+    return rows.filter(pl.col("happens").fill_null(value=True)).select(
         pl.format(Outcome.id_for("{}", "{}"), "model", "request_id").alias("event_id"),
         pl.col("arrival").alias("world_time"),
         pl.col("arrival").alias("wall_time"),

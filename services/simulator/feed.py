@@ -92,7 +92,7 @@ class Feed:
     def _open(self, day: date) -> None:
         if day == self._day:
             return
-        self._events = {stream: self._days.events(stream, day) for stream in self._days.streams}
+        self._events = {stream: self._days.possible(stream, day) for stream in self._days.streams}
         self._outcomes = self._days.outcomes(day)
         self._times = {stream: times_of(rows["time"]) for stream, rows in self._events.items()}
         self._arrivals = times_of(self._outcomes["arrival"])

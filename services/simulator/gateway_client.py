@@ -49,6 +49,7 @@ class GatewayAnswer(msgspec.Struct, frozen=True):
     arm: str
     flagged: bool | None = None
     rank: int | None = None
+    value: float | None = None
     degraded: list[str] | None = None
 
 
@@ -143,7 +144,7 @@ class GatewayClient:
         replies: list[GatewayReply] = []
         for stream, rows in events.items():
             events_of = rows.to_dicts() if stream in self._questions else []
-            for together in _lists(rows) if events_of else ():
+            for together in lists_of(rows) if events_of else ():
                 for model, fields in self._questions[stream].items():
                     instances = [
                         {field: events_of[at][column] for field, column in fields.items()}
@@ -207,7 +208,7 @@ class GatewayClient:
         return ("scored", predictions) if len(predictions) == len(asked.rows) else ("malformed", [])
 
 
-def _lists(rows: pl.DataFrame) -> list[range]:
+def lists_of(rows: pl.DataFrame) -> list[range]:
     """Numbers of the rows that are asked about together, in order."""
     if LIST not in rows.columns:
         return [range(at, at + 1) for at in range(rows.height)]

@@ -5,7 +5,7 @@ These steps repeat for every batch between the cursor and now:
 1. take the drifts that people cause
 2. promise the batch
 3. ask the gateway about each event once, without waiting for a gateway that is away
-4. act on the answers, where the shop does (decisions.py), and order lists by them (shown.py)
+4. act on the answers, where the shop does (decisions.py), and show by them (shown.py)
 5. append the events, the decisions, and the outcomes
 6. move the cursor and renew the clock
 
@@ -28,6 +28,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from dojo.core.events.log import EventLog
+from dojo.core.events.types import Event
 from dojo.core.state.clock import ClockNotSetError, WorldClock, wall_now
 from dojo.shop.drift_kinds import KINDS
 from dojo.shop.events import Decision
@@ -182,7 +183,7 @@ class LiveWorld:
         """
         if batch and not await self._written(lambda: self._cursor.promise(batch.until), stop):
             return False
-        batch, decided = await self._answered(batch)
+        batch, decided, hidden = await self._answered(batch)
         wall = wall_now()
         outcomes, settled = self._decisions.due(self._shown.due(batch.outcomes), wall)
         events = [
@@ -190,7 +191,7 @@ class LiveWorld:
             for stream, rows in batch.events.items()
             for event in events_of(stream, rows, wall)
         ]
-        events += [*decided, *self._decisions.hidden(decided), *outcome_events(outcomes, wall)]
+        events += [*decided, *hidden, *outcome_events(outcomes, wall)]
         events += settled
 
         def append() -> None:
@@ -206,8 +207,8 @@ class LiveWorld:
         metrics.count_decisions(decided, settled)
         return True
 
-    async def _answered(self, batch: DueBatch) -> tuple[DueBatch, list[Decision]]:
-        """Ask about the batch, and decide.
+    async def _answered(self, batch: DueBatch) -> tuple[DueBatch, list[Decision], list[Event]]:
+        """Ask about the batch, and decide. Also returns outcomes without a label.
 
         The rest of the batch may depend on the decisions, so it is asked about behind them.
         """
@@ -221,7 +222,8 @@ class LiveWorld:
             decided += self._decisions.decide(rows, await self._ask({stream: rows}), wall_now())
         batch = self._decisions.happening(batch)
         replies = await self._ask({of: r for of, r in batch.events.items() if of not in first})
-        return replace(batch, events=self._shown.arranged(batch.events, replies)), decided
+        events, hidden = self._shown.decided(batch.events, replies, wall_now())
+        return replace(batch, events=events), decided, [*self._decisions.hidden(decided), *hidden]
 
     async def _ask(self, events: Mapping[str, pl.DataFrame]) -> list[GatewayReply]:
         replies = await self._gateway.ask_all(events)

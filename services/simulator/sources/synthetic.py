@@ -10,7 +10,15 @@ import polars as pl
 
 from dojo.core.lake import start_of
 from dojo.shop.datasets import TRANSACTION_SCHEMA
-from dojo.shop.events import BANNERS, CREDITS, MEMBERSHIPS, ORDERS, SEARCHES, SUGGESTIONS
+from dojo.shop.events import (
+    BANNERS,
+    CREDITS,
+    MEMBERSHIPS,
+    OFFERS,
+    ORDERS,
+    SEARCHES,
+    SUGGESTIONS,
+)
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.sources.source import Scene
 from services.simulator.town.credits import Credits
@@ -19,6 +27,7 @@ from services.simulator.town.fraud_drift import FraudDrift
 from services.simulator.town.ids import customer_id, numbered
 from services.simulator.town.lists import SEARCH, SUGGESTION, Lists
 from services.simulator.town.memberships import Memberships
+from services.simulator.town.offers import Offers
 from services.simulator.town.orders import Orders
 from services.simulator.town.payments import Payments, ordinary_payments
 from services.simulator.town.population import Ints, Population
@@ -65,6 +74,7 @@ class SyntheticSource:
             BANNERS: Visits(self._population, seed),
             MEMBERSHIPS: Memberships(self._population, seed, shopping),
             CREDITS: Credits(self._population, seed),
+            OFFERS: Offers(customers, orders, seed),
             SEARCHES: Lists(self._population, orders, seed, SEARCH),
             SUGGESTIONS: Lists(self._population, orders, seed, SUGGESTION),
         }

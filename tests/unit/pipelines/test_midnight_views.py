@@ -23,6 +23,8 @@ from feature_repo.memberships.membership_days import (
     customer_service,
     customer_spending,
 )
+from feature_repo.offers.offer_days import product_offers
+from feature_repo.offers.views import PRODUCT_OFFERS, UNITS
 from feature_repo.orders import CUSTOMER_ORDERS, PRODUCT_ORDERS, SELLER_ORDERS
 from feature_repo.orders.events import DELIVERIES, RETURNS
 from feature_repo.orders.order_days import customer_orders, product_orders, seller_orders
@@ -177,6 +179,18 @@ def list_frames(
     )
 
 
+def offer_frames(
+    offered: Sequence[Happened], before: datetime | None = None
+) -> tuple[pl.DataFrame, ...]:
+    rows, outcomes = frames(offered, before)
+    return (
+        rows.select("product_id", "world_time", "price", offer_id="order_id").with_columns(
+            regular_price=pl.lit(500.0)
+        ),
+        outcomes,
+    )
+
+
 def position(one: Happened) -> int:
     return 1 + one.cents % 20
 
@@ -278,6 +292,14 @@ def result_at(shown: Sequence[Happened], midnight: date) -> list[float]:
     return [len(within(shown, midnight, 7)), appeal(7), appeal(30)]
 
 
+def offered_at(offered: Sequence[Happened], midnight: date) -> list[float]:
+    week, month = (settled(offered, midnight, UNITS, days) for days in (7, 28))
+    past = within(offered, midnight, 28, UNITS.settled_after.days)
+    known = [one for one in past if one.label_at(midnight, UNITS) is not None]
+    levels = [round(one.cents / 100 / 500, 3) for one in known]
+    return [part(week, week), part(month, month), part(levels, levels)]
+
+
 @dataclass(frozen=True)
 class Case:
     """A view, its computation on lake columns, and the same in plain Python for one entity."""
@@ -299,6 +321,7 @@ CASES = [
     Case(CUSTOMER_SERVICE, customer_service, service_frames, service_at, "customer"),
     Case(CUSTOMER_MEMBERSHIP, customer_membership, statement_frames, member_at, "customer"),
     Case(CUSTOMER_CREDITS, customer_credits, credit_frames, borrower_at, "customer"),
+    Case(PRODUCT_OFFERS, product_offers, offer_frames, offered_at, "product"),
     Case(PRODUCT_SEARCHES, product_searches, list_frames, result_at, "product"),
 ]
 each_view = pytest.mark.parametrize("case", CASES, ids=[case.view.name for case in CASES])

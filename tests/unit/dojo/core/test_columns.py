@@ -17,6 +17,7 @@ from dojo.shop.events import (
     CREDITS,
     DECISIONS,
     MEMBERSHIPS,
+    OFFERS,
     ORDERS,
     SEARCHES,
     SETTLEMENTS,
@@ -51,6 +52,10 @@ ON_DISK = {
         **dict.fromkeys(("credit_id", "customer_id", "merchant_id"), STRING),
         **dict.fromkeys(("amount", "parts", "account_days"), FLOAT),
         "age_group": STRING,
+    },
+    OFFERS: {
+        **{"offer_id": STRING, "product_id": STRING},
+        **dict.fromkeys(("price", "regular_price", "kind"), FLOAT),
     },
     SEARCHES: {
         **{"customer_id": STRING, "product_id": STRING, "price": FLOAT, "position": INT8},

@@ -63,6 +63,7 @@ IN_A_LIST = pl.DataFrame(
         "relevance": [0.5, 0.1],
     }
 )
+OFFERED = pl.DataFrame({"units": [0, 12], "sold_days": [1.0, 1.0], "usual_units": [0.3, 9.5]})
 FLEET = Path("tests/support/fleet")
 
 
@@ -89,6 +90,7 @@ def test_a_truth_is_one_number_of_each_payment(name: str, labels: list[float]) -
         ("cancelled", MEMBERS, [1, 0]),
         ("spent_30d", MEMBERS, [0.0, 1234.56]),
         ("defaulted", ON_CREDIT, [0, 1]),
+        ("units", OFFERED, [0, 12]),
         ("result_grade", IN_A_LIST, [2, 0]),
         ("suggestion_grade", IN_A_LIST, [2, 0]),
     ],
@@ -105,7 +107,7 @@ def test_a_truth_of_other_events_names_when_it_is_known_and_what_would_be_best(
 def test_every_truth_is_tested_here() -> None:
     payments = {"fraud", "amount", "spending_grade"}
     others = {"delivery_days", "returned", "clicked", "cancelled", "spent_30d", "defaulted"}
-    others |= {"result_grade", "suggestion_grade"}
+    others |= {"units", "result_grade", "suggestion_grade"}
     assert set(TRUTHS) == payments | others
     assert {name for name, of in TRUTHS.items() if of.stream == TRANSACTIONS} == payments
 

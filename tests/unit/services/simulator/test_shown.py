@@ -1,14 +1,16 @@
-"""Positions follow the answers, stay as they were told, and decide the labels."""
+"""What is shown and offered follows from the answers, stays as it was, and decides the labels."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import polars as pl
 import pytest
 
+from dojo.core.events.types import Outcome
 from dojo.core.spec.schema import Label, LabelDelay
-from dojo.shop.events import SEARCHES, TRANSACTIONS
+from dojo.shop.events import OFFERS, SEARCHES, TRANSACTIONS
 from services.simulator.gateway_client import GatewayAnswer, GatewayReply
 from services.simulator.shown import Shown
 
@@ -20,9 +22,16 @@ GRADE = Label(
 )
 
 
+UNITS = Label(
+    event=OFFERS,
+    truth="units",
+    delay=LabelDelay(distribution="lognormal", median="24h", sigma=0.01, maximum="25h"),
+)
+
+
 @pytest.fixture
 def shown() -> Shown:
-    return Shown({"search_ranking": GRADE})
+    return Shown({"search_ranking": GRADE, "demand": UNITS})
 
 
 def results(number: int, at: datetime = NOON) -> pl.DataFrame:
@@ -48,7 +57,9 @@ def replies(*ranks: int | None, model: str = "search_ranking") -> list[GatewayRe
 
 
 def positions(shown: Shown, rows: pl.DataFrame, asked: list[GatewayReply]) -> list[int]:
-    return shown.arranged({SEARCHES: rows}, asked)[SEARCHES]["position"].to_list()
+    events, hidden = shown.decided({SEARCHES: rows}, asked, NOON)
+    assert not hidden
+    return events[SEARCHES]["position"].to_list()
 
 
 def test_ranks_become_positions_list_by_list(shown: Shown) -> None:
@@ -64,7 +75,7 @@ def test_a_list_that_lacks_an_answer_stays_in_the_shops_order(shown: Shown) -> N
 def test_ranks_of_another_model_or_about_other_events_place_nothing(shown: Shown) -> None:
     assert positions(shown, results(1), replies(3, 1, 2, model="other")) == [1, 2, 3]
     payments = pl.DataFrame({"transaction_id": ["t"], "time": [NOON]})
-    assert shown.arranged({TRANSACTIONS: payments}, []) == {TRANSACTIONS: payments}
+    assert shown.decided({TRANSACTIONS: payments}, [], NOON) == ({TRANSACTIONS: payments}, [])
 
 
 def test_a_repeated_batch_is_shown_as_it_was_the_first_time(shown: Shown) -> None:
@@ -83,6 +94,7 @@ def outcomes(seen_until: list[int | None], grade: list[int | None]) -> pl.DataFr
             "weight": [1.0] * 3,
             "seen_until": pl.Series(seen_until, dtype=pl.Int8),
             "grade": pl.Series(grade, dtype=pl.Int8),
+            "happens": pl.Series([None] * 3, dtype=pl.Boolean),
         }
     )
 
@@ -112,3 +124,64 @@ def test_positions_are_forgotten_when_no_label_can_be_due(shown: Shown) -> None:
     assert shown.due(outcomes([2, 1, 20], [1, 1, 2])).height == 3
     positions(shown, results(3, NOON + timedelta(days=3)), replies(3, 1, 2))
     assert shown.due(outcomes([2, 1, 20], [1, 1, 2])).is_empty()
+
+
+def considered(number: int, by_chance: bool = False) -> pl.DataFrame:
+    """Return the prices that are considered for a product. Chance takes the highest one."""
+    return pl.DataFrame(
+        {
+            "offer_id": [f"D{number}-{level}" for level in range(3)],
+            "time": [NOON] * 3,
+            "price": [9.0, 10.0, 11.0],
+            "cost": [6.0] * 3,
+            "happens": [False, False, True],
+            "by_chance": [by_chance] * 3,
+            "list_id": [f"D{number}"] * 3,
+        }
+    )
+
+
+def demands(*units: float | None, version: str = "3") -> list[GatewayReply]:
+    return [
+        GatewayReply("demand", row, "scored", 0.001, GatewayAnswer("p", version, "a", value=value))
+        if value is not None
+        else GatewayReply("demand", row, "timeout", 0.5)
+        for row, value in enumerate(units)
+    ]
+
+
+def offered(shown: Shown, rows: pl.DataFrame, asked: list[GatewayReply]) -> list[str]:
+    """Return the offers that happen. The others have no label."""
+    events, hidden = shown.decided({OFFERS: rows}, asked, NOON)
+    found = events[OFFERS]["offer_id"].to_list()
+    unlabelled = [cast("Outcome", one) for one in hidden]
+    told = {(one.request_id, one.label, one.hidden_by) for one in unlabelled}
+    assert told == {(name, None, "not_offered") for name in set(rows["offer_id"]) - set(found)}
+    return found
+
+
+def test_the_price_with_the_highest_expected_profit_is_offered(shown: Shown) -> None:
+    rows = pl.concat([considered(1), considered(2)])
+    # Profits of 30, 32, 25 and of 60, 44, 35 euro.
+    assert offered(shown, rows, demands(10, 8, 5, 20, 11, 7)) == ["D1-1", "D2-0"]
+
+
+def test_chance_offers_without_all_answers_without_a_model_and_in_its_own_share(
+    shown: Shown,
+) -> None:
+    assert offered(shown, considered(1), demands(10, None, 5)) == ["D1-2"]
+    assert offered(shown, considered(2), demands(6, 6, 6, version="0")) == ["D2-2"]
+    assert offered(shown, considered(3, by_chance=True), demands(10, 8, 5)) == ["D3-2"]
+
+
+def test_a_repeated_offer_is_the_first_one(shown: Shown) -> None:
+    assert offered(shown, considered(1), demands(10, 8, 5)) == ["D1-1"]
+    assert offered(shown, considered(1), demands(90, 8, 5)) == ["D1-1"]
+
+
+def test_only_what_was_offered_has_units(shown: Shown) -> None:
+    offered(shown, considered(1), demands(10, 8, 5))
+    known = outcomes([None] * 3, [None] * 3).with_columns(
+        request_id=considered(1)["offer_id"], happens=considered(1)["happens"]
+    )
+    assert shown.due(known)["request_id"].to_list() == ["D1-1"]
