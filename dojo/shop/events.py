@@ -25,8 +25,8 @@ DECISIONS, SETTLEMENTS = "decisions", "settlements"
 
 # What the shop does about a flagged payment. A declined one fails. A reviewer looks at a rejected
 # one and lets it fail, and lets an approved one pass. A released one passes by chance, so that its
-# label becomes known.
-Action = Literal["declined", "rejected", "approved", "released"]
+# label becomes known. Or a list is ordered by the answers, or a price is chosen by them.
+Action = Literal["declined", "rejected", "approved", "released", "ordered", "priced"]
 
 
 class ShopEvent(Event, frozen=True, kw_only=True):
@@ -216,17 +216,17 @@ class Offer(ShopEvent, frozen=True, kw_only=True):
 
 
 class Decision(Event, frozen=True, kw_only=True):
-    """The shop acted on a flagged answer about a payment.
+    """The shop acted on an answer.
 
     Attributes:
-        model: The model that flagged it.
+        model: The model that answered.
         version: The version that answered.
         arm: The arm that answered.
-        request_id: The payment's id.
-        amount: The payment's amount.
+        request_id: The payment's id, the list's, or that of the product's day.
+        amount: The payment's amount, or the chosen price. 0 for a list.
         action: What the shop did.
-        release_share: Share of flagged payments that were released at that time, a fraction. A
-            released payment's label has the weight 1 / release_share.
+        release_share: Share of such answers that are left to chance, a fraction. A released
+            payment's label has the weight 1 / release_share.
     """
 
     stream: ClassVar[str] = DECISIONS
@@ -245,19 +245,19 @@ class Decision(Event, frozen=True, kw_only=True):
 
 
 class Settlement(Event, frozen=True, kw_only=True):
-    """What an earlier decision was worth, when the truth of its payment is due.
+    """What an earlier decision was worth, or a part of it, when the truth is due.
 
-    It belongs to the books of the simulated world, which knows the truth of declined payments too.
-    No model learns from it, and no check reads it.
+    It belongs to the books of the simulated world. This world knows what other decisions would have
+    brought. No model learns from it, and no check reads it.
 
     Attributes:
-        model: The model that flagged the payment.
+        model: The model that answered.
         version: The version that answered.
         arm: The arm that answered.
-        request_id: The payment's id.
-        request_time: World time of the payment.
+        request_id: As in the decision.
+        request_time: World time of the decision.
         action: What the shop did.
-        value_euro: Euros gained against letting the payment pass. Negative for a loss.
+        value_euro: Euros gained against the world without the model. Negative for a loss.
     """
 
     stream: ClassVar[str] = SETTLEMENTS
@@ -272,6 +272,7 @@ class Settlement(Event, frozen=True, kw_only=True):
 
     @staticmethod
     def id_for(request_id: str) -> str:
+        """Return the id. A part of a decision has the id of its own request."""
         return f"settlement-{request_id}"
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dojo.shop.decisions import MARGIN
 from dojo.shop.events import LONGEST_LIST
 
 Positions = npt.NDArray[np.intp]
@@ -29,6 +30,17 @@ ATTENTION: npt.NDArray[np.float64] = np.arange(1.0, LONGEST_LIST + 1) ** -FALL
 def weight(position: pl.Expr) -> pl.Expr:
     """Return the weight of a label at a position (from 1), >= 1. 1 where there is no position."""
     return (position.cast(pl.Float64) ** FALL).fill_null(1.0)
+
+
+def gain_euro(price: float, bought: bool, would_be: bool) -> float:
+    """Return what a position earned with a product against the shop's own order, euro.
+
+    Args:
+        price: Euro.
+        bought: True if the customer bought it.
+        would_be: True if the customer would have bought it in the shop's own order.
+    """
+    return round(MARGIN * price * (bought - would_be), 2)
 
 
 def last_seen(chance: npt.NDArray[np.float64], draw: npt.NDArray[np.float64]) -> Positions:

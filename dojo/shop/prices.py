@@ -21,6 +21,19 @@ COST = 0.6
 BY_CHANCE = 0.1
 
 
+def gain_euro(price: float, units: float, own_price: float, own_units: float, cost: float) -> float:
+    """Return the profit of an offer against that of the price that chance would take, euro.
+
+    Args:
+        price: The offered price, euro.
+        units: Sold at it.
+        own_price: The price that chance takes, euro.
+        own_units: Units that would be sold at that.
+        cost: Of a unit, euro.
+    """
+    return round((price - cost) * units - (own_price - cost) * own_units, 2)
+
+
 def best_price(prices: Sequence[float], demand: Sequence[float], cost: float) -> int:
     """Return the number of the price with the highest expected profit, the lowest of equal ones.
 

@@ -1,7 +1,8 @@
 """What the models' decisions were worth, against the same world without the model.
 
-Without a model every payment passes. So a payment that passes is worth nothing, and only decisions
-count. The euros come from the settlements: the world knows the truth of declined payments too.
+Without a model every payment passes, lists stay in the shop's own order, and chance takes prices.
+Only decisions count. The euros come from the settlements: the world knows the truth of declined
+payments, other orders and other prices too.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         decided: Number of decisions.
         actions: Action -> number of decisions.
-        settled: Number of decisions whose truth is due. `euro` rests on these alone.
-        euro: Euros gained against letting the requests pass. Negative for a loss.
+        settled: Number of decisions whose truth is due. `euro` rests on these alone. Of a list it
+            is the truth of its first product.
+        euro: Euros gained against the world without the model. Negative for a loss.
         euro_per_day: The same per world day, from the first to the last settled request. None for
             less than a day.
     """
@@ -53,9 +55,10 @@ def value_of_decisions(
     decisions = lake.scan(DECISIONS, since, until).unique("event_id", keep="any")
     if model:
         decisions = decisions.filter(pl.col("model") == model)
-    settlements = lake.scan(SETTLEMENTS, since).unique("event_id", keep="any")
+    parts = lake.scan(SETTLEMENTS, since).unique("event_id", keep="any")
+    settlements = parts.group_by("request_id").agg(pl.col("value_euro").sum())
     rows = (
-        decisions.join(settlements.select("request_id", "value_euro"), on="request_id", how="left")
+        decisions.join(settlements, on="request_id", how="left")
         .collect()
         .sort("model", "version", "arm", "world_time")
     )

@@ -24,7 +24,18 @@ from services.simulator.sources.source import Source
 from services.simulator.town.intensity import times_of
 
 _DAY = timedelta(days=1)
-_NO_DECISION = pl.lit(None, pl.Boolean).alias("happens")
+_ONE = pl.lit(1.0).alias("weight")
+
+# Columns that decide what an event's label is at another position or price.
+SHOWN: Mapping[str, type[pl.DataType]] = {
+    "list_id": pl.String,
+    "price": pl.Float64,
+    "position": pl.Int8,  # in the shop's own order
+    "seen_until": pl.Int8,
+    "grade": pl.Int8,
+    "happens": pl.Boolean,
+    "cost": pl.Float64,
+}
 
 
 class WorldDays:
@@ -96,9 +107,9 @@ class WorldDays:
         """Labels that become known on `day`, in order of arrival.
 
         Columns: model, request_id (the event's key), time (of the event), label, weight, arrival.
-        A product in a list also has `seen_until` and `grade`, null elsewhere. Its label and weight
-        depend on the position (services/simulator/shown.py). Here they are those of the shop's own
-        order. `happens` is null for events that need no decision.
+        Of events that answers decide, the columns of SHOWN say what else could have been
+        (services/simulator/shown.py). They are null elsewhere. Label and weight are those of the
+        shop's own order.
         """
         due = [rows for stream in self.streams for rows in self._due(stream, day)]
         return pl.concat(due).sort("arrival", "request_id", "model")
@@ -125,8 +136,15 @@ class WorldDays:
                     pl.col(SHOP_EVENTS[stream].key).alias("request_id"),
                     "time",
                     truth(label.truth).alias("label"),
-                    *_by_position(label.truth),
-                    pl.col("happens") if "happens" in rows.columns else _NO_DECISION,
+                    weight(pl.col("position")).alias("weight")
+                    if "position" in rows.columns
+                    else _ONE,
+                    *(
+                        pl.col(name).cast(kind)
+                        if name in rows.columns
+                        else pl.lit(None, kind).alias(name)
+                        for name, kind in SHOWN.items()
+                    ),
                     arrival=arrival,
                 )
                 .collect()
@@ -161,15 +179,6 @@ class WorldDays:
             )
             for m, took in work.items()
         )
-
-
-def _by_position(name: str) -> tuple[pl.Expr, ...]:
-    """A label's weight, and what it says at other positions."""
-    if TRUTHS[name].seen_until is None:
-        return pl.lit(1.0).alias("weight"), *(
-            pl.lit(None, pl.Int8).alias(column) for column in ("seen_until", "grade")
-        )
-    return weight(pl.col("position")).alias("weight"), pl.col("seen_until"), pl.col("grade")
 
 
 def arrival_column(model: str) -> str:

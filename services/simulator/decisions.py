@@ -19,13 +19,23 @@ from dojo.core.events.types import Event, Outcome
 from dojo.core.lake import Lake
 from dojo.core.spec.schema import Label
 from dojo.shop.decisions import REVIEWED, STOPPED, Policy, value_euro
-from dojo.shop.events import DECISIONS, ORDERS, TRANSACTIONS, Decision, Settlement
+from dojo.shop.events import (
+    DECISIONS,
+    ORDERS,
+    TRANSACTIONS,
+    Action,
+    Decision,
+    Settlement,
+)
 from dojo.shop.truths import TRUTHS
 from services.simulator.feed import DueBatch
 from services.simulator.gateway_client import GatewayReply
 from services.simulator.logged import logged
 from services.simulator.town.chance import keys, uniform
 from services.simulator.town.orders import order_of
+
+# Decisions of the answers about lists and offers (shown.py).
+NOT_OF_PAYMENTS: frozenset[Action] = frozenset({"ordered", "priced"})
 
 
 class Decisions:
@@ -57,7 +67,7 @@ class Decisions:
             self._remember(cast("Decision", event))
 
     def _remember(self, decision: Decision) -> None:
-        if decision.request_id in self._known:
+        if decision.request_id in self._known or decision.action in NOT_OF_PAYMENTS:
             return
         self._known[decision.request_id] = decision
         self._due[decision.request_id] = len(self._about_payments)

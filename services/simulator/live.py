@@ -185,7 +185,9 @@ class LiveWorld:
             return False
         batch, decided, hidden = await self._answered(batch)
         wall = wall_now()
-        outcomes, settled = self._decisions.due(self._shown.due(batch.outcomes), wall)
+        known, earned = self._shown.due(batch.outcomes, wall)
+        outcomes, settled = self._decisions.due(known, wall)
+        settled += earned
         events = [
             event
             for stream, rows in batch.events.items()
@@ -222,8 +224,10 @@ class LiveWorld:
             decided += self._decisions.decide(rows, await self._ask({stream: rows}), wall_now())
         batch = self._decisions.happening(batch)
         replies = await self._ask({of: r for of, r in batch.events.items() if of not in first})
-        events, hidden = self._shown.decided(batch.events, replies, wall_now())
-        return replace(batch, events=events), decided, [*self._decisions.hidden(decided), *hidden]
+        hidden = self._decisions.hidden(decided)
+        shown = self._shown.decided(batch.events, replies, wall_now())
+        decided += shown.decisions
+        return replace(batch, events=shown.events), decided, [*hidden, *shown.hidden]
 
     async def _ask(self, events: Mapping[str, pl.DataFrame]) -> list[GatewayReply]:
         replies = await self._gateway.ask_all(events)

@@ -37,17 +37,15 @@ from dojo.shop.events import Action, Decision, Settlement
 
 EVENTS = Counter("dojo_world_events_total", "Events appended to the event log.", ["stream"])
 OUTCOMES = Counter("dojo_world_outcomes_total", "Labels appended to the event log.")
-DECISIONS = Counter(
-    "dojo_world_decisions_total", "Flagged payments that the shop acted on.", ["action"]
-)
+DECISIONS = Counter("dojo_world_decisions_total", "Answers that the shop acted on.", ["action"])
 GAINED = Counter(
     "dojo_value_gained_euro_total",
-    "Euros that decisions gained against letting payments pass, when the truth was due.",
+    "Euros that decisions gained against a world without the model, when the truth was due.",
     ["model", "version"],
 )
 LOST = Counter(
     "dojo_value_lost_euro_total",
-    "Euros that decisions lost against letting payments pass, when the truth was due.",
+    "Euros that decisions lost against a world without the model, when the truth was due.",
     ["model", "version"],
 )
 GATEWAY_ANSWERS = Counter(

@@ -17,7 +17,16 @@ from dojo.core.events.columns import frame_of
 from dojo.core.events.types import Outcome, Stream
 from dojo.core.lake import Lake
 from dojo.core.state.clock import RedisWorldClock
-from dojo.shop.events import OFFERS, SEARCHES, Offer, Search
+from dojo.shop.events import (
+    DECISIONS,
+    OFFERS,
+    SEARCHES,
+    SETTLEMENTS,
+    Decision,
+    Offer,
+    Search,
+    Settlement,
+)
 from services.simulator.opening import open_source
 from services.simulator.sources.source import Source
 from tests.integration.services.simulator.answering import answering
@@ -132,6 +141,31 @@ def check_lists(source: Source, server: RedisServer, begun: datetime) -> None:
         moved += seen != (own["position"] <= own["seen_until"])
     assert moved > 2, "the order changed what is clicked"
 
+    decided = {e.request_id: e for e in decisions(server, "ordered")}
+    assert len(decided) == len(decisions(server, "ordered")) == ranked
+    told = [e for e in settlements(server, "ordered") if e.request_time < begun + DAY]
+    assert {e.request_id for e in told} == {
+        name for name, of in decided.items() if of.world_time < begun + DAY
+    }
+    changed = 0.0
+    for result in results.values():
+        own = hidden[result.result_id]
+        if own["list_id"] in decided and result.world_time < begun + DAY and own["grade"] == 2:
+            positions = (result.position, own["position"])
+            now, before = (position <= own["seen_until"] for position in positions)
+            changed += 0.1 * result.price * (now - before)
+    assert sum(e.value_euro for e in told) == pytest.approx(changed, abs=0.01 * len(told))
+
+
+def decisions(server: RedisServer, action: str) -> list[Decision]:
+    return [e for e in events(server, DECISIONS) if isinstance(e, Decision) and e.action == action]
+
+
+def settlements(server: RedisServer, action: str) -> list[Settlement]:
+    found = [e for e in events(server, SETTLEMENTS) if isinstance(e, Settlement)]
+    assert len({e.event_id for e in found}) == len(found)
+    return [e for e in found if e.action == action]
+
 
 def check_offers(source: Source, server: RedisServer, begun: datetime) -> None:
     """Each product has one offer a day, and its units are those of the price."""
@@ -160,3 +194,14 @@ def check_offers(source: Source, server: RedisServer, begun: datetime) -> None:
             assert outcome.label == hidden[name]["units"]
         else:
             assert (outcome.label, outcome.hidden_by) == (None, "not_offered")
+
+    decided = {e.request_id: e for e in decisions(server, "priced")}
+    assert set(decided) <= {hidden[name]["list_id"] for name in set(offers) - by_chance}
+    assert len(decided) >= len(highest)
+    for one in settlements(server, "priced"):
+        list_id = one.request_id
+        taken = hidden[one.event_id.removeprefix("settlement-")]
+        own = next(row for row in hidden.values() if row["list_id"] == list_id and row["happens"])
+        profit, instead = ((row["price"] - row["cost"]) * row["units"] for row in (taken, own))
+        assert one.value_euro == pytest.approx(profit - instead, abs=0.01)
+        assert decided[list_id].amount == taken["price"]

@@ -12,7 +12,7 @@ from dojo.core.events.types import Outcome
 from dojo.core.spec.schema import Label, LabelDelay
 from dojo.shop.events import OFFERS, SEARCHES, TRANSACTIONS
 from services.simulator.gateway_client import GatewayAnswer, GatewayReply
-from services.simulator.shown import Shown
+from services.simulator.shown import DecidedBatch, Shown
 
 NOON = datetime(2024, 7, 1, 12, tzinfo=UTC)
 GRADE = Label(
@@ -57,9 +57,9 @@ def replies(*ranks: int | None, model: str = "search_ranking") -> list[GatewayRe
 
 
 def positions(shown: Shown, rows: pl.DataFrame, asked: list[GatewayReply]) -> list[int]:
-    events, hidden = shown.decided({SEARCHES: rows}, asked, NOON)
-    assert not hidden
-    return events[SEARCHES]["position"].to_list()
+    batch = shown.decided({SEARCHES: rows}, asked, NOON)
+    assert not batch.hidden
+    return batch.events[SEARCHES]["position"].to_list()
 
 
 def test_ranks_become_positions_list_by_list(shown: Shown) -> None:
@@ -75,7 +75,9 @@ def test_a_list_that_lacks_an_answer_stays_in_the_shops_order(shown: Shown) -> N
 def test_ranks_of_another_model_or_about_other_events_place_nothing(shown: Shown) -> None:
     assert positions(shown, results(1), replies(3, 1, 2, model="other")) == [1, 2, 3]
     payments = pl.DataFrame({"transaction_id": ["t"], "time": [NOON]})
-    assert shown.decided({TRANSACTIONS: payments}, [], NOON) == ({TRANSACTIONS: payments}, [])
+    assert shown.decided({TRANSACTIONS: payments}, [], NOON) == DecidedBatch(
+        {TRANSACTIONS: payments}
+    )
 
 
 def test_a_repeated_batch_is_shown_as_it_was_the_first_time(shown: Shown) -> None:
@@ -88,32 +90,44 @@ def outcomes(seen_until: list[int | None], grade: list[int | None]) -> pl.DataFr
     """Return labels of list 1 as before any model, or of other events where both are None."""
     return pl.DataFrame(
         {
+            "model": ["search_ranking"] * 3,
             "request_id": ["S1-a", "S1-b", "S1-c"],
             "time": [NOON] * 3,
+            "arrival": [NOON + timedelta(minutes=30)] * 3,
+            "list_id": [None if last is None else "S1" for last in seen_until],
+            "price": [10.0, 20.0, 30.0],
+            "position": pl.Series([1, 2, 3], dtype=pl.Int8),
             "label": [1.0, 0.0, 0.0],
             "weight": [1.0] * 3,
             "seen_until": pl.Series(seen_until, dtype=pl.Int8),
             "grade": pl.Series(grade, dtype=pl.Int8),
             "happens": pl.Series([None] * 3, dtype=pl.Boolean),
-        }
+            "cost": pl.Series([None] * 3, dtype=pl.Float64),
+        },
+        schema_overrides={"list_id": pl.String},
     )
+
+
+def due(shown: Shown, known: pl.DataFrame) -> pl.DataFrame:
+    """Return the labels that become known."""
+    return shown.due(known, NOON)[0]
 
 
 def test_a_label_and_its_weight_are_those_of_the_position(shown: Shown) -> None:
     positions(shown, results(1), replies(3, 1, 2))
-    found = shown.due(outcomes([2, 1, 20], [1, 1, 2]))
+    found = due(shown, outcomes([2, 1, 20], [1, 1, 2]))
     assert found["label"].to_list() == [0.0, 1.0, 2.0]
     assert found["weight"].to_list() == pytest.approx([3**0.6, 1.0, 2**0.6])
 
 
 def test_a_result_that_was_never_shown_has_no_label(shown: Shown) -> None:
-    assert shown.due(outcomes([2, 1, 20], [1, 1, 2])).is_empty()
+    assert due(shown, outcomes([2, 1, 20], [1, 1, 2])).is_empty()
 
 
 def test_labels_of_other_events_stay_as_they_are(shown: Shown) -> None:
     others = outcomes([None] * 3, [None] * 3)
-    assert shown.due(others).equals(others)
-    mixed = shown.due(outcomes([None, 1, 20], [None, 1, 2]))
+    assert due(shown, others).equals(others)
+    mixed = due(shown, outcomes([None, 1, 20], [None, 1, 2]))
     assert mixed["request_id"].to_list() == ["S1-a"]
     assert (mixed["label"][0], mixed["weight"][0]) == (1.0, 1.0)
 
@@ -121,9 +135,9 @@ def test_labels_of_other_events_stay_as_they_are(shown: Shown) -> None:
 def test_positions_are_forgotten_when_no_label_can_be_due(shown: Shown) -> None:
     positions(shown, results(1), replies(3, 1, 2))
     positions(shown, results(2, NOON + timedelta(days=1)), replies(3, 1, 2))
-    assert shown.due(outcomes([2, 1, 20], [1, 1, 2])).height == 3
+    assert due(shown, outcomes([2, 1, 20], [1, 1, 2])).height == 3
     positions(shown, results(3, NOON + timedelta(days=3)), replies(3, 1, 2))
-    assert shown.due(outcomes([2, 1, 20], [1, 1, 2])).is_empty()
+    assert due(shown, outcomes([2, 1, 20], [1, 1, 2])).is_empty()
 
 
 def considered(number: int, by_chance: bool = False) -> pl.DataFrame:
@@ -152,9 +166,9 @@ def demands(*units: float | None, version: str = "3") -> list[GatewayReply]:
 
 def offered(shown: Shown, rows: pl.DataFrame, asked: list[GatewayReply]) -> list[str]:
     """Return the offers that happen. The others have no label."""
-    events, hidden = shown.decided({OFFERS: rows}, asked, NOON)
-    found = events[OFFERS]["offer_id"].to_list()
-    unlabelled = [cast("Outcome", one) for one in hidden]
+    batch = shown.decided({OFFERS: rows}, asked, NOON)
+    found = batch.events[OFFERS]["offer_id"].to_list()
+    unlabelled = [cast("Outcome", one) for one in batch.hidden]
     told = {(one.request_id, one.label, one.hidden_by) for one in unlabelled}
     assert told == {(name, None, "not_offered") for name in set(rows["offer_id"]) - set(found)}
     return found
@@ -179,9 +193,73 @@ def test_a_repeated_offer_is_the_first_one(shown: Shown) -> None:
     assert offered(shown, considered(1), demands(90, 8, 5)) == ["D1-1"]
 
 
+def sold(number: int) -> pl.DataFrame:
+    """Return the units of the considered offers, at costs of 6 euro."""
+    return outcomes([None] * 3, [None] * 3).with_columns(
+        considered(number).select(
+            "list_id", "price", "happens", "cost", pl.col("offer_id").alias("request_id")
+        ),
+        model=pl.lit("demand"),
+        label=pl.Series([10.0, 9.0, 4.0]),
+    )
+
+
 def test_only_what_was_offered_has_units(shown: Shown) -> None:
     offered(shown, considered(1), demands(10, 8, 5))
-    known = outcomes([None] * 3, [None] * 3).with_columns(
-        request_id=considered(1)["offer_id"], happens=considered(1)["happens"]
-    )
-    assert shown.due(known)["request_id"].to_list() == ["D1-1"]
+    assert due(shown, sold(1))["request_id"].to_list() == ["D1-1"]
+
+
+def settled(shown: Shown, known: pl.DataFrame) -> list[tuple[str, str, str, float]]:
+    return [
+        (one.request_id, one.event_id, one.action, one.value_euro)
+        for one in shown.due(known, NOON)[1]
+    ]
+
+
+def test_a_price_is_worth_its_profit_against_the_price_of_chance(shown: Shown) -> None:
+    offered(shown, considered(1), demands(10, 8, 5))
+    # 9 units with a profit of 4 euro each, against 4 with 5 euro.
+    assert settled(shown, sold(1)) == [("D1", "settlement-D1-1", "priced", 16.0)]
+
+
+def test_what_chance_offered_is_worth_nothing_and_no_decision(shown: Shown) -> None:
+    offered(shown, considered(1, by_chance=True), demands(10, 8, 5))
+    assert settled(shown, sold(1)) == []
+
+
+def test_an_order_is_worth_the_purchases_that_it_changed(shown: Shown) -> None:
+    positions(shown, results(1), replies(3, 1, 2))
+    # The first and the second product are bought at the top alone, the third one anywhere.
+    found = settled(shown, outcomes([1, 1, 20], [2, 2, 2]))
+    assert found == [
+        ("S1", "settlement-S1-a", "ordered", -1.0),
+        ("S1", "settlement-S1-b", "ordered", 2.0),
+    ]
+
+
+def test_an_order_that_changed_nothing_is_settled_with_its_top_product(shown: Shown) -> None:
+    positions(shown, results(1), replies(3, 1, 2))
+    found = settled(shown, outcomes([0, 0, 0], [2, 2, 2]))
+    assert found == [("S1", "settlement-S1-b", "ordered", 0.0)]
+
+
+def test_the_shops_own_order_is_no_decision(shown: Shown) -> None:
+    positions(shown, results(1), replies(3, None, 2))
+    assert settled(shown, outcomes([1, 1, 20], [2, 2, 2])) == []
+    fallback = [
+        reply._replace(prediction=GatewayAnswer("p", "0", "champion", rank=rank))
+        for rank, reply in enumerate(replies(1, 2, 3), 1)
+    ]
+    assert shown.decided({SEARCHES: results(2)}, fallback, NOON).decisions == []
+
+
+def test_a_decision_names_the_answering_version_once(shown: Shown) -> None:
+    made = shown.decided({SEARCHES: results(1)}, replies(3, 1, 2), NOON).decisions
+    assert [(one.request_id, one.version, one.arm, one.amount) for one in made] == [
+        ("S1", "3", "champion", 0.0)
+    ]
+    assert shown.decided({SEARCHES: results(1)}, replies(3, 1, 2), NOON).decisions == []
+    priced = shown.decided({OFFERS: considered(1)}, demands(10, 8, 5), NOON).decisions
+    assert [(one.action, one.amount, one.release_share) for one in priced] == [
+        ("priced", 10.0, 0.1)
+    ]
