@@ -17,6 +17,8 @@ from dojo.core.tasks.ranking.task import Ranking
 from dojo.core.tasks.records import Answered
 from dojo.stats.scores.ranking import rank_in_list, weight_by_list
 from pipelines.training.dataset.split import Part
+from pipelines.training.reference import ReferenceHoldout, profile_of
+from pipelines.training.reference_rows import reference_rows
 from pipelines.training.train import fit
 from tests.support.answers import task_world
 
@@ -138,7 +140,7 @@ def test_the_error_of_a_weighted_figure_covers_the_truth_as_often_as_it_says() -
 
 
 def test_weights_of_1_change_nothing() -> None:
-    world = shown()
+    world = shown(lists=300)
     plain = naive(world.clicked)
     ones = replace(plain, weights=np.ones(len(plain.labels)))
     assert TASK.evaluate(ones) == TASK.evaluate(plain)
@@ -233,7 +235,15 @@ def test_a_list_weighs_as_its_ideal_gain_with_weights_over_the_one_without() -> 
 
 
 def test_a_weight_of_a_rank_stands_for_no_other_row() -> None:
-    assert TASK.stands_for(np.array([1.0, 4.0])) is None
+    """The holdout's distributions are of its rows, and its results are weighted."""
+    world = shown(lists=100)
+    inputs = np.column_stack([world.liking, world.popularity]).astype(np.float32)
+    holdout = ReferenceHoldout(("liking", "popularity"), inputs, world.clicked, {})
+    found = profile_of(holdout, TASK.spec)
+    assert found.rows == sum(found.score.counts) == len(inputs)
+    assert found.results.figures["ndcg"].value == ndcg(world.clicked)
+    sample = reference_rows(holdout, TASK.spec)
+    assert len(sample.unique()) == len(sample) == len(inputs)
 
 
 def test_the_watch_compares_single_labels_with_the_champions_single_labels() -> None:
