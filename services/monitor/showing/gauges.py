@@ -18,6 +18,7 @@ from dojo.core.spec.monitoring import Levels
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.freshness import ViewFreshness
 from dojo.core.state.registry_faults import FaultKind
+from dojo.core.tasks.item_bins import equal_items
 from dojo.core.tasks.protocol import Task
 from dojo.core.tasks.records import Results
 from dojo.core.tasks.specs import task_of
@@ -49,6 +50,9 @@ def windows_of(spec: ModelSpec) -> dict[Check, tuple[str, ...]]:
     own = {cast("Check", check): windows for check, windows in task_of(spec).proxy_windows.items()}
     return {**WINDOWS, **own}
 
+
+# Live coverage of a ranking (dojo/core/tasks/item_bins.py: equal_items).
+SHOWN_ITEMS = "shown_items"
 
 _PSI_CHECKS = frozenset({"input_drift", "prediction_drift"})
 
@@ -141,11 +145,14 @@ class Gauges:
         figures |= {
             f"holdout_{name}": figure.value for name, figure in profile.results.figures.items()
         }
+        proxies: dict[str, float] = {}
         if day is not None:
-            proxies = task.proxies(day.answers, profile.calibration)
-            figures |= {
-                name: value if np.isfinite(value) else None for name, value in proxies.items()
-            }
+            proxies = dict(task.proxies(day.answers, profile.calibration))
+        if profile.shown is not None:
+            proxies[f"holdout_{SHOWN_ITEMS}"] = equal_items(np.array(profile.shown.bins.counts))
+            if day is not None:
+                proxies[SHOWN_ITEMS] = equal_items(day.items)
+        figures |= {name: value if np.isfinite(value) else None for name, value in proxies.items()}
         for name, value in figures.items():
             _set_or_remove(self._metrics.performance, (*key, name), value)
 

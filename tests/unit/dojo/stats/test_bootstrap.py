@@ -280,3 +280,31 @@ def test_means_need_a_cluster_for_every_row_too(clusters: list[np.ndarray]) -> N
         relative_gain_of_means(np.ones(3), np.ones(3), clusters, **arguments)
     with pytest.raises(ValueError, match="expected one cluster per row"):
         relative_loss_of_mean(np.ones(3), 1.0, clusters, **arguments)
+
+
+def test_a_weighted_row_is_as_many_rows_of_its_cluster() -> None:
+    random = np.random.default_rng(3)
+    old, new, copies = random.random(40) + 1, random.random(40) + 1, random.integers(1, 5, 40)
+    cluster, arguments = np.arange(40) // 4, {"draws": 30, "confidence": 0.9, "seed": 1}
+    many = np.repeat(np.arange(40), copies)
+    gains, losses = (
+        [
+            relative_gain_of_means(
+                old, new, [cluster], lower_is_better=False, weights=copies, **arguments
+            ),
+            relative_gain_of_means(
+                old[many], new[many], [cluster[many]], lower_is_better=False, **arguments
+            ),
+        ],
+        [
+            relative_loss_of_mean(
+                new, 1.4, [cluster], lower_is_better=False, weights=copies, **arguments
+            ),
+            relative_loss_of_mean(
+                new[many], 1.4, [cluster[many]], lower_is_better=False, **arguments
+            ),
+        ],
+    )
+    for weighted, repeated in (gains, losses):
+        assert weighted.value == pytest.approx(repeated.value)
+        assert weighted.drawn == pytest.approx(repeated.drawn)

@@ -106,3 +106,25 @@ def test_a_mean_needs_rows_and_one_cluster_for_each(
 ) -> None:
     with pytest.raises(ValueError, match="expected one cluster per value"):
         clustered_mean(np.array(values), np.array(clusters))
+
+
+def test_a_weighted_mean_is_that_of_repeated_rows_and_surer_of_nothing() -> None:
+    """Each row is a cluster, so copies of a row say no more than the row."""
+    random = np.random.default_rng(1)
+    values, copies = random.normal(5, 2, 400), random.integers(1, 10, 400)
+    weighted = clustered_mean(values, np.arange(400), copies.astype(float))
+    many = np.repeat(np.arange(400), copies)
+    repeated = clustered_mean(values[many], many)
+    assert weighted.value == pytest.approx(repeated.value)
+    assert weighted.effective == pytest.approx(repeated.effective, rel=0.02)
+    assert weighted.effective <= copies.sum() ** 2 / (copies**2).sum() < 340
+    tens = np.arange(400) // 10
+    alike = values + random.normal(0, 3, 40)[tens]
+    clustered = clustered_mean(alike, tens, copies.astype(float))
+    assert clustered.effective == pytest.approx(
+        clustered_mean(alike[many], tens[many]).effective, rel=0.02
+    )
+    assert clustered.effective < weighted.effective / 2
+    assert clustered_mean(values, np.arange(400), np.ones(400)) == clustered_mean(
+        values, np.arange(400)
+    )

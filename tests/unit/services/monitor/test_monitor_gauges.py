@@ -6,10 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import pytest
 from prometheus_client import CollectorRegistry
 
 from dojo.core.events.types import Verdict
+from dojo.core.registry.reference_profile import Distribution, ShownItems
 from dojo.core.severity import Severity
+from dojo.core.tasks.item_bins import ITEM_EDGES
 from dojo.core.tasks.records import Results
 from dojo.core.tasks.specs import load_spec, task_of
 from services.monitor.counting.state import MonitorMemory
@@ -120,6 +123,27 @@ def test_figures_stand_beside_the_holdouts_on_enough_rows_and_go_with_their_vers
     assert shown("holdout_catch_rate") == enough.figures["catch_rate"].value
     gauges.forget_version(key)
     assert shown("holdout_catch_rate") is None
+
+
+def test_the_width_of_a_rankings_choice_stands_beside_the_holdouts() -> None:
+    registry, key = CollectorRegistry(), (SPEC.name, "1")
+    gauges, reference = Gauges(MonitorMetrics(registry)), profile()
+    bins = Distribution(ITEM_EDGES, (50,) * 40 + (0,) * 24, 0.0, 1.0)
+    reference = msgspec.structs.replace(reference, shown=ShownItems("product", bins))
+
+    def shown(measure: str) -> float | None:
+        labels = {"model": SPEC.name, "version": "1", "measure": measure}
+        return registry.get_sample_value("dojo_performance", labels)
+
+    day = answers(1000)
+    day.items[:4] = 250
+    gauges.performance(key, reference.results, reference, day, task_of(SPEC))
+    assert shown("shown_items") == pytest.approx(4, rel=0.01)
+    assert shown("holdout_shown_items") == pytest.approx(40, rel=0.03)
+    gauges.performance(key, reference.results, reference, answers(9), task_of(SPEC))
+    assert shown("shown_items") is None, "no item was shown"
+    gauges.performance(key, reference.results, reference, None, task_of(SPEC))
+    assert shown("holdout_shown_items") == pytest.approx(40, rel=0.03)
 
 
 def answers(rows: int) -> CountedWindow:
