@@ -347,7 +347,7 @@ def _primary(decision: GateDecision, champion: Contender, challenger: Contender)
 
 
 def _guard(guard: Guard) -> Row:
-    if guard.champion is None or guard.challenger is None or guard.change is None:
+    if guard.challenger is None or guard.change is None:
         return (
             guard.measures,
             NOTHING,
@@ -358,8 +358,9 @@ def _guard(guard: Guard) -> Row:
             guard.note,
         )
     return (
-        guard.measures, _value(guard, guard.champion), _value(guard, guard.challenger),
-        _change(guard, guard.change),
+        guard.measures,
+        NOTHING if guard.champion is None else _value(guard, guard.champion),
+        _value(guard, guard.challenger), _change(guard, guard.change),
         f"at most {_change(guard, guard.limit)}", VERDICTS[guard.verdict], guard.note,
     )  # fmt: skip
 
@@ -373,11 +374,12 @@ def _value(guard: Guard, value: float) -> str:
 def _change(guard: Guard, change: float) -> str:
     if guard.measures.endswith("ratio"):
         return f"{change:.2f} x"
-    return f"{change:+.4f}" if guard.measures.endswith("absolute rise") else f"{change:+.2%}"
+    absolute = guard.measures.endswith(("absolute rise", "absolute loss"))
+    return f"{change:+.4f}" if absolute else f"{change:+.2%}"
 
 
 def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return NOTHING if value is None else f"{value:.4f}"
 
 
 def _segment(segment: Segment) -> Row:

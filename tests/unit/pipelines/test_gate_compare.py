@@ -17,7 +17,7 @@ from dojo.core.judging.gate.guards import guards
 from dojo.core.judging.gate.holdout import Candidate
 from dojo.core.spec.regulated import Fairness, Regulated
 from dojo.core.tasks.specs import load_spec
-from pipelines.gate.report import html_page, markdown, write_report
+from pipelines.gate.report import NOTHING, html_page, markdown, write_report
 from tests.support.answers import FLEET, task_world
 from tests.support.gate_worlds import END, candidate, holdout, labels, noisy_scores, spec
 
@@ -320,6 +320,10 @@ def test_each_version_is_judged_by_its_own_interval_and_the_challengers_goes_to_
         for version, own in (("1", {}), ("2", twice))
     )
     on = replace(holdout(LABELS[:2000]), labels=rows.labels)
+    shown = markdown(judge(world.spec, "job", on, replace(old, decision={}), new).decision, {})
+    without = f"| share of labels inside the interval; absolute loss | {NOTHING} | "
+    assert without in shown, "a champion without intervals"
+    assert "at most +0.0500" in shown
     decision = judge(world.spec, "job", on, old, new).decision
     assert decision.champion is not None
     assert decision.champion.metrics["interval_coverage"] == pytest.approx(0.8, abs=0.03)

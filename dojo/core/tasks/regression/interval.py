@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dojo.core.tasks.records import Answered, Decision
-from dojo.core.tasks.regression.spec import Interval, RegressionSpec
+from dojo.core.tasks.regression.spec import PredictionInterval, RegressionSpec
 from dojo.stats.inference.prediction_intervals import conformal_offsets, inside, pinball_losses
 
 Values = npt.NDArray[np.float64]
@@ -41,7 +41,7 @@ class Ends(NamedTuple):
     high: Values
 
 
-def decide(validation: Answered, interval: Interval) -> dict[str, float]:
+def decide(validation: Answered, interval: PredictionInterval) -> dict[str, float]:
     """Return the interval of a version, from its validation rows.
 
     Raises:

@@ -22,7 +22,7 @@ from dojo.core.spec.section import Fraction, Ratio, Section, Text, require_risin
 Value = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Interval(Section):
+class PredictionInterval(Section):
     """How far the truth may lie from an answer. A spec without it has answers of one value.
 
     Attributes:
@@ -171,7 +171,7 @@ class RegressionSpec(ModelSpec):
     gate: RegressionGate
     rollout: RegressionRollout
     drift: RegressionDrift
-    interval: Interval | None = None
+    interval: PredictionInterval | None = None
 
     @model_validator(mode="after")
     def _interval_is_watched(self) -> RegressionSpec:

@@ -13,7 +13,7 @@ import pytest
 from dojo.core.spec.read import SpecError
 from dojo.core.tasks.records import Answered
 from dojo.core.tasks.regression.interval import DECISION, covered, decide, ends
-from dojo.core.tasks.regression.spec import Interval, RegressionSpec
+from dojo.core.tasks.regression.spec import PredictionInterval, RegressionSpec
 from dojo.core.tasks.specs import load_spec, task_of
 from tests.support.answers import FLEET, task_world
 
@@ -43,7 +43,7 @@ def grown(scale: str, rows: int, seed: int) -> Answered:
 
 @pytest.mark.parametrize("scale", ["constant", "square_root", "proportional"])
 def test_the_right_scale_keeps_the_promise_for_small_and_for_large_values(scale: Any) -> None:
-    section = Interval(coverage=0.8, scale=scale)
+    section = PredictionInterval(coverage=0.8, scale=scale)
     known, new = grown(scale, 20_000, seed=1), grown(scale, 20_000, seed=2)
     low, high = ends(new.scores, [decide(known, section)], (-math.inf, math.inf))
     within = (low <= new.labels) & (new.labels <= high)
