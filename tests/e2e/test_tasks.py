@@ -1,7 +1,7 @@
 """Models of every task in one stack: training, the gate's verdict, the monitor's verdict.
 
-All servers are real. Two models are optional ones of the shop, over its orders and visits. One is
-made by `dojo models new`, as docs/add-a-model.md says.
+All servers are real. Some models are optional ones of the shop, over its orders, visits, searches
+and offers. One is made by `dojo models new`, as docs/add-a-model.md says.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import yaml
 from dojo.cli.serving.fleet import NO_VERSION
 from dojo.core.events.types import Stream
 from dojo.core.severity import ORDER
-from dojo.shop.events import BANNERS, ORDERS, TRANSACTIONS
+from dojo.shop.events import BANNERS, ORDERS, SEARCHES, TRANSACTIONS
 from tests.e2e.stack import MODEL, Stack
 from tests.support.page import Page
 from tests.support.servers import wait_until
@@ -44,14 +44,15 @@ JUDGED = {
     "spending_order": ("ndcg", "random_ndcg", False),
 }
 # The shop's own. The labels of deliveries take days.
-SHOP = ("delivery_time", "banner")
+SHOP = ("delivery_time", "banner", "search_ranking", "demand")
 FLEET = (*JUDGED, *SHOP)
 
 
 def small_spec(model: str, directory: Path) -> None:
     """Write a spec of the shop with lower demands, for a world of 200 customers."""
     spec = yaml.safe_load(Path("models", f"{model}.yaml").read_text())
-    spec["training"]["minimum_rows"] = 3_000  # 160 orders and 120 visits a day, 42 days
+    # 160 orders, 120 visits, 160 results and 24 offers a day, of 42 days and more
+    spec["training"]["minimum_rows"] = 1_000
     spec["training"]["estimator"]["parameters"]["n_estimators"] = 60
     (directory / f"{model}.yaml").write_text(yaml.safe_dump(spec))
 
@@ -182,13 +183,14 @@ def test_models_of_different_teams_share_a_customers_features(fleet: FleetStack)
     assert not answer["degraded"]
     # In a process of its own, because this one's catalogue has no banners.
     touched = fleet.json("features", "impact", "customer_daily")
-    assert {one["model"] for one in touched} == {MODEL, *FLEET} - {"delivery_time"}, (
-        "it needs no customer"
-    )
+    assert {one["model"] for one in touched} == {MODEL, *FLEET} - {
+        "delivery_time",
+        "demand",
+    }, "they need no customer"
 
 
 def test_the_fleet_is_shown_with_its_worst_first(fleet: FleetStack) -> None:
-    found = fleet.look("models")
+    found = fleet.json("models", check=False)
     severities = [ORDER.index(one["severity"]) for one in found]
     assert severities == sorted(severities, reverse=True), [(o["model"], o["wrong"]) for o in found]
     (ours,) = (one for one in found if one["model"] == MODEL)
@@ -255,6 +257,26 @@ def test_the_items_of_a_ranking_are_compared_with_the_holdouts(lived: FleetStack
     ]
     assert subjects
     assert all(of == {"score", "items"} for of in subjects), subjects
+
+
+def test_answers_order_lists_and_set_prices_and_their_worth_is_known(lived: FleetStack) -> None:
+    """High scores stand at the top, except where an answer came too late."""
+    found = lived.look("value")["values"]
+    worth = {one["model"]: one for one in found}
+    assert set(worth) == {"search_ranking", "demand"}
+    for model, one in worth.items():
+        assert one["version"] == "1"
+        assert one["decided"] > 10, (model, one)
+        assert one["settled"] > 0, (model, one)
+    assert worth["demand"]["actions"].keys() == {"priced"}
+    assert worth["demand"]["euro"] != 0
+    answers = lived.lake.scan(Stream.PREDICTIONS).filter(model="search_ranking", version="1")
+    shown = lived.lake.scan(SEARCHES).join(
+        answers.select(result_id="request_id", score="score"), on="result_id"
+    )
+    first = shown.filter(position=1).select("score")
+    last = shown.filter(position=20).select("score")
+    assert first.mean().collect().item() > last.mean().collect().item() + 0.5
 
 
 @pytest.mark.parametrize("model", JUDGED)
