@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -33,6 +32,7 @@ from dojo.core.registry.bundle import (
     PARITY_FILE,
     PROFILE_FILE,
     TREES_FILE,
+    OnnxScorer,
     Parity,
 )
 from dojo.core.registry.reference_profile import ReferenceProfile
@@ -57,9 +57,6 @@ from pipelines.training.dataset.features_check import (
 from pipelines.training.dataset.split import Split, split_by_time
 from pipelines.training.reference import ReferenceHoldout, profile_of
 from pipelines.training.reference_rows import REFERENCE_ROWS_FILE, reference_rows
-
-if TYPE_CHECKING:
-    from pipelines.training.train import Trained
 
 FIT_FILE = "fit.json"
 SCORES_FILE = "scores.parquet"
@@ -187,7 +184,7 @@ def train_step(run: Run) -> None:
     judged = fitted.score(split.holdout.inputs)
     parity = parity_rows(split.holdout.inputs, judged)
     (run.workspace / PARITY_FILE).write_bytes(msgspec.json.encode(parity))
-    write_parquet_atomically(_scores(split, fitted), run.workspace / SCORES_FILE)
+    write_parquet_atomically(_scores(split, OnnxScorer(model_file)), run.workspace / SCORES_FILE)
 
     task = task_of(run.spec)
     past = dataset.filter(
@@ -288,13 +285,18 @@ def parity_rows(inputs: npt.NDArray[np.float32], scores: npt.NDArray[np.float64]
     return Parity(inputs=inputs[chosen].tolist(), scores=scores[chosen].tolist())
 
 
-def _scores(split: Split, fitted: Trained) -> pl.DataFrame:
+def _scores(split: Split, served: OnnxScorer) -> pl.DataFrame:
+    """Return the scores as they will be served, in single precision.
+
+    Few trees give many rows the same score, and a threshold or the edge of a bin is one of them.
+    LightGBM's own score differs in the eighth digit. So all these rows would be on the other side.
+    """
     parts: Sequence[pl.DataFrame] = [
         pl.DataFrame(
             {
                 "part": [part.name] * len(part.labels),
                 "label": part.labels,
-                "score": fitted.score(part.inputs),
+                "score": served.score(part.inputs).astype(np.float64),
             }
         )
         for part in (split.validation, split.holdout)

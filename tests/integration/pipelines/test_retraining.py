@@ -201,6 +201,8 @@ def test_the_bundle_is_what_a_server_needs(
     assert bundle.trained_as_of == AS_OF
     assert bundle.decision == first.decision
     assert bundle.decision.keys() == {"threshold"}
+    threshold = bundle.decision["threshold"]
+    assert float(np.float32(threshold)) == threshold, "one of the scores as they are served"
     assert tuple(bundle.stored_defaults) == stored_features(spec.feature_service)
     parity = msgspec.json.decode((directory / PARITY_FILE).read_bytes(), type=Parity)
     assert scorer.score(np.asarray(parity.inputs[:1], dtype=np.float32)).shape == (1,)
