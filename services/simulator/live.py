@@ -188,12 +188,11 @@ class LiveWorld:
         known, earned = self._shown.due(batch.outcomes, wall)
         outcomes, settled = self._decisions.due(known, wall)
         settled += earned
-        events = [
-            event
-            for stream, rows in batch.events.items()
-            for event in events_of(stream, rows, wall)
-        ]
-        events += [*decided, *hidden, *outcome_events(outcomes, wall)]
+        # Decisions first. A crash within the append then leaves no list without its decision.
+        events: list[Event] = [*decided]
+        for stream, rows in batch.events.items():
+            events += events_of(stream, rows, wall)
+        events += [*hidden, *outcome_events(outcomes, wall)]
         events += settled
 
         def append() -> None:
