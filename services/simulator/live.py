@@ -6,7 +6,7 @@ These steps repeat for every batch between the cursor and now:
 2. promise the batch
 3. ask the gateway about each event once, without waiting for a gateway that is away
 4. act on the answers, where the shop does (decisions.py), and show by them (shown.py)
-5. append the events, the decisions, and the outcomes
+5. append the decisions, the events, and the outcomes
 6. move the cursor and renew the clock
 
 A crash before the cursor moved repeats the batch with the same event ids. So nothing is lost, and

@@ -225,6 +225,8 @@ def test_chance_offers_without_all_answers_without_a_model_and_in_its_own_share(
 def test_a_repeated_offer_is_the_first_one(shown: Shown) -> None:
     assert offered(shown, considered(1), demands(10, 8, 5)) == ["D1-1"]
     assert offered(shown, considered(1), demands(90, 8, 5)) == ["D1-1"]
+    assert offered(shown, considered(2), demands(None, None, None)) == ["D2-2"]
+    assert offered(shown, considered(2), demands(10, 8, 5)) == ["D2-2"]
 
 
 def test_what_is_not_offered_has_no_label_for_each_model_of_offers() -> None:
@@ -264,11 +266,18 @@ def test_a_price_is_worth_its_profit_against_the_price_of_chance(shown: Shown) -
 
 
 def test_a_decision_is_settled_once_where_two_models_have_the_label() -> None:
-    shown = Shown({"demand": UNITS, "newer": UNITS})
-    offered_by = shown.decided({OFFERS: considered(1)}, demands(10, 8, 5), NOON).decisions
-    assert [one.model for one in offered_by] == ["demand"]
-    both = pl.concat([sold(1), sold(1).with_columns(model=pl.lit("newer"))])
-    assert settled(shown, both) == [("D1", "settlement-D1-1", "priced", 16.0)]
+    shown = Shown({"newer": GRADE, "search_ranking": GRADE})
+    positions(shown, results(1), replies(3, 1, 2))
+    one = outcomes([0, 0, 0], [2, 2, 2])
+    both = pl.concat([one, one.with_columns(model=pl.lit("newer"))])
+    assert settled(shown, both) == [("S1", "settlement-S1-b", "ordered", 0.0)]
+
+
+def test_a_list_is_decided_once_also_where_the_record_had_a_part() -> None:
+    shown = Shown({"search_ranking": GRADE})
+    first = shown.decided({SEARCHES: results(1)[2:]}, replies(1), NOON).decisions
+    assert [one.request_id for one in first] == ["S1"]
+    assert shown.decided({SEARCHES: results(1)}, replies(2, 1, 3), NOON).decisions == []
 
 
 def test_what_chance_offered_is_worth_nothing_and_no_decision(shown: Shown) -> None:
@@ -284,6 +293,12 @@ def test_an_order_is_worth_the_purchases_that_it_changed(shown: Shown) -> None:
         ("S1", "settlement-S1-a", "ordered", -1.0),
         ("S1", "settlement-S1-b", "ordered", 2.0),
     ]
+
+
+def test_a_changed_click_is_worth_nothing(shown: Shown) -> None:
+    positions(shown, results(1), replies(3, 1, 2))
+    found = settled(shown, outcomes([1, 1, 20], [1, 1, 1]))
+    assert found == [("S1", "settlement-S1-b", "ordered", 0.0)]
 
 
 def test_an_order_that_changed_nothing_is_settled_with_its_top_product(shown: Shown) -> None:
