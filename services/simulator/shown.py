@@ -105,7 +105,7 @@ class Shown:
         self._days: dict[date, _Day] = {}
 
     def recall(self, lake: Lake, event_log: RedisEventLog, until: datetime) -> None:
-        """Read what was shown and offered in the past.
+        """Read what was shown and offered in the past, and forget what no record has.
 
         Args:
             until: The present, world time.
@@ -114,6 +114,7 @@ class Shown:
             redis.RedisError: The log is out of reach.
         """
         since = until - self._memory
+        self._days = {}
         for stream in self._models:
             event = SHOP_EVENTS[stream]
             position = pl.lit(1) if event.chosen else pl.col("position")

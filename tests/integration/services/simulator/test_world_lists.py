@@ -20,6 +20,7 @@ from dojo.core.events.types import Outcome, Stream
 from dojo.core.lake import Lake, start_of
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.tasks.specs import load_spec
+from dojo.shop.decisions import Policy
 from dojo.shop.events import (
     DECISIONS,
     OFFERS,
@@ -32,6 +33,7 @@ from dojo.shop.events import (
     Settlement,
 )
 from services.simulator.days import WorldDays
+from services.simulator.decisions import Decisions
 from services.simulator.events import event_history, outcome_history
 from services.simulator.gateway_client import GatewayAnswer, GatewayReply
 from services.simulator.opening import open_source, open_world
@@ -165,6 +167,39 @@ def test_a_crash_within_an_append_changes_no_price(
     assert first == [f"{list_id}-2"]
     log.append(made)
     assert world(0) == (first, [])
+
+
+def test_a_decision_that_redis_lost_is_made_and_told_again(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    settings = town(tmp_path, redis_server)
+    labels = {
+        model: load_spec(Path(f"models/{model}.yaml")).label
+        for model in ("fraud_detection", "search_ranking")
+    }
+    log, lake = RedisEventLog(Redis.from_url(redis_server.url), 1000), Lake(settings.lake_dir)
+    results = open_source(settings).scenes[SEARCHES].day(NOON.date(), pl.DataFrame())[:20]
+    payment = pl.DataFrame(
+        {"transaction_id": ["t"], "time": [NOON], "amount": [500.0], "label": [1]}
+    )
+    scored = GatewayAnswer("p", "3", "champion", flagged=True)
+    flagged = [GatewayReply("fraud_detection", 0, "scored", 0.001, scored)]
+    ranked = [
+        GatewayReply(
+            "search_ranking", at, "scored", 0.001, GatewayAnswer("p", "3", "champion", rank=20 - at)
+        )
+        for at in range(20)
+    ]
+    shown, decisions = Shown(labels), Decisions(Policy("decline", 0, 0.0), labels, seed=1)
+
+    def told() -> int:
+        ordered = shown.decided({SEARCHES: results}, ranked, NOON).decisions
+        return len(ordered + decisions.decide(payment, flagged, NOON))
+
+    assert (told(), told()) == (2, 0)
+    shown.recall(lake, log, NOON + DAY)
+    decisions.recall(lake, log)
+    assert told() == 2
 
 
 def check_lists(source: Source, server: RedisServer, begun: datetime) -> None:
