@@ -1,8 +1,7 @@
 """What the answers decide in lists and offers, and the labels that follow from it.
 
 A ranking's ranks are the positions of products. A demand decides which price of a product is
-offered. An answer counts if one version gave it about the whole list. Of several models, the first
-one by name with such an answer decides. Otherwise the shop's own order and chance decide.
+offered. Where no answers decide (advice.py), the shop's own order and chance do.
 
 The event log and the lake are the record. A process that starts reads them, so a repeated batch is
 decided as before. The record may end within a list. Then its other products take the places that
@@ -25,20 +24,15 @@ from dojo.core.spec.schema import Label
 from dojo.shop import lists, prices
 from dojo.shop.drift_kinds import KINDS
 from dojo.shop.events import DECISIONS, SHOP_EVENTS, Action, Decision, Listed, Settlement
+from services.simulator.advice import Advice, advice_of
 from services.simulator.earned import settlements_of
-from services.simulator.gateway_client import LIST, GatewayAnswer, GatewayReply, lists_of
+from services.simulator.gateway_client import LIST, GatewayReply, lists_of
 from services.simulator.logged import logged
 
 _DAY = timedelta(days=1)
 
-# The version in an answer without any model.
-NO_VERSION = "0"
-
 # Why a considered price has no label.
 NOT_OFFERED = "not_offered"
-
-# Model and row -> the answer.
-Answers = Mapping[tuple[str, int], GatewayAnswer]
 
 # A product of a list, or a considered offer: column -> value.
 Row = Mapping[str, Any]
@@ -70,20 +64,6 @@ class DecidedBatch:
     events: dict[str, pl.DataFrame]
     decisions: list[Decision] = field(default_factory=list)
     hidden: list[Event] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Advice:
-    """What one version says about a whole list.
-
-    Attributes:
-        answer: The first of its answers.
-        values: Rank of each product, or demand at each price.
-    """
-
-    model: str
-    answer: GatewayAnswer
-    values: Sequence[float]
 
 
 class Shown:
@@ -164,7 +144,7 @@ class Shown:
             places: list[int | None] = []
             for part in lists_of(rows):
                 together = [of[at] for at in part]
-                advice = _advice(models, part, answers, ranks=not event.chosen)
+                advice = advice_of(models, part, answers, ranks=not event.chosen)
                 places += decide(event.key, together, advice, batch, wall)
             placed = rows.with_columns(place=pl.Series(places, dtype=pl.Int8))
             if event.chosen:
@@ -182,7 +162,7 @@ class Shown:
         self,
         key: str,
         products: Sequence[Row],
-        advice: _Advice | None,
+        advice: Advice | None,
         batch: DecidedBatch,
         wall: datetime,
     ) -> Iterator[int | None]:
@@ -207,7 +187,7 @@ class Shown:
         self,
         key: str,
         offers: Sequence[Row],
-        advice: _Advice | None,
+        advice: Advice | None,
         batch: DecidedBatch,
         wall: datetime,
     ) -> Iterator[int | None]:
@@ -228,7 +208,7 @@ class Shown:
 
     def _decide(
         self,
-        advice: _Advice,
+        advice: Advice,
         action: Action,
         about: Row,
         amount: float,
@@ -287,27 +267,6 @@ class Shown:
             if decision is not None:
                 due = of_list.filter(model=decision.model).to_dicts()
                 yield from settlements_of(decision, due, wall)
-
-
-def _advice(
-    models: Iterable[str], part: Sequence[int], answers: Answers, *, ranks: bool
-) -> _Advice | None:
-    """Return what the first model says of which one version answered about a whole list.
-
-    Args:
-        part: Numbers of the list's rows.
-        ranks: True for positions, False for demands.
-    """
-    for model in models:
-        found = [one for at in part if (one := answers.get((model, at))) is not None]
-        values = [of for one in found if (of := one.rank if ranks else one.value) is not None]
-        if len(values) < len(part) or len({one.version for one in found}) > 1:
-            continue
-        if found[0].version == NO_VERSION:
-            continue
-        if not ranks or sorted(values) == list(range(1, len(part) + 1)):
-            return _Advice(model, found[0], values)
-    return None
 
 
 def _unlabelled(model: str, request_id: str, time: datetime, wall: datetime) -> Outcome:
