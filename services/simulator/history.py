@@ -4,7 +4,8 @@
                -> cursor -> clock
 
 The clock comes last, and each step can be repeated without harm. So a build that was killed is
-simply run again. A world that is half lost is mended from the source, which knows every day:
+simply run again. A world that is half lost is mended from the source, which knows every day. The
+last 24 h come from the lake, because answers decided a part of them:
 
     clock and cursor there       nothing to do, the world goes on
     lake without history         history is written again. Later records are gone: the streams

@@ -76,7 +76,7 @@ class Shown:
     def __init__(self, labels: Mapping[str, Label]) -> None:
         self._models: dict[str, list[str]] = {}  # stream -> the models with labels about it
         self._memory = _DAY
-        slowest = KINDS["label_delay"].highest
+        slowest = KINDS["label_delay"].highest  # a drift makes labels this many times as late
         for model, label in labels.items():
             event = SHOP_EVENTS[label.event]
             if event.chosen or issubclass(event, Listed):
