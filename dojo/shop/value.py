@@ -25,7 +25,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
         decided: Number of decisions.
         actions: Action -> number of decisions.
         settled: Number of decisions whose truth is due. `euro` rests on these alone. Of a list it
-            is the truth of its first product.
+            is the truth of at least one product.
         euro: Euros gained against the world without the model. Negative for a loss.
         euro_per_day: The same per world day, from the first to the last settled request. None for
             less than a day.

@@ -56,12 +56,15 @@ class Decisions:
         self._prevented: set[str] = set()  # orders of payments that failed
 
     def recall(self, lake: Lake, event_log: RedisEventLog) -> None:
-        """Read the decisions of the past.
+        """Read the decisions of the past, and forget those that no record has.
 
         Raises:
             redis.RedisError: The log is out of reach.
         """
-        for row in lake.scan(DECISIONS).collect().iter_rows(named=True):
+        for memory in (self._known, self._due, self._reviews, self._prevented):
+            memory.clear()
+        of_payments = ~pl.col("action").is_in(sorted(NOT_OF_PAYMENTS))
+        for row in lake.scan(DECISIONS).filter(of_payments).collect().iter_rows(named=True):
             self._remember(Decision(**row))
         for event in logged(event_log, DECISIONS):
             self._remember(cast("Decision", event))

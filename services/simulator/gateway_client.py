@@ -15,7 +15,7 @@ import polars as pl
 # The model's name is part of the address.
 PREDICT_PATH = "/v1/models/{model}:predict"
 
-# Payments asked about at a time. The gateway is one core, so more in flight would only wait there
+# Questions asked at a time. The gateway is one core, so more in flight would only wait there
 # and spoil its latency figures. 16 in flight at 3 ms each are 5,000 a second.
 CONCURRENCY = 16
 

@@ -4,7 +4,8 @@
                -> cursor -> clock
 
 The clock comes last, and each step can be repeated without harm. So a build that was killed is
-simply run again. A world that is half lost is mended from the source, which knows every day:
+simply run again. A world that is half lost is mended from the source, which knows every day. The
+last 24 h come from the lake, because answers decided a part of them:
 
     clock and cursor there       nothing to do, the world goes on
     lake without history         history is written again. Later records are gone: the streams
@@ -20,15 +21,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import polars as pl
-
 from dojo.core.events.log import EventLog
 from dojo.core.events.types import Stream
-from dojo.core.lake import Lake, midnight, start_of
+from dojo.core.lake import Lake, start_of
 from dojo.core.state.clock import ClockNotSetError, RedisWorldClock, wall_now
-from dojo.shop.events import TRANSACTIONS
+from dojo.shop.events import SHOP_EVENTS, TRANSACTIONS
 from services.simulator.days import WorldDays
-from services.simulator.events import event_history, events_of, outcome_history
+from services.simulator.events import event_history, outcome_history
 from services.simulator.world import RedisCursor, World
 
 # The file name of history in each partition of the lake (dojo/core/lake.py).
@@ -132,7 +131,7 @@ def ensure_world(
                 "Redis had lost the world: it goes on where the lake's records end, at"
                 f" {position:%Y-%m-%d %H:%M:%S}"
             )
-        _append_last_hours(days, position, event_log)
+        _append_last_hours(lake, days.streams, position, event_log)
         cursor.save(position)
     if not clock.is_set():
         known = _known(clock)
@@ -165,18 +164,19 @@ def _lake_end(lake: Lake, streams: Iterable[str]) -> datetime | None:
     return None if None in newest else min(moment for moment in newest if moment)
 
 
-def _append_last_hours(days: WorldDays, position: datetime, event_log: EventLog) -> None:
-    """Append the events of STREAM_LOOKBACK before `position`.
+def _append_last_hours(
+    lake: Lake, streams: Iterable[str], position: datetime, event_log: EventLog
+) -> None:
+    """Append the lake's events of STREAM_LOOKBACK before `position`.
 
     So the streaming features fill the normal way. The recorder knows the events by their ids and
-    drops them.
+    drops them. They come from the lake, because answers decided a part of them.
     """
-    start = position - STREAM_LOOKBACK
-    both = sorted({midnight(start).date(), midnight(position).date()})
-    for stream in days.streams:
-        rows = pl.concat([days.events(stream, day) for day in both])
-        events = events_of(
-            stream, rows.filter(pl.col("time") >= start, pl.col("time") < position), wall_now()
-        )
+    wall = wall_now()
+    for stream in streams:
+        event = SHOP_EVENTS[stream]
+        rows = lake.scan(stream, position - STREAM_LOOKBACK, position).collect()
+        rows = rows.unique("event_id").sort("world_time", event.key)
+        events = [event(**(row | {"wall_time": wall})) for row in rows.iter_rows(named=True)]
         for first in range(0, len(events), APPEND_BATCH):
             event_log.append(events[first : first + APPEND_BATCH])

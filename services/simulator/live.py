@@ -6,7 +6,7 @@ These steps repeat for every batch between the cursor and now:
 2. promise the batch
 3. ask the gateway about each event once, without waiting for a gateway that is away
 4. act on the answers, where the shop does (decisions.py), and show by them (shown.py)
-5. append the events, the decisions, and the outcomes
+5. append the decisions, the events, and the outcomes
 6. move the cursor and renew the clock
 
 A crash before the cursor moved repeats the batch with the same event ids. So nothing is lost, and
@@ -188,12 +188,11 @@ class LiveWorld:
         known, earned = self._shown.due(batch.outcomes, wall)
         outcomes, settled = self._decisions.due(known, wall)
         settled += earned
-        events = [
-            event
-            for stream, rows in batch.events.items()
-            for event in events_of(stream, rows, wall)
-        ]
-        events += [*decided, *hidden, *outcome_events(outcomes, wall)]
+        # Decisions first. A crash within the append then leaves no list without its decision.
+        events: list[Event] = [*decided]
+        for stream, rows in batch.events.items():
+            events += events_of(stream, rows, wall)
+        events += [*hidden, *outcome_events(outcomes, wall)]
         events += settled
 
         def append() -> None:

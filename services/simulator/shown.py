@@ -1,8 +1,11 @@
-"""What the answers decide in lists and offers, and the labels and euros that follow from it.
+"""What the answers decide in lists and offers, and the labels that follow from it.
 
 A ranking's ranks are the positions of products. A demand decides which price of a product is
-offered. Without an answer, the shop's own order and chance decide. The event log and the lake are
-the record. A process that starts reads them, so a repeated batch is decided as before.
+offered. Where no answers decide (advice.py), the shop's own order and chance do.
+
+The event log and the lake are the record. A process that starts reads them, so a repeated batch is
+decided as before. The record may end within a list. Then its other products take the places that
+are left.
 """
 
 from __future__ import annotations
@@ -19,22 +22,20 @@ from dojo.core.events.types import Event, Outcome
 from dojo.core.lake import Lake
 from dojo.core.spec.schema import Label
 from dojo.shop import lists, prices
+from dojo.shop.drift_kinds import KINDS
 from dojo.shop.events import DECISIONS, SHOP_EVENTS, Action, Decision, Listed, Settlement
-from dojo.shop.truths import BOUGHT
-from services.simulator.gateway_client import LIST, GatewayAnswer, GatewayReply, lists_of
+from services.simulator.advice import Advice, advice_of
+from services.simulator.earned import settlements_of
+from services.simulator.gateway_client import LIST, GatewayReply, lists_of
 from services.simulator.logged import logged
 
 _DAY = timedelta(days=1)
 
-# The version in an answer without any model. Its ranks keep the shop's order, and its demand is the
-# same at every price.
-NO_VERSION = "0"
-
 # Why a considered price has no label.
 NOT_OFFERED = "not_offered"
 
-# Model and row -> the answer.
-Answers = Mapping[tuple[str, int], GatewayAnswer]
+# A product of a list, or a considered offer: column -> value.
+Row = Mapping[str, Any]
 
 
 @dataclass
@@ -73,17 +74,18 @@ class Shown:
     """
 
     def __init__(self, labels: Mapping[str, Label]) -> None:
-        self._decides: dict[str, str] = {}  # stream -> the model that decides about it
+        self._models: dict[str, list[str]] = {}  # stream -> the models with labels about it
         self._memory = _DAY
+        slowest = KINDS["label_delay"].highest  # a drift makes labels this many times as late
         for model, label in labels.items():
             event = SHOP_EVENTS[label.event]
             if event.chosen or issubclass(event, Listed):
-                self._decides.setdefault(label.event, model)
-                self._memory = max(self._memory, label.delay.maximum + _DAY)
+                self._models.setdefault(label.event, []).append(model)
+                self._memory = max(self._memory, label.delay.maximum * slowest + _DAY)
         self._days: dict[date, _Day] = {}
 
     def recall(self, lake: Lake, event_log: RedisEventLog, until: datetime) -> None:
-        """Read what was shown and offered in the past.
+        """Read what was shown and offered in the past, and forget what no record has.
 
         Args:
             until: The present, world time.
@@ -92,7 +94,8 @@ class Shown:
             redis.RedisError: The log is out of reach.
         """
         since = until - self._memory
-        for stream in self._decides:
+        self._days = {}
+        for stream in self._models:
             event = SHOP_EVENTS[stream]
             position = pl.lit(1) if event.chosen else pl.col("position")
             rows = lake.scan(stream, since).select("world_time", event.key, position).collect()
@@ -102,13 +105,14 @@ class Shown:
                 if one.world_time >= since:
                     place = getattr(one, "position", 1)
                     self._of(one.world_time).positions.setdefault(getattr(one, event.key), place)
-        if self._decides:
+        if self._models:
             rows = lake.scan(DECISIONS, since).collect()
             made = [Decision(**row) for row in rows.iter_rows(named=True)]
             for one in (*made, *logged(event_log, DECISIONS)):
                 decision = cast("Decision", one)
                 if decision.world_time >= since:
-                    self._of(decision.world_time).decisions[decision.request_id] = decision
+                    known = self._of(decision.world_time).decisions
+                    known.setdefault(decision.request_id, decision)
 
     def _of(self, time: datetime) -> _Day:
         """Return a day's decisions. A new day forgets those whose labels are due."""
@@ -131,87 +135,82 @@ class Shown:
         """
         answers = {(r.model, r.row): r.prediction for r in replies if r.prediction is not None}
         batch = DecidedBatch(dict(events))
-        for stream, model in self._decides.items():
+        for stream, models in self._models.items():
             rows = events.get(stream)
             if rows is None or not rows.height:
                 continue
-            key, of = SHOP_EVENTS[stream].key, rows.to_dicts()
-            together = [
-                ([of[at] for at in part], [answers.get((model, at)) for at in part])
-                for part in lists_of(rows)
-            ]
-            if SHOP_EVENTS[stream].chosen:
-                happens = [
-                    one for part in together for one in self._offer(key, model, *part, batch, wall)
-                ]
-                taken = pl.Series(happens, dtype=pl.Boolean)
-                batch.events[stream] = rows.filter(taken)
-                for one in rows.filter(~taken).iter_rows(named=True):
-                    batch.hidden.append(_unlabelled(model, one[key], one["time"], wall))
+            event, of = SHOP_EVENTS[stream], rows.to_dicts()
+            decide = self._offer if event.chosen else self._order
+            places: list[int | None] = []
+            for part in lists_of(rows):
+                together = [of[at] for at in part]
+                advice = advice_of(models, part, answers, ranks=not event.chosen)
+                places += decide(event.key, together, advice, batch, wall)
+            placed = rows.with_columns(place=pl.Series(places, dtype=pl.Int8))
+            if event.chosen:
+                batch.events[stream] = placed.drop_nulls("place").drop("place")
+                for one in placed.filter(pl.col("place").is_null()).iter_rows(named=True):
+                    batch.hidden += [
+                        _unlabelled(m, one[event.key], one["time"], wall) for m in models
+                    ]
             else:
-                shown = [
-                    one for part in together for one in self._order(key, model, *part, batch, wall)
-                ]
-                positions = pl.Series("position", shown, dtype=rows.schema["position"])
-                batch.events[stream] = rows.with_columns(positions)
+                position = pl.col("place").cast(rows.schema["position"])
+                batch.events[stream] = placed.with_columns(position=position).drop("place")
         return batch
 
     def _order(
         self,
         key: str,
-        model: str,
-        products: Sequence[Mapping[str, Any]],
-        answers: Sequence[GatewayAnswer | None],
+        products: Sequence[Row],
+        advice: Advice | None,
         batch: DecidedBatch,
         wall: datetime,
-    ) -> list[int]:
-        """Return the position of each product of a list."""
-        day = self._of(products[0]["time"])
-        if products[0][key] not in day.positions:
-            ranks = [one.rank for one in answers if one is not None and one.rank is not None]
-            whole = len(ranks) == len(products)
-            own = [one["position"] for one in products]
-            for product, position in zip(products, ranks if whole else own, strict=True):
-                day.positions[product[key]] = position
-            if whole and answers[0] is not None and answers[0].version != NO_VERSION:
-                self._decide(model, answers[0], "ordered", products[0], 0.0, 0.0, batch, wall)
-        return [day.positions.setdefault(one[key], one["position"]) for one in products]
+    ) -> Iterator[int | None]:
+        """Yield the position of each product of a list."""
+        day, list_id = self._of(products[0]["time"]), products[0][LIST]
+        wanted = advice.values if advice else [one["position"] for one in products]
+        new = [
+            (place, one[key])
+            for place, one in zip(wanted, products, strict=True)
+            if one[key] not in day.positions
+        ]
+        if new:
+            taken = {day.positions.get(one[key]) for one in products}
+            free = [place for place in range(1, len(products) + 1) if place not in taken]
+            for (_, name), place in zip(sorted(new), free, strict=False):
+                day.positions[name] = place
+            if advice and list_id not in day.decisions:
+                self._decide(advice, "ordered", products[0], 0.0, 0.0, batch, wall)
+        yield from (day.positions[one[key]] for one in products)
 
     def _offer(
         self,
         key: str,
-        model: str,
-        offers: Sequence[Mapping[str, Any]],
-        answers: Sequence[GatewayAnswer | None],
+        offers: Sequence[Row],
+        advice: Advice | None,
         batch: DecidedBatch,
         wall: datetime,
-    ) -> list[bool]:
-        """Return which one of the considered offers happens."""
-        day = self._of(offers[0]["time"])
+    ) -> Iterator[int | None]:
+        """Yield 1 for the considered offer that happens, None for the others."""
+        day, first = self._of(offers[0]["time"]), offers[0]
         if not any(one[key] in day.positions for one in offers):
-            demand = [
-                one.value
-                for one in answers
-                if one is not None and one.value is not None and one.version != NO_VERSION
-            ]
-            own = next(at for at, one in enumerate(offers) if one["happens"])
-            chosen = own
-            if len(demand) == len(offers) and not offers[0]["by_chance"]:
-                considered = [one["price"] for one in offers]
-                chosen = prices.best_price(considered, demand, offers[0]["cost"])
-                answer = cast("GatewayAnswer", answers[chosen])
-                price = offers[chosen]["price"]
-                share = prices.BY_CHANCE
-                self._decide(model, answer, "priced", offers[0], price, share, batch, wall)
+            considered = [one["price"] for one in offers]
+            chosen = next(at for at, one in enumerate(offers) if one["happens"])
+            before = day.decisions.get(first[LIST])
+            if before and before.amount in considered:  # the record has lost the offer alone
+                chosen = considered.index(before.amount)
+            elif advice and not first["by_chance"]:
+                chosen = prices.best_price(considered, advice.values, first["cost"])
+                price, share = considered[chosen], prices.BY_CHANCE
+                self._decide(advice, "priced", first, price, share, batch, wall)
             day.positions[offers[chosen][key]] = 1
-        return [one[key] in day.positions for one in offers]
+        yield from (day.positions.get(one[key]) for one in offers)
 
     def _decide(
         self,
-        model: str,
-        answer: GatewayAnswer,
+        advice: Advice,
         action: Action,
-        about: Mapping[str, Any],
+        about: Row,
         amount: float,
         by_chance: float,
         batch: DecidedBatch,
@@ -221,9 +220,9 @@ class Shown:
             event_id=Decision.id_for(about[LIST]),
             world_time=about["time"],
             wall_time=wall,
-            model=model,
-            version=answer.version,
-            arm=answer.arm,
+            model=advice.model,
+            version=advice.answer.version,
+            arm=advice.answer.arm,
             request_id=about[LIST],
             amount=amount,
             action=action,
@@ -242,7 +241,7 @@ class Shown:
         Returns:
             The rows, without those of events that never happened.
         """
-        if not self._decides:
+        if not self._models:
             return outcomes, []
         places = [
             self._days[time.date()].positions.get(request_id) if time.date() in self._days else None
@@ -261,54 +260,13 @@ class Shown:
         return known.drop("place"), settled
 
     def _settled(self, rows: pl.DataFrame, wall: datetime) -> Iterator[Settlement]:
-        """Yield the worth of decisions, of those rows whose truth is due.
-
-        A product in a list is a part of its decision. It is told if its position changed a
-        purchase, or if it stood at the top.
-        """
-        deciding = set(self._decides.values())
+        """Yield the worth of decisions, of those rows whose truth is due."""
         for (name,), of_list in rows.group_by(LIST, maintain_order=True):
-            due = [one for one in of_list.iter_rows(named=True) if one["model"] in deciding]
-            day = self._days.get(due[0]["time"].date()) if due else None
+            day = self._days.get(of_list["time"][0].date())
             decision = day.decisions.get(str(name)) if day else None
-            if decision is None:
-                continue
-            if decision.action == "priced":
-                offered = next((one for one in due if one["place"] is not None), None)
-                own = next((one for one in due if one["happens"]), None)
-                if offered is not None and own is not None:
-                    euro = prices.gain_euro(
-                        offered["price"], offered["label"], own["price"], own["label"], own["cost"]
-                    )
-                    yield _settlement(decision, offered, euro, wall)
-                continue
-            for one in due:
-                if one["place"] is None:
-                    continue
-                bought, would_be = (
-                    one["grade"] == BOUGHT and position <= one["seen_until"]
-                    for position in (one["place"], one["position"])
-                )
-                euro = lists.gain_euro(one["price"], bought, would_be)
-                if euro or one["place"] == 1:
-                    yield _settlement(decision, one, euro, wall)
-
-
-def _settlement(
-    decision: Decision, row: Mapping[str, Any], euro: float, wall: datetime
-) -> Settlement:
-    return Settlement(
-        event_id=Settlement.id_for(row["request_id"]),
-        world_time=row["arrival"],
-        wall_time=wall,
-        model=decision.model,
-        version=decision.version,
-        arm=decision.arm,
-        request_id=decision.request_id,
-        request_time=decision.world_time,
-        action=decision.action,
-        value_euro=euro,
-    )
+            if decision is not None:
+                due = of_list.filter(model=decision.model).to_dicts()
+                yield from settlements_of(decision, due, wall)
 
 
 def _unlabelled(model: str, request_id: str, time: datetime, wall: datetime) -> Outcome:

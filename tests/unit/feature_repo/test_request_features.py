@@ -16,8 +16,14 @@ from feature_repo.banners.views import compute as slot
 from feature_repo.clock import HOUR, seconds_of_day, weekday
 from feature_repo.credits.views import APPLICATION, application
 from feature_repo.memberships.events import STATEMENT, at_statement
+from feature_repo.offers.views import OFFER
+from feature_repo.offers.views import compute as offer
 from feature_repo.orders.requests import DELIVERY, PURCHASE, promise, purchase
+from feature_repo.searches.views import RESULT
+from feature_repo.searches.views import compute as result
 from feature_repo.services import RequestFeatures
+from feature_repo.suggestions.views import SUGGESTION
+from feature_repo.suggestions.views import compute as suggestion
 
 SATURDAY = datetime(2025, 1, 4, 14, 59, 59, tzinfo=UTC).timestamp()
 SUNDAY = datetime(2025, 1, 5, 15, tzinfo=UTC).timestamp()
@@ -80,6 +86,31 @@ def test_a_credit_is_compared_with_habits_and_an_unknown_customer_or_no_amount_i
 
 
 @pytest.mark.parametrize(
+    ("compute", "wish", "ratio"),
+    [
+        (result, "match", "result_price_to_usual"),
+        (suggestion, "interest", "suggested_price_to_usual"),
+    ],
+)
+def test_a_price_in_a_list_is_compared_with_the_customers_means_or_1_for_a_stranger(
+    compute: Callable[..., dict[str, Any]], wish: str, ratio: str
+) -> None:
+    asked = {wish: 1.0, "price": 60.0, "customer_amount_mean_30d": 29.0}
+    assert compute(asked)[ratio] == 2.0
+    assert compute({**asked, "customer_amount_mean_30d": 0.0})[ratio] == 1.0
+    assert compute({**asked, "price": 0.0})[ratio] == 0.0
+
+
+def test_an_offer_has_its_level_or_1_without_a_regular_price() -> None:
+    asked = {"price": 9.0, "regular_price": 10.0, "kind": 3.0, "offer_time": SATURDAY}
+    found = offer(asked)
+    assert found["price_level"] == pytest.approx(0.9)
+    assert (found["kind"], found["offer_weekday"]) == (3.0, 5.0)
+    assert offer({**asked, "price": 0.0})["price_level"] == 0.0
+    assert offer({**asked, "regular_price": 0.0})["price_level"] == 1.0
+
+
+@pytest.mark.parametrize(
     ("request_features", "compute"),
     [
         (DELIVERY, promise),
@@ -87,6 +118,9 @@ def test_a_credit_is_compared_with_habits_and_an_unknown_customer_or_no_amount_i
         (SLOT, slot),
         (APPLICATION, application),
         (STATEMENT, at_statement),
+        (RESULT, result),
+        (SUGGESTION, suggestion),
+        (OFFER, offer),
     ],
 )
 def test_columns_give_what_each_request_gives_and_every_described_feature(

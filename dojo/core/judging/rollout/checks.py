@@ -183,7 +183,7 @@ def _labelled(at: _Stage, test: LabelTest) -> CheckResult:
         test.limit,
         observations=trials,
         needed=test.needed,
-        note=_joined(test.note, _selective(labelled.weight)),
+        note=_joined(test.note, _selective(labelled.weight) if test.selective else ""),
     )
 
 

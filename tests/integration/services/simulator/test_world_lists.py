@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import defaultdict
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -14,20 +15,29 @@ from aiohttp import web
 from redis import Redis
 
 from dojo.core.events.columns import frame_of
+from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Outcome, Stream
-from dojo.core.lake import Lake
+from dojo.core.lake import Lake, start_of
 from dojo.core.state.clock import RedisWorldClock
+from dojo.core.tasks.specs import load_spec
+from dojo.shop.decisions import Policy
 from dojo.shop.events import (
     DECISIONS,
     OFFERS,
     SEARCHES,
     SETTLEMENTS,
+    TRANSACTIONS,
     Decision,
     Offer,
     Search,
     Settlement,
 )
-from services.simulator.opening import open_source
+from services.simulator.days import WorldDays
+from services.simulator.decisions import Decisions
+from services.simulator.events import event_history, outcome_history
+from services.simulator.gateway_client import GatewayAnswer, GatewayReply
+from services.simulator.opening import open_source, open_world
+from services.simulator.shown import Shown
 from services.simulator.sources.source import Source
 from tests.integration.services.simulator.answering import answering
 from tests.integration.services.simulator.test_world import (
@@ -44,6 +54,8 @@ pytestmark = pytest.mark.integration
 
 # Searches with an odd customer get no ranks, as from a model without a version that fails.
 UNANSWERED = "13579"
+
+NOON = datetime(2024, 7, 1, 12, tzinfo=UTC)
 
 
 async def answer(request: web.Request) -> web.Response:
@@ -97,6 +109,97 @@ def test_ranks_are_the_positions_and_decide_what_is_clicked_and_demand_sets_pric
     assert begun is not None
     check_lists(open_source(settings), redis_server, begun)
     check_offers(open_source(settings), redis_server, begun)
+
+
+def test_when_redis_lost_the_world_the_offers_come_back_as_answers_decided(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    opened = open_world(town(tmp_path, redis_server))
+    labels = {"demand": load_spec(Path("models/demand.yaml")).label}
+    days = WorldDays(opened.source, labels, 5, opened.world.history_start)
+    opened = replace(opened, days=days)
+    opened.ensure()
+    end = start_of(opened.world.history_end)
+    cheapest = pl.col("offer_id").str.ends_with("-0")
+    offers = days.possible(OFFERS, end.date()).filter(cheapest)
+    lived = {
+        OFFERS: event_history(OFFERS, offers),
+        TRANSACTIONS: event_history(TRANSACTIONS, days.events(TRANSACTIONS, end.date())),
+        Stream.OUTCOMES: outcome_history(days.outcomes(end.date())),
+    }
+    for stream, frame in lived.items():
+        opened.lake.write(stream, frame, "recorded")
+    Redis.from_url(redis_server.url).flushall()
+    position = opened.ensure().position
+    again = {e.offer_id for e in events(redis_server, OFFERS) if isinstance(e, Offer)}
+    lately = (pl.col("time") >= end) & (pl.col("time") < position)
+    wanted = set(offers.filter(lately)["offer_id"])
+    assert {name for name in again if name[1:9] == f"{end:%Y%m%d}"} == wanted
+    assert len(wanted) > 10
+
+
+def test_a_crash_within_an_append_changes_no_price(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """The decision is in the log, and the offer is not."""
+    settings = town(tmp_path / "home", redis_server)
+    labels = {"demand": load_spec(Path("models/demand.yaml")).label}
+    log, lake = RedisEventLog(Redis.from_url(redis_server.url), 1000), Lake(settings.lake_dir)
+    rows = open_source(settings).scenes[OFFERS].day(NOON.date(), pl.DataFrame())
+    list_id = rows.filter(~pl.col("by_chance"))["list_id"][0]
+    offers = rows.filter(list_id=list_id)
+
+    def world(dearest: int) -> tuple[list[str], list[Decision]]:
+        """Offer in a new process whose model sells most at one of the prices."""
+        shown = Shown(labels)
+        shown.recall(lake, log, NOON + DAY)
+        replies = [
+            GatewayReply(
+                "demand", at, "scored", 0.001,
+                GatewayAnswer("p", "3", "champion", value=100.0 if at == dearest else 1.0),
+            )
+            for at in range(3)
+        ]  # fmt: skip
+        batch = shown.decided({OFFERS: offers}, replies, NOON)
+        return batch.events[OFFERS]["offer_id"].to_list(), batch.decisions
+
+    first, made = world(2)
+    assert first == [f"{list_id}-2"]
+    log.append(made)
+    assert world(0) == (first, [])
+
+
+def test_a_decision_that_redis_lost_is_made_and_told_again(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    settings = town(tmp_path, redis_server)
+    labels = {
+        model: load_spec(Path(f"models/{model}.yaml")).label
+        for model in ("fraud_detection", "search_ranking")
+    }
+    log, lake = RedisEventLog(Redis.from_url(redis_server.url), 1000), Lake(settings.lake_dir)
+    results = open_source(settings).scenes[SEARCHES].day(NOON.date(), pl.DataFrame())[:20]
+    payment = pl.DataFrame(
+        {"transaction_id": ["t"], "time": [NOON], "amount": [500.0], "label": [1]}
+    )
+    scored = GatewayAnswer("p", "3", "champion", flagged=True)
+    flagged = [GatewayReply("fraud_detection", 0, "scored", 0.001, scored)]
+    ranked = [
+        GatewayReply(
+            "search_ranking", at, "scored", 0.001, GatewayAnswer("p", "3", "champion", rank=20 - at)
+        )
+        for at in range(20)
+    ]
+    shown, decisions = Shown(labels), Decisions(Policy("decline", 0, 0.0), labels, seed=1)
+
+    def told() -> int:
+        ordered = shown.decided({SEARCHES: results}, ranked, NOON).decisions
+        return len(ordered + decisions.decide(payment, flagged, NOON))
+
+    assert (told(), told()) == (2, 0)
+    shown.recall(lake, log, NOON + DAY)
+    decisions.recall(lake, log)
+    assert told() == 2
 
 
 def check_lists(source: Source, server: RedisServer, begun: datetime) -> None:

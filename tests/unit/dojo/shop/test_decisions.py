@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from dojo.core.events.columns import frame_of
@@ -104,3 +105,14 @@ def test_the_worth_is_of_the_asked_model_and_time(tmp_path: Path) -> None:
     assert (late.version, late.decided, late.euro) == ("1", 2, 6.0)
     early = value_of_decisions(lake, until=NOON + timedelta(days=1))
     assert [(one.decided, one.euro) for one in early] == [(1, 10.0), (1, 1.0)]
+
+
+def test_the_parts_of_a_lists_worth_are_summed_and_count_as_one_decision(tmp_path: Path) -> None:
+    lake = _lake(tmp_path)
+    later = lake.scan(SETTLEMENTS).filter(request_id="1-0").collect()
+    part = later.with_columns(event_id=pl.lit("another-product"), value_euro=pl.lit(-2.5))
+    lake.write(SETTLEMENTS, part, "other-part")
+    whole, _ = value_of_decisions(lake)
+    assert (whole.decided, whole.settled, whole.euro) == (4, 3, 9.5)
+    early, _ = value_of_decisions(lake, until=NOON + timedelta(days=1))
+    assert (early.decided, early.settled, early.euro) == (1, 1, 7.5)

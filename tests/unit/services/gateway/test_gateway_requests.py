@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dojo.core.tasks.specs import load_spec
+from feature_repo import catalog, offers, searches, suggestions
 from services.gateway.messages.problems import Problem
 from services.gateway.messages.requests import Instance, InstanceSchema
 
@@ -79,3 +80,59 @@ def test_the_schema_follows_the_spec() -> None:
     with pytest.raises(Problem) as refused:
         merchant_only.decode(json.dumps({"instances": [GOOD]}).encode())
     assert [error.field for error in refused.value.errors] == ["instances[0].customer_id"]
+
+
+# A right instance of each model that decides about lists and prices.
+SHOWN: dict[str, dict[str, object]] = {
+    "search_ranking": {"customer_id": "c", "product_id": "p", "match": 0.5, "price": 9.9},
+    "recommendation": {"customer_id": "c", "product_id": "p", "interest": 1, "price": 9.9},
+    "demand": {"product_id": "p", "price": 9.9, "regular_price": 11, "kind": 2},
+}
+
+
+@pytest.fixture(params=SHOWN)
+def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a model whose features are in the catalogue."""
+    for service in (*searches.SERVICES, *suggestions.SERVICES, *offers.SERVICES):
+        monkeypatch.setitem(catalog.SERVICES, service.name, service)
+    return str(request.param)
+
+
+def refused_fields(model: str, instances: Sequence[object]) -> list[str]:
+    """Return the fields that a refusal names, none for an accepted request."""
+    schema = InstanceSchema(load_spec(Path(f"models/{model}.yaml")))
+    try:
+        schema.decode(json.dumps({"instances": instances}).encode())
+    except Problem as problem:
+        return [error.field for error in problem.errors]
+    return []
+
+
+@pytest.mark.parametrize("changes", [{}, {"price": 0}, {"product_id": "unknown"}])
+def test_a_list_of_one_a_price_of_zero_and_an_unknown_product_are_accepted(
+    model: str, changes: dict[str, object]
+) -> None:
+    assert refused_fields(model, [{**SHOWN[model], **changes}]) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"price": -1}, "price"),
+        ({"price": None}, "price"),
+        ({"price": "9.90"}, "price"),
+        ({"product_id": ""}, "product_id"),
+        ({"product_id": ["p", "q"]}, "product_id"),
+        ({"position": 1}, "position"),
+    ],
+)
+def test_a_wrong_candidate_refuses_the_list_with_its_place_and_field(
+    model: str, changes: dict[str, object], field: str
+) -> None:
+    right = SHOWN[model]
+    assert refused_fields(model, [right, {**right, **changes}]) == [f"instances[1].{field}"]
+
+
+@pytest.mark.parametrize("candidates", [0, 1001])
+def test_a_list_without_candidates_or_with_too_many_is_refused(model: str, candidates: int) -> None:
+    assert refused_fields(model, [SHOWN[model]] * candidates) == ["instances"]

@@ -67,6 +67,7 @@ def played(
     champion: Answers,
     challenger: Answers,
     label: Callable[..., float],
+    weight: float = 1.0,
 ) -> StageJudgement:
     """Return the judgement after 6,000 requests, or when the challenger is rolled back.
 
@@ -85,7 +86,9 @@ def played(
                 score, flagged = answers[event.version].one(random)
                 event = msgspec.structs.replace(event, score=score, flagged=flagged)
                 fold(evidence, event, rollout, spec)
-                fold(evidence, outcome_of(event, label(random, event)), rollout, spec)
+                outcome = outcome_of(event, label(random, event))
+                outcome = msgspec.structs.replace(outcome, weight=weight)
+                fold(evidence, outcome, rollout, spec)
             elif isinstance(event, Shadow):
                 (score, flagged), (old, old_flagged) = challenger.one(random), champion.one(random)
                 fold(
@@ -197,6 +200,15 @@ def test_labels_take_a_ranking_back_that_misses_the_best(
     found = played(ORDER, Stage.WATCH, ORDER_BASELINE, answers, answers, lambda random, event: 3.0)
     assert failed(found) == taken_back
     assert found.decision == ("roll_back" if taken_back else "advance")
+
+
+def test_weights_of_ranks_are_no_selection_of_labels() -> None:
+    answers = Answers(even, 0.6)
+    plain, weighted = (
+        played(ORDER, Stage.WATCH, ORDER_BASELINE, answers, answers, lambda *_: 3.0, weight)
+        for weight in (1.0, 6.0)
+    )
+    assert weighted.looks == plain.looks
 
 
 @pytest.mark.parametrize(("recall", "taken_back"), [(0.09, []), (0.02, ["missed_top"])])

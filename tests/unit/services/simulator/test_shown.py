@@ -7,6 +7,7 @@ from typing import cast
 
 import polars as pl
 import pytest
+from msgspec import structs
 
 from dojo.core.events.types import Outcome
 from dojo.core.spec.schema import Label, LabelDelay
@@ -86,6 +87,38 @@ def test_a_repeated_batch_is_shown_as_it_was_the_first_time(shown: Shown) -> Non
     assert positions(shown, results(1), replies(None, None, None)) == [3, 1, 2]
 
 
+@pytest.mark.parametrize(("ranks", "expected"), [((2, 1, 3), [3, 2, 1]), ((None, 1, 2), [2, 3, 1])])
+def test_where_the_record_ends_within_a_list_the_others_take_the_places_that_are_left(
+    shown: Shown, ranks: tuple[int | None, ...], expected: list[int]
+) -> None:
+    assert positions(shown, results(1)[2:], replies(1)) == [1]
+    assert positions(shown, results(1), replies(*ranks)) == expected
+
+
+def test_a_list_that_several_versions_ranked_stays_in_the_shops_order(shown: Shown) -> None:
+    one, two, three = replies(3, 1, 2)
+    assert two.prediction is not None
+    other = two._replace(prediction=structs.replace(two.prediction, version="4"))
+    assert positions(shown, results(1), [one, other, three]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("ranks", [(1, 1, 2), (2, 3, 4)])
+def test_ranks_that_are_no_places_in_the_list_place_nothing(
+    shown: Shown, ranks: tuple[int, ...]
+) -> None:
+    assert positions(shown, results(1), replies(*ranks)) == [1, 2, 3]
+
+
+def test_the_first_of_two_models_with_a_whole_answer_decides() -> None:
+    shown = Shown({"newer": GRADE, "search_ranking": GRADE})
+    newer = replies(2, 3, 1, model="newer")
+    assert positions(shown, results(1), [*newer, *replies(3, 1, 2)]) == [2, 3, 1]
+    silent = replies(2, None, 1, model="newer")
+    batch = shown.decided({SEARCHES: results(2)}, [*silent, *replies(3, 1, 2)], NOON)
+    assert batch.events[SEARCHES]["position"].to_list() == [3, 1, 2]
+    assert [one.model for one in batch.decisions] == ["search_ranking"]
+
+
 def outcomes(seen_until: list[int | None], grade: list[int | None]) -> pl.DataFrame:
     """Return labels of list 1 as before any model, or of other events where both are None."""
     return pl.DataFrame(
@@ -134,9 +167,10 @@ def test_labels_of_other_events_stay_as_they_are(shown: Shown) -> None:
 
 def test_positions_are_forgotten_when_no_label_can_be_due(shown: Shown) -> None:
     positions(shown, results(1), replies(3, 1, 2))
-    positions(shown, results(2, NOON + timedelta(days=1)), replies(3, 1, 2))
+    # Units are known after 25 hours, and after 250 at the strongest drift of the label delay.
+    positions(shown, results(2, NOON + timedelta(days=11)), replies(3, 1, 2))
     assert due(shown, outcomes([2, 1, 20], [1, 1, 2])).height == 3
-    positions(shown, results(3, NOON + timedelta(days=3)), replies(3, 1, 2))
+    positions(shown, results(3, NOON + timedelta(days=13)), replies(3, 1, 2))
     assert due(shown, outcomes([2, 1, 20], [1, 1, 2])).is_empty()
 
 
@@ -191,6 +225,15 @@ def test_chance_offers_without_all_answers_without_a_model_and_in_its_own_share(
 def test_a_repeated_offer_is_the_first_one(shown: Shown) -> None:
     assert offered(shown, considered(1), demands(10, 8, 5)) == ["D1-1"]
     assert offered(shown, considered(1), demands(90, 8, 5)) == ["D1-1"]
+    assert offered(shown, considered(2), demands(None, None, None)) == ["D2-2"]
+    assert offered(shown, considered(2), demands(10, 8, 5)) == ["D2-2"]
+
+
+def test_what_is_not_offered_has_no_label_for_each_model_of_offers() -> None:
+    shown = Shown({"demand": UNITS, "newer": UNITS})
+    hidden = shown.decided({OFFERS: considered(1)}, demands(10, 8, 5), NOON).hidden
+    told = [(one.model, one.request_id) for one in cast("list[Outcome]", hidden)]
+    assert sorted(told) == [(m, f"D1-{of}") for m in ("demand", "newer") for of in (0, 2)]
 
 
 def sold(number: int) -> pl.DataFrame:
@@ -222,6 +265,21 @@ def test_a_price_is_worth_its_profit_against_the_price_of_chance(shown: Shown) -
     assert settled(shown, sold(1)) == [("D1", "settlement-D1-1", "priced", 16.0)]
 
 
+def test_a_decision_is_settled_once_where_two_models_have_the_label() -> None:
+    shown = Shown({"newer": GRADE, "search_ranking": GRADE})
+    positions(shown, results(1), replies(3, 1, 2))
+    one = outcomes([0, 0, 0], [2, 2, 2])
+    both = pl.concat([one, one.with_columns(model=pl.lit("newer"))])
+    assert settled(shown, both) == [("S1", "settlement-S1-b", "ordered", 0.0)]
+
+
+def test_a_list_is_decided_once_also_where_the_record_had_a_part() -> None:
+    shown = Shown({"search_ranking": GRADE})
+    first = shown.decided({SEARCHES: results(1)[2:]}, replies(1), NOON).decisions
+    assert [one.request_id for one in first] == ["S1"]
+    assert shown.decided({SEARCHES: results(1)}, replies(2, 1, 3), NOON).decisions == []
+
+
 def test_what_chance_offered_is_worth_nothing_and_no_decision(shown: Shown) -> None:
     offered(shown, considered(1, by_chance=True), demands(10, 8, 5))
     assert settled(shown, sold(1)) == []
@@ -235,6 +293,12 @@ def test_an_order_is_worth_the_purchases_that_it_changed(shown: Shown) -> None:
         ("S1", "settlement-S1-a", "ordered", -1.0),
         ("S1", "settlement-S1-b", "ordered", 2.0),
     ]
+
+
+def test_a_changed_click_is_worth_nothing(shown: Shown) -> None:
+    positions(shown, results(1), replies(3, 1, 2))
+    found = settled(shown, outcomes([1, 1, 20], [1, 1, 1]))
+    assert found == [("S1", "settlement-S1-b", "ordered", 0.0)]
 
 
 def test_an_order_that_changed_nothing_is_settled_with_its_top_product(shown: Shown) -> None:

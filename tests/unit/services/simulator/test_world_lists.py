@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import polars as pl
 import pytest
 
+from dojo.core.spec.schema import Label, LabelDelay
 from dojo.shop.events import SEARCHES, SUGGESTIONS
 from dojo.shop.lists import ATTENTION, weight
-from dojo.shop.truths import truth
+from dojo.shop.truths import BOUGHT, truth
+from services.simulator.days import WorldDays
+from services.simulator.events import outcome_history
 from services.simulator.sources.synthetic import SyntheticSource
-from services.simulator.town.lists import SEARCH, SUGGESTION
+from services.simulator.town.lists import SEARCH, SUGGESTION, Lists
 from tests.support.towns import DAYS, FIRST, PEOPLE, scenes, town
 
 KINDS = {SEARCHES: SEARCH, SUGGESTIONS: SUGGESTION}
@@ -98,3 +103,50 @@ def test_a_wish_and_a_fitting_price_make_a_click_likely(stream: str, shown: pl.D
     fits = pl.col("price") < dear
     by_price = dict(shown.group_by(fits).agg(pl.col("relevance").mean()).iter_rows())
     assert by_price[True] > 1.1 * by_price[False]
+
+
+def test_what_is_likely_to_be_clicked_is_also_likely_to_be_bought(
+    stream: str, shown: pl.DataFrame
+) -> None:
+    wished = pl.col(KINDS[stream].wish) > 0.7
+    bought = dict(shown.group_by(wished).agg((pl.col("grade") == BOUGHT).mean()).iter_rows())
+    assert bought[True] > 1.2 * bought[False]
+
+
+def test_a_click_is_known_when_it_happens_and_no_click_after_half_an_hour(
+    shown: pl.DataFrame,
+) -> None:
+    clicked = pl.col("seen_until") > 0
+    half_an_hour = 1 / 48
+    waited = shown.group_by(clicked).agg(
+        pl.col("known_days").median().alias("median"), pl.col("known_days").min().alias("least")
+    )
+    (without,) = waited.filter(~clicked).to_dicts()
+    assert without["least"] == pytest.approx(half_an_hour)
+    (with_click,) = waited.filter(clicked).to_dicts()
+    assert with_click["median"] == pytest.approx(3 / 1440, rel=0.15)
+
+
+def test_customers_with_larger_means_prefer_dearer_products(
+    source: SyntheticSource, stream: str
+) -> None:
+    town_lists = cast("Lists", source.scenes[stream])
+    product, price, wish = np.array([0, 0]), np.array([8.0, 150.0]), np.array([0.5, 0.5])
+    poor = town_lists.logit(product, price, wish, np.array([8.0, 8.0]))
+    rich = town_lists.logit(product, price, wish, np.array([150.0, 150.0]))
+    assert poor[0] > poor[1]
+    assert rich[1] > rich[0]
+
+
+def test_history_weighs_a_label_by_the_position_in_the_shops_own_order(
+    source: SyntheticSource, stream: str
+) -> None:
+    delay = LabelDelay(distribution="lognormal", median="29m", sigma=0.02, maximum="30m")
+    label = Label(event=stream, truth=TRUTH[stream], delay=delay)
+    known = outcome_history(WorldDays(source, {"m": label}, seed=5, first=FIRST).outcomes(FIRST))
+    shown = scenes(source, stream, [FIRST]).select(
+        pl.col(KINDS[stream].key).alias("request_id"), "position"
+    )
+    found = known.join(shown, on="request_id", validate="1:1")
+    assert found.height > 0.9 * shown.height
+    assert found["weight"].to_list() == pytest.approx((found["position"] ** 0.6).to_list())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -10,10 +11,12 @@ import pytest
 
 from dojo.core.spec.schema import Label, LabelDelay
 from dojo.shop.events import OFFERS
-from dojo.shop.prices import BY_CHANCE, LEVELS
+from dojo.shop.prices import BY_CHANCE, COST, LEVELS
 from services.simulator.days import WorldDays
 from services.simulator.events import outcome_history
 from services.simulator.sources.synthetic import SyntheticSource
+from services.simulator.town.offers import ELASTICITY, Offers
+from services.simulator.town.rhythm import WEEKDAY_FACTOR
 from tests.support.towns import DAYS, FIRST, PEOPLE, scenes, town
 
 PRODUCTS = round(0.12 * PEOPLE)
@@ -69,6 +72,35 @@ def test_units_are_poisson_numbers_that_answer_the_price(offers: pl.DataFrame) -
     )
     sold = dict(by_level.agg(pl.col("units").mean()).iter_rows())
     assert sold[0.9] > 1.1 * sold[1.0] > 1.1 * 1.1 * sold[1.1]
+
+
+def test_offers_come_evenly_over_the_day(offers: pl.DataFrame) -> None:
+    times = offers.filter(pl.col("time").dt.date() == FIRST)["time"].unique().sort()
+    apart = times.diff().drop_nulls().dt.total_seconds(fractional=True).to_numpy()
+    assert len(times) == PRODUCTS
+    assert np.allclose(apart, 86_400 / PRODUCTS)
+
+
+def test_a_product_costs_the_same_at_each_price(offers: pl.DataFrame) -> None:
+    assert (offers["cost"] / offers["regular_price"]).to_list() == pytest.approx(
+        [COST] * offers.height,
+        abs=0.01 / offers["regular_price"].min(),  # type: ignore[operator]
+    )
+
+
+def test_the_demand_has_the_weekdays_of_the_shop_and_each_kind_its_elasticity(
+    source: SyntheticSource, offers: pl.DataFrame
+) -> None:
+    made = cast("Offers", source.scenes[OFFERS])
+    product, ten = np.arange(PRODUCTS), np.full(PRODUCTS, 10.0)
+    monday, saturday = (made.usual_units(DAYS[day], product, ten) for day in (0, 5))
+    ratio = WEEKDAY_FACTOR[5] / WEEKDAY_FACTOR[0]
+    assert np.allclose(saturday / monday, ratio)
+    lost = np.log(monday / made.usual_units(DAYS[0], product, 1.1 * ten)) / np.log(1.1)
+    assert set(lost.round(6)) == set(ELASTICITY.values())
+    kinds = offers.filter(pl.col("time").dt.date() == FIRST).unique("product_id")
+    of_kind = [list(ELASTICITY.values())[int(kind)] for kind in kinds.sort("product_id")["kind"]]
+    assert np.allclose(lost, of_kind)
 
 
 def test_history_has_the_units_of_what_chance_offers_a_day_later(source: SyntheticSource) -> None:
