@@ -288,8 +288,8 @@ def parity_rows(inputs: npt.NDArray[np.float32], scores: npt.NDArray[np.float64]
 def _scores(split: Split, served: OnnxScorer) -> pl.DataFrame:
     """Return the scores as they will be served, in single precision.
 
-    Few trees give many rows the same score, and a threshold or the edge of a bin is one of them.
-    LightGBM's own score differs in the eighth digit. So all these rows would be on the other side.
+    Few trees give many rows the same score. A threshold or the edge of a bin is such a score.
+    LightGBM's own differs in the eighth digit, which would put all these rows on the other side.
     """
     parts: Sequence[pl.DataFrame] = [
         pl.DataFrame(
