@@ -35,6 +35,7 @@ from feature_repo.views import BatchView, EventSource, published_at
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 SPAN_DAYS = 80
+REGULAR_EURO = 497.0  # no number of cents is a half thousandth of it
 # The later ones are for windows that are longer than the span. The longest has 180 days.
 MIDNIGHTS = (*range(0, SPAN_DAYS + 1, 4), *range(SPAN_DAYS + 10, SPAN_DAYS + 200, 13))
 DAYS = [START.date() + DAY * n for n in MIDNIGHTS]
@@ -185,7 +186,7 @@ def offer_frames(
     rows, outcomes = frames(offered, before)
     return (
         rows.select("product_id", "world_time", "price", offer_id="order_id").with_columns(
-            regular_price=pl.lit(500.0)
+            regular_price=pl.lit(REGULAR_EURO)
         ),
         outcomes,
     )
@@ -296,7 +297,7 @@ def offered_at(offered: Sequence[Happened], midnight: date) -> list[float]:
     week, month = (settled(offered, midnight, UNITS, days) for days in (7, 28))
     past = within(offered, midnight, 28, UNITS.settled_after.days)
     known = [one for one in past if one.label_at(midnight, UNITS) is not None]
-    levels = [round(one.cents / 100 / 500, 3) for one in known]
+    levels = [round(one.cents / 100 / REGULAR_EURO, 3) for one in known]
     return [part(week, week), part(month, month), part(levels, levels)]
 
 

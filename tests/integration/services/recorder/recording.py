@@ -23,8 +23,11 @@ from dojo.shop.events import (
     Credit,
     Decision,
     Membership,
+    Offer,
     Order,
+    Search,
     Settlement,
+    Suggestion,
     Transaction,
 )
 from services.recorder.__main__ import main
@@ -89,6 +92,38 @@ def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[
             parts=float(2 + number % 3),
             account_days=float(number % 1000),
             age_group=("", "18-29", "60+")[number % 3],
+        )
+        in_list = {
+            "customer_id": f"c{number % 50}",
+            "product_id": f"p{number % 30}",
+            "price": float(number),
+            "position": 1 + number % 20,
+        }
+        yield Search(
+            event_id=Search.id_for(key),
+            world_time=world,
+            wall_time=world,
+            **in_list,
+            result_id=key,
+            match=(number % 11) / 10,
+        )
+        yield Suggestion(
+            event_id=Suggestion.id_for(key),
+            world_time=world,
+            wall_time=world,
+            **in_list,
+            suggestion_id=key,
+            interest=float(number % 2),
+        )
+        yield Offer(
+            event_id=Offer.id_for(key),
+            world_time=world,
+            wall_time=world,
+            offer_id=key,
+            product_id=f"p{number % 30}",
+            price=float(number),
+            regular_price=float(number + 1),
+            kind=float(number % 6),
         )
         about = {"model": "fraud_detection", "version": "1", "arm": "champion", "request_id": key}
         yield Decision(
