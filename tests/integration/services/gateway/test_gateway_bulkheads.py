@@ -98,6 +98,12 @@ def failures(gateway: GatewayServer, reason: str) -> float:
     return gateway.metric("dojo_gateway_arm_failed_total", **labels)
 
 
+def looked_up(gateway: GatewayServer) -> float:
+    """Return the requests to the slow model whose features are known."""
+    labels = {"layer": "lookup", "model": SLOW}
+    return gateway.metric("dojo_gateway_layer_seconds_count", **labels)
+
+
 def test_a_slow_champion_scores_in_a_process_of_its_own_behind_the_gateway(
     gateway: GatewayServer, online_redis: RedisServer
 ) -> None:
@@ -118,16 +124,20 @@ def test_a_row_without_a_chance_in_time_gets_the_fallback_at_once(gateway: Gatew
     used = processor_seconds(stopped)
     gateway.predict(*[INSTANCE] * few, model=SLOW)
     a_row = (processor_seconds(stopped) - used) / few
+    wait_until(lambda: scores(gateway), 10, "none of them waits any more")
+    late = failures(gateway, "timeout")
     stopped.suspend()  # nothing is scored, so the queue keeps its length
     long_enough = int(2 * DEADLINE_SECONDS / ROW_SECONDS)
     with ThreadPoolExecutor() as pool:
+        before, full = looked_up(gateway), failures(gateway, "queue_full")
         first = pool.submit(gateway.predict, *[INSTANCE] * long_enough, model=SLOW)
-        wait_until(lambda: gateway.metric("dojo_gateway_in_flight_requests") == 1, 5, "it waits")
+        # In one turn with its lookup, its rows join the queue.
+        wait_until(lambda: looked_up(gateway) > before, 5, "it waits")
         second = gateway.predict(INSTANCE, model=SLOW)[0]
         assert second["degraded"] == ["arm_failed", "model_unavailable"]
-        assert failures(gateway, "queue_full") == 1, "it did not wait for its deadline"
+        assert failures(gateway, "queue_full") == full + 1, "it did not wait for its deadline"
         assert {answer["version"] for answer in first.result()} == {"0"}
-    assert failures(gateway, "timeout") == long_enough
+    assert failures(gateway, "timeout") == late + long_enough
     used = processor_seconds(stopped)
     stopped.resume()
     wait_until(lambda: scores(gateway), 10, "it scores again")
