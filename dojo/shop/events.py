@@ -277,7 +277,14 @@ class Settlement(Event, frozen=True, kw_only=True):
 
 
 _HAPPENINGS: tuple[type[ShopEvent], ...] = (
-    *(Transaction, Order, Banner, Membership, Credit, Search, Suggestion, Offer),
+    Transaction,
+    Order,
+    Banner,
+    Membership,
+    Credit,
+    Search,
+    Suggestion,
+    Offer,
 )
 
 EVENTS: tuple[type[Event], ...] = (*_HAPPENINGS, Decision, Settlement)

@@ -23,7 +23,7 @@ Positions = npt.NDArray[np.intp]
 # Attention falls with this power of the position. Measured values lie from 0.5 to 1.
 FALL = 0.6
 
-# Share of people who look at each position, the first one first. Shape (LONGEST,).
+# Share of people who look at each position, the first one first. Shape (LONGEST_LIST,).
 ATTENTION: npt.NDArray[np.float64] = np.arange(1.0, LONGEST_LIST + 1) ** -FALL
 
 

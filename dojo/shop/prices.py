@@ -1,8 +1,8 @@
 """How the shop sets the price of a product for a day: it asks for the demand at several prices.
 
 The best price has the highest margin times demand. Only the demand at that price shows later. A
-model whose answers set all prices would learn from its own choices alone. So a share of the prices
-is chosen by chance.
+model that sets all prices would learn from its own choices alone. So chance takes a share of the
+prices.
 
 Source: den Boer, Dynamic pricing and learning (2015), for the choice and the need of chance.
 """
@@ -17,7 +17,7 @@ LEVELS = (0.9, 1.0, 1.1)
 # What a product costs the shop, a fraction of its regular price.
 COST = 0.6
 
-# Share of the offers whose price is chosen by chance.
+# Share of the offers with a price by chance.
 BY_CHANCE = 0.1
 
 

@@ -68,7 +68,6 @@ class Truth:
             but not its chance.
         facts: What a new model's spec says about it.
         acted_on: True if the shop acts on answers that flag it (dojo/shop/decisions.py).
-        seen_until: Column of the last position at which it is above 0. Only of events in lists.
     """
 
     stream: str
@@ -77,7 +76,6 @@ class Truth:
     known_after: str | None = None
     best: str | None = None
     acted_on: bool = False
-    seen_until: str | None = None
 
 
 def _grade_in_list() -> pl.Expr:
@@ -103,7 +101,6 @@ def _of_a_list(stream: str) -> Truth:
         ),
         known_after="known_days",
         best="relevance",
-        seen_until="seen_until",
     )
 
 

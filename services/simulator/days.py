@@ -108,8 +108,8 @@ class WorldDays:
 
         Columns: model, request_id (the event's key), time (of the event), label, weight, arrival.
         Of events that answers decide, the columns of SHOWN say what else could have been
-        (services/simulator/shown.py). They are null elsewhere. Label and weight are those of the
-        shop's own order.
+        (services/simulator/shown.py). `list_id` is null elsewhere. Label and weight are those of
+        the shop's own order.
         """
         due = [rows for stream in self.streams for rows in self._due(stream, day)]
         return pl.concat(due).sort("arrival", "request_id", "model")

@@ -113,7 +113,6 @@ def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
     truth = TRUTHS[spec.label.truth]
     best = holdout[truth.best].to_numpy()
     task, primary = task_of(spec), spec.gate.primary_metric
-    in_list = truth.seen_until is not None
     answered = Answered(
         labels=holdout.select(truth.of().cast(pl.Float64)).to_series().to_numpy(),
         scores=best,
@@ -121,7 +120,7 @@ def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
         entities={entity: holdout[join_key(entity)].to_numpy() for entity in spec.entities},
         times=holdout["time"].dt.replace_time_zone(None).to_numpy(),
         weights=holdout.select(weight(pl.col("position"))).to_series().to_numpy()
-        if in_list
+        if "position" in holdout.columns
         else None,
     )
     support = {"support_holdout": task.support(answered), "rows_holdout": holdout.height}

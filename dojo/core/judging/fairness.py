@@ -16,7 +16,7 @@ from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.records import Answered
 from dojo.stats.inference.bootstrap import cluster_weights
 
-# The group of the requests whose attribute is not recorded.
+# The group of the requests without a recorded attribute.
 NOT_STATED = "not stated"
 
 # For the ends of an interval that is compared with zero. They move by 3 % of its width.
