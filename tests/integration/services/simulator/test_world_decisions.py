@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from dojo.core.events.columns import frame_of
 from dojo.core.events.log import PAYLOAD_FIELD, stream_key
 from dojo.core.events.types import Outcome, Stream
 from dojo.core.lake import Lake
-from dojo.core.state.clock import RedisWorldClock
 from dojo.shop.decisions import value_euro
 from dojo.shop.events import (
     DECISIONS,
@@ -32,16 +30,13 @@ from dojo.shop.value import value_of_decisions
 from services.simulator.opening import open_source
 from services.simulator.sources.source import Source
 from services.simulator.town.orders import order_of
-from tests.integration.services.simulator.answering import answering
+from tests.integration.services.simulator.answering import answering, lives
 from tests.integration.services.simulator.test_world import (
     DAY,
-    emitted_until,
-    environment,
     events,
-    health,
     town,
 )
-from tests.support.servers import RedisServer, Server, free_port, wait_until
+from tests.support.servers import RedisServer, free_port
 
 pytestmark = pytest.mark.integration
 
@@ -79,27 +74,16 @@ def test_what_the_shop_does_about_flags_changes_what_happens(
             release_share=0.2,
         )  # fmt: skip
         lake = Lake(settings.lake_dir)
-        command = [sys.executable, "-m", "services.simulator"]
-        chosen = environment(settings) | {"DOJO_MODELS": "fraud_detection,delivery_time"}
-        begun: datetime | None = None
-        for hours in (18, 48):
-            world = Server("simulator", command, tmp_path, chosen)
-            world.start()
-            try:
-                wait_until(lambda: health(settings)["state"] in ("paused", "live"), 60, "it lives")
-                begun = begun or emitted_until(redis_server)
-                end = begun + timedelta(hours=hours)
-                RedisWorldClock(redis).set(end, 0)
-                wait_until(lambda end=end: emitted_until(redis_server) >= end, 60, "it is lived")
-            finally:
-                world.kill()
-            if hours == 18:  # the recorder has some of them, the log has all
-                early = events(redis_server, DECISIONS)
-                assert len(early) > 10
-                lake.write(DECISIONS, frame_of(DECISIONS, early[:10]), "part")
-                broken = redis.xadd(stream_key(DECISIONS), {PAYLOAD_FIELD: b"{"})
+        models = ("fraud_detection", "delivery_time")
+        life = lives(settings, redis_server, tmp_path, models, (18, 48))
+        begun = next(life)
+        # The recorder has some of them, the log has all.
+        early = events(redis_server, DECISIONS)
+        assert len(early) > 10
+        lake.write(DECISIONS, frame_of(DECISIONS, early[:10]), "part")
+        broken = redis.xadd(stream_key(DECISIONS), {PAYLOAD_FIELD: b"{"})
+        next(life)
         redis.xdel(stream_key(DECISIONS), broken)
-    assert begun is not None
     check(open_source(settings), lake, redis_server, begun)
 
 

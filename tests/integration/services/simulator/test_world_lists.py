@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,6 @@ from dojo.core.events.columns import frame_of
 from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Outcome, Stream
 from dojo.core.lake import Lake, start_of
-from dojo.core.state.clock import RedisWorldClock
 from dojo.core.tasks.specs import load_spec
 from dojo.shop.decisions import Policy
 from dojo.shop.events import (
@@ -39,16 +37,13 @@ from services.simulator.gateway_client import GatewayAnswer, GatewayReply
 from services.simulator.opening import open_source, open_world
 from services.simulator.shown import Shown
 from services.simulator.sources.source import Source
-from tests.integration.services.simulator.answering import answering
+from tests.integration.services.simulator.answering import answering, lives
 from tests.integration.services.simulator.test_world import (
     DAY,
-    emitted_until,
-    environment,
     events,
-    health,
     town,
 )
-from tests.support.servers import RedisServer, Server, free_port, wait_until
+from tests.support.servers import RedisServer, free_port
 
 pytestmark = pytest.mark.integration
 
@@ -87,26 +82,15 @@ def test_ranks_are_the_positions_and_decide_what_is_clicked_and_demand_sets_pric
             models_dir=tmp_path / "models",
         )  # fmt: skip
         lake = Lake(settings.lake_dir)
-        command = [sys.executable, "-m", "services.simulator"]
-        chosen = environment(settings) | {"DOJO_MODELS": "fraud_detection,search_ranking,demand"}
-        begun: datetime | None = None
-        for hours in (20, 36):
-            world = Server("simulator", command, tmp_path, chosen)
-            world.start()
-            try:
-                wait_until(lambda: health(settings)["state"] in ("paused", "live"), 60, "it lives")
-                begun = begun or emitted_until(redis_server)
-                end = begun + timedelta(hours=hours)
-                RedisWorldClock(Redis.from_url(redis_server.url)).set(end, 0)
-                wait_until(lambda end=end: emitted_until(redis_server) >= end, 60, "it is lived")
-            finally:
-                world.kill()
-            if hours == 20:  # the recorder has some of them, the log has all
-                early = [e for e in events(redis_server, SEARCHES) if e.world_time >= begun]
-                lake.write(SEARCHES, frame_of(SEARCHES, early[:100]), "part")
-                offers = [e for e in events(redis_server, OFFERS) if e.world_time >= begun]
-                lake.write(OFFERS, frame_of(OFFERS, offers[:5]), "part")
-    assert begun is not None
+        models = ("fraud_detection", "search_ranking", "demand")
+        life = lives(settings, redis_server, tmp_path, models, (20, 36))
+        begun = next(life)
+        # The recorder has some of them, the log has all.
+        early = [e for e in events(redis_server, SEARCHES) if e.world_time >= begun]
+        lake.write(SEARCHES, frame_of(SEARCHES, early[:100]), "part")
+        offers = [e for e in events(redis_server, OFFERS) if e.world_time >= begun]
+        lake.write(OFFERS, frame_of(OFFERS, offers[:5]), "part")
+        next(life)
     check_lists(open_source(settings), redis_server, begun)
     check_offers(open_source(settings), redis_server, begun)
 
