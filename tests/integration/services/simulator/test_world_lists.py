@@ -186,6 +186,21 @@ def test_a_decision_that_redis_lost_is_made_and_told_again(
     assert told() == 2
 
 
+def test_positions_that_only_the_lake_has_stay_as_they_are(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    settings = town(tmp_path, redis_server)
+    log, lake = RedisEventLog(Redis.from_url(redis_server.url), 1000), Lake(settings.lake_dir)
+    results = open_source(settings).scenes[SEARCHES].day(NOON.date(), pl.DataFrame())[:20]
+    backwards = list(range(20, 0, -1))
+    shown_before = results.with_columns(position=pl.Series(backwards, dtype=pl.Int8))
+    lake.write(SEARCHES, event_history(SEARCHES, shown_before), "recorded")
+    shown = Shown({"search_ranking": load_spec(Path("models/search_ranking.yaml")).label})
+    shown.recall(lake, log, NOON + DAY)
+    again = shown.decided({SEARCHES: results}, [], NOON).events[SEARCHES]
+    assert again["position"].to_list() == backwards
+
+
 def check_lists(source: Source, server: RedisServer, begun: datetime) -> None:
     """Compare the log with what the answers and the world's truth say."""
     truth = pl.concat(
