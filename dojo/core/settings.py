@@ -259,6 +259,8 @@ class Settings(BaseSettings):
             "What the shop does about flagged payments. `none` lets them pass, so that every"
             " payment gets a label. `decline` declines them. `review` gives them to reviewers, and"
             " declines what is beyond their capacity. A declined payment never gets a label."
+            " With both of these, flagged credits are refused, and half of the flagged members get"
+            " an offer."
         ),
     )
     reviews_per_day: int = Field(
@@ -276,9 +278,9 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         description=(
-            "Share of flagged payments that pass by chance, a fraction. Their labels stand for all"
-            " flagged payments. 0.05 are about ten a day, and each released fraud costs its amount."
-            " At 0 nothing tells whether flagged payments were fraud."
+            "Share of flagged payments and credits that pass by chance, a fraction. Their labels"
+            " stand for all flagged ones. 0.05 are about ten payments a day, and each released"
+            " fraud costs its amount. At 0 nothing tells whether flagged payments were fraud."
         ),
     )
     synthetic_customers: int = Field(

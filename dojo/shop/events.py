@@ -23,10 +23,23 @@ MEMBERSHIPS, CREDITS = "memberships", "credits"
 SEARCHES, SUGGESTIONS, OFFERS = "searches", "suggestions", "offers"
 DECISIONS, SETTLEMENTS = "decisions", "settlements"
 
-# What the shop does about a flagged payment. A declined one fails. A reviewer looks at a rejected
-# one and lets it fail, and lets an approved one pass. A released one passes by chance, so that its
-# label becomes known. Or a list is ordered by the answers, or a price is chosen by them.
-Action = Literal["declined", "rejected", "approved", "released", "ordered", "priced"]
+# What the shop does about an answer. A declined payment or credit fails. A reviewer looks at a
+# rejected payment and lets it fail, and lets an approved one pass. A released event stays as it is
+# by chance, so that its label becomes known. A list is ordered by the answers, or a price is chosen
+# by them. The others are in uses.py.
+Action = Literal[
+    "declined",
+    "rejected",
+    "approved",
+    "released",
+    "ordered",
+    "priced",
+    "promised",
+    "prepared",
+    "upgraded",
+    "offered",
+    "gifted",
+]
 
 
 class ShopEvent(Event, frozen=True, kw_only=True):
@@ -222,11 +235,12 @@ class Decision(Event, frozen=True, kw_only=True):
         model: The model that answered.
         version: The version that answered.
         arm: The arm that answered.
-        request_id: The payment's id, the list's, or that of the product's day.
-        amount: The payment's amount, or the chosen price. 0 for a list.
+        request_id: The id of the event, the list, or the product's day.
+        amount: The amount at stake, the chosen price, the predicted euros, or the promised days. 0
+            where every such decision has the same stake.
         action: What the shop did.
-        release_share: Share of such answers that are left to chance, a fraction. A released
-            payment's label has the weight 1 / release_share.
+        release_share: Share of such answers that are left to chance, a fraction. A label of what is
+            released has the weight 1 / release_share. 0 where the action changes no label.
     """
 
     stream: ClassVar[str] = DECISIONS
@@ -240,8 +254,8 @@ class Decision(Event, frozen=True, kw_only=True):
     release_share: Annotated[float, msgspec.Meta(ge=0, le=1)]
 
     @staticmethod
-    def id_for(request_id: str) -> str:
-        return f"decision-{request_id}"
+    def id_for(model: str, request_id: str) -> str:
+        return f"decision-{model}-{request_id}"
 
 
 class Settlement(Event, frozen=True, kw_only=True):
@@ -271,9 +285,9 @@ class Settlement(Event, frozen=True, kw_only=True):
     value_euro: float
 
     @staticmethod
-    def id_for(request_id: str) -> str:
+    def id_for(model: str, request_id: str) -> str:
         """Return the id. A part of a decision has the id of its own request."""
-        return f"settlement-{request_id}"
+        return f"settlement-{model}-{request_id}"
 
 
 _HAPPENINGS: tuple[type[ShopEvent], ...] = (

@@ -67,7 +67,6 @@ class Truth:
         best: Column of the best possible prediction, made by someone who knows the whole world
             but not its chance.
         facts: What a new model's spec says about it.
-        acted_on: True if the shop acts on answers that flag it (dojo/shop/decisions.py).
     """
 
     stream: str
@@ -75,7 +74,6 @@ class Truth:
     facts: LabelFacts
     known_after: str | None = None
     best: str | None = None
-    acted_on: bool = False
 
 
 def _grade_in_list() -> pl.Expr:
@@ -120,7 +118,6 @@ TRUTHS: Mapping[str, Truth] = {
             typical=(0.005, 0.05),
             usual=0,
         ),
-        acted_on=True,
     ),
     "amount": Truth(
         TRANSACTIONS,

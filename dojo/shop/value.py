@@ -1,8 +1,8 @@
 """What the models' decisions were worth, against the same world without the model.
 
 Without a model every payment passes, lists stay in the shop's own order, and chance takes prices.
-Only decisions count. The euros come from the settlements: the world knows the truth of declined
-payments, other orders and other prices too.
+The world without the other models is in uses.py. Only decisions count. The euros come from the
+settlements: the world knows the truth of declined payments, other orders and other prices too.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def value_of_decisions(
     if model:
         decisions = decisions.filter(pl.col("model") == model)
     parts = lake.scan(SETTLEMENTS, since).unique("event_id", keep="any")
-    settlements = parts.group_by("request_id").agg(pl.col("value_euro").sum())
+    settlements = parts.group_by("model", "request_id").agg(pl.col("value_euro").sum())
     rows = (
-        decisions.join(settlements, on="request_id", how="left")
+        decisions.join(settlements, on=["model", "request_id"], how="left")
         .collect()
         .sort("model", "version", "arm", "world_time")
     )

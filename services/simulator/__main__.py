@@ -100,9 +100,10 @@ class Simulator(Service):
                 gateway,
                 opened.decisions,
                 opened.shown,
+                opened.nights,
                 self._live,
             )
-            opened.decisions.recall(opened.lake, opened.event_log)
+            opened.decisions.recall(opened.lake, opened.event_log, position)
             opened.shown.recall(opened.lake, opened.event_log, position)
             await world.run(position, stop)
 

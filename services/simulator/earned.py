@@ -28,7 +28,7 @@ def settlements_of(decision: Decision, due: Sequence[Row], wall: datetime) -> It
     parts = _price_part(due) if decision.action == "priced" else _list_parts(due)
     for row, euro in parts:
         yield Settlement(
-            event_id=Settlement.id_for(row["request_id"]),
+            event_id=Settlement.id_for(decision.model, row["request_id"]),
             world_time=row["arrival"],
             wall_time=wall,
             model=decision.model,

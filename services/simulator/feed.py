@@ -37,10 +37,13 @@ class Feed:
     """Slices a world's days into batches that leave nothing out and overlap nowhere.
 
     It searches a day's times fifty times a second, so it keeps them as plain numbers.
+
+    Attributes:
+        days: The world's days.
     """
 
     def __init__(self, days: WorldDays) -> None:
-        self._days = days
+        self.days = days
         self._day: date | None = None
         self._events: dict[str, pl.DataFrame] = {}
         self._outcomes = pl.DataFrame()
@@ -49,18 +52,18 @@ class Feed:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        return self._days.streams
+        return self.days.streams
 
     def can(self, drift: ActiveDrift) -> bool:
         """Whether this world can have such a drift.
 
         Recorded payments are repeated, so the method of their fraudsters cannot change.
         """
-        return self._days.steerable or not KINDS[drift.kind].synthetic_only
+        return self.days.steerable or not KINDS[drift.kind].synthetic_only
 
     def drift(self, drifts: Iterable[ActiveDrift]) -> None:
         """Go on under these drifts. Their bounds are final, so earlier batches stay the same."""
-        if self._days.drift(drifts):
+        if self.days.drift(drifts):
             self._day = None
 
     def due(self, cursor: datetime, now: datetime, limit: int) -> DueBatch:
@@ -92,8 +95,8 @@ class Feed:
     def _open(self, day: date) -> None:
         if day == self._day:
             return
-        self._events = {stream: self._days.possible(stream, day) for stream in self._days.streams}
-        self._outcomes = self._days.outcomes(day)
+        self._events = {stream: self.days.possible(stream, day) for stream in self.days.streams}
+        self._outcomes = self.days.outcomes(day)
         self._times = {stream: times_of(rows["time"]) for stream, rows in self._events.items()}
         self._arrivals = times_of(self._outcomes["arrival"])
         self._day = day

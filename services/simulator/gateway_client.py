@@ -50,6 +50,7 @@ class GatewayAnswer(msgspec.Struct, frozen=True):
     flagged: bool | None = None
     rank: int | None = None
     value: float | None = None
+    high: float | None = None
     degraded: list[str] | None = None
 
 

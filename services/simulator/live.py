@@ -35,10 +35,11 @@ from dojo.shop.events import Decision
 from dojo.shop.world_drift import ActiveDrift, DriftError, DriftTable
 from services.simulator import metrics
 from services.simulator.clock_keeper import ClockKeeper
-from services.simulator.decisions import Decisions
+from services.simulator.decisions import Decided, Decisions
 from services.simulator.events import events_of, outcome_events
 from services.simulator.feed import DueBatch, Feed
 from services.simulator.gateway_client import GatewayClient, GatewayReply
+from services.simulator.nightly import Nights
 from services.simulator.shown import Shown
 from services.simulator.world import RedisCursor
 
@@ -107,6 +108,7 @@ class LiveWorld:
         gateway: GatewayClient,
         decisions: Decisions,
         shown: Shown,
+        nights: Nights,
         state: LiveState,
     ) -> None:
         self._feed = feed
@@ -116,7 +118,7 @@ class LiveWorld:
         self._cursor = cursor
         self._table = table
         self._gateway = gateway
-        self._decisions, self._shown = decisions, shown
+        self._decisions, self._shown, self._nights = decisions, shown, nights
         self._state = state
         self._drifts: tuple[ActiveDrift, ...] = ()
         for kind in KINDS:
@@ -218,15 +220,24 @@ class LiveWorld:
             for stream, rows in batch.events.items()
             if stream in self._decisions.first_asked
         }
-        decided: list[Decision] = []
-        for stream, rows in first.items():
-            decided += self._decisions.decide(rows, await self._ask({stream: rows}), wall_now())
+        made = [self._decided(first, await self._ask(first))] if first else []
         batch = self._decisions.happening(batch)
-        replies = await self._ask({of: r for of, r in batch.events.items() if of not in first})
-        hidden = self._decisions.hidden(decided)
+        rest = {stream: rows for stream, rows in batch.events.items() if stream not in first}
+        replies = await self._ask(rest)
+        made.append(self._decided(rest, replies))
+        made += [
+            self._decisions.decide(night.events, night.replies, wall_now(), batch.until)
+            for night in self._nights.found(self._feed.days, batch.until)
+        ]
         shown = self._shown.decided(batch.events, replies, wall_now())
-        decided += shown.decisions
-        return replace(batch, events=shown.events), decided, [*hidden, *shown.hidden]
+        decided = [one for part in made for one in part.decisions]
+        hidden = [one for part in made for one in part.hidden]
+        events = replace(batch, events=shown.events)
+        return events, decided + shown.decisions, hidden + shown.hidden
+
+    def _decided(self, events: Mapping[str, pl.DataFrame], replies: list[GatewayReply]) -> Decided:
+        online = [one for one in replies if not self._nights.scores_alone(one.model)]
+        return self._decisions.decide(events, online, wall_now())
 
     async def _ask(self, events: Mapping[str, pl.DataFrame]) -> list[GatewayReply]:
         replies = await self._gateway.ask_all(events)

@@ -31,6 +31,7 @@ from services.simulator.days import WorldDays
 from services.simulator.decisions import Decisions
 from services.simulator.gateway_client import Question
 from services.simulator.history import Progress, Readiness, ensure_world
+from services.simulator.nightly import Nights
 from services.simulator.shown import Shown
 from services.simulator.sources.replay import ReplaySource
 from services.simulator.sources.source import Source
@@ -78,6 +79,7 @@ class OpenWorld:
     drifts: DriftTable
     decisions: Decisions
     shown: Shown
+    nights: Nights
     everyday_speed: float
 
     def ensure(self, progress: Progress | None = None) -> Readiness:
@@ -128,6 +130,7 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         drifts=DriftTable(redis),
         decisions=Decisions(policy_of(settings), labels, settings.seed),
         shown=Shown(labels),
+        nights=Nights(specs, connect_redis(settings.online_store)),
         everyday_speed=settings.speed,
     )
 

@@ -217,7 +217,7 @@ class Shown:
         wall: datetime,
     ) -> None:
         decision = Decision(
-            event_id=Decision.id_for(about[LIST]),
+            event_id=Decision.id_for(advice.model, about[LIST]),
             world_time=about["time"],
             wall_time=wall,
             model=advice.model,

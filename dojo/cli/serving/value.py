@@ -27,9 +27,8 @@ def value(
 ) -> None:
     """Show what the models' decisions were worth in euros, by version and arm.
 
-    It compares with the same world without the model. Ranks and prices are always acted
-    on. DOJO_DECISIONS says what happens to flagged answers. Without decisions there is nothing to
-    count.
+    It compares with the same world without the model. DOJO_DECISIONS says whether flags may hide
+    labels. The shop always acts on the other answers (docs/decisions.md).
 
     Example: dojo value fraud_detection --since 2025-01-06T00:00
     """
@@ -62,8 +61,8 @@ def _show(
         out.print(
             "no decisions in the lake yet"
             if acts
-            else "no decisions: DOJO_DECISIONS is none, so nothing acts on flags."
-            " Start with DOJO_DECISIONS=review dojo up"
+            else "no decisions: DOJO_DECISIONS is none, so nothing acts on flags that would hide"
+            " labels. Start with DOJO_DECISIONS=review dojo up"
         )
         return True
     table = Table(title="decisions, against a world without the model", title_justify="left")

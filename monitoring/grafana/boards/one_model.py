@@ -288,7 +288,7 @@ QUALITY = Row(
         time_series(
             title="Euros that decisions gain",
             description=(
-                "Gained minus lost euros a minute of wall time, against letting every request pass."
+                "Gained minus lost euros a minute of wall time, against a shop without the model."
                 " Counted when the truth is due. Below zero the model costs money. Empty while"
                 " nothing acts on the answers. `dojo value` has the sums."
             ),

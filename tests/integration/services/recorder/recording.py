@@ -127,7 +127,7 @@ def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[
         )
         about = {"model": "fraud_detection", "version": "1", "arm": "champion", "request_id": key}
         yield Decision(
-            event_id=Decision.id_for(key),
+            event_id=Decision.id_for("fraud_detection", key),
             world_time=world,
             wall_time=world,
             **about,
@@ -136,7 +136,7 @@ def synthetic_events(rng: random.Random, seconds_apart: float = 40) -> Iterator[
             release_share=0.05,
         )
         yield Settlement(
-            event_id=Settlement.id_for(key),
+            event_id=Settlement.id_for("fraud_detection", key),
             world_time=world,
             wall_time=world,
             **about,

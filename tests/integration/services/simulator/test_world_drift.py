@@ -352,6 +352,7 @@ def test_a_batch_that_was_cut_off_by_a_crash_is_repeated_as_it_was(
                 gateway,
                 world.decisions,
                 world.shown,
+                world.nights,
                 LiveState(),
             )
             running = asyncio.create_task(one.run(world.cursor.load() or begun, stop))

@@ -178,11 +178,12 @@ def test_a_decision_that_redis_lost_is_made_and_told_again(
 
     def told() -> int:
         ordered = shown.decided({SEARCHES: results}, ranked, NOON).decisions
-        return len(ordered + decisions.decide(payment, flagged, NOON))
+        made = decisions.decide({TRANSACTIONS: payment}, flagged, NOON)
+        return len(ordered + made.decisions)
 
     assert (told(), told()) == (2, 0)
     shown.recall(lake, log, NOON + DAY)
-    decisions.recall(lake, log)
+    decisions.recall(lake, log, NOON + DAY)
     assert told() == 2
 
 
@@ -302,7 +303,7 @@ def check_offers(source: Source, server: RedisServer, begun: datetime) -> None:
     assert len(decided) >= len(highest)
     for one in settlements(server, "priced"):
         list_id = one.request_id
-        taken = hidden[one.event_id.removeprefix("settlement-")]
+        taken = hidden[one.event_id.removeprefix("settlement-demand-")]
         own = next(row for row in hidden.values() if row["list_id"] == list_id and row["happens"])
         profit, instead = ((row["price"] - row["cost"]) * row["units"] for row in (taken, own))
         assert one.value_euro == pytest.approx(profit - instead, abs=0.01)

@@ -262,7 +262,7 @@ def settled(shown: Shown, known: pl.DataFrame) -> list[tuple[str, str, str, floa
 def test_a_price_is_worth_its_profit_against_the_price_of_chance(shown: Shown) -> None:
     offered(shown, considered(1), demands(10, 8, 5))
     # 9 units with a profit of 4 euro each, against 4 with 5 euro.
-    assert settled(shown, sold(1)) == [("D1", "settlement-D1-1", "priced", 16.0)]
+    assert settled(shown, sold(1)) == [("D1", "settlement-demand-D1-1", "priced", 16.0)]
 
 
 def test_a_decision_is_settled_once_where_two_models_have_the_label() -> None:
@@ -270,7 +270,7 @@ def test_a_decision_is_settled_once_where_two_models_have_the_label() -> None:
     positions(shown, results(1), replies(3, 1, 2))
     one = outcomes([0, 0, 0], [2, 2, 2])
     both = pl.concat([one, one.with_columns(model=pl.lit("newer"))])
-    assert settled(shown, both) == [("S1", "settlement-S1-b", "ordered", 0.0)]
+    assert settled(shown, both) == [("S1", "settlement-search_ranking-S1-b", "ordered", 0.0)]
 
 
 def test_a_list_is_decided_once_also_where_the_record_had_a_part() -> None:
@@ -290,21 +290,21 @@ def test_an_order_is_worth_the_purchases_that_it_changed(shown: Shown) -> None:
     # The first and the second product are bought at the top alone, the third one anywhere.
     found = settled(shown, outcomes([1, 1, 20], [2, 2, 2]))
     assert found == [
-        ("S1", "settlement-S1-a", "ordered", -1.0),
-        ("S1", "settlement-S1-b", "ordered", 2.0),
+        ("S1", "settlement-search_ranking-S1-a", "ordered", -1.0),
+        ("S1", "settlement-search_ranking-S1-b", "ordered", 2.0),
     ]
 
 
 def test_a_changed_click_is_worth_nothing(shown: Shown) -> None:
     positions(shown, results(1), replies(3, 1, 2))
     found = settled(shown, outcomes([1, 1, 20], [1, 1, 1]))
-    assert found == [("S1", "settlement-S1-b", "ordered", 0.0)]
+    assert found == [("S1", "settlement-search_ranking-S1-b", "ordered", 0.0)]
 
 
 def test_an_order_that_changed_nothing_is_settled_with_its_top_product(shown: Shown) -> None:
     positions(shown, results(1), replies(3, 1, 2))
     found = settled(shown, outcomes([0, 0, 0], [2, 2, 2]))
-    assert found == [("S1", "settlement-S1-b", "ordered", 0.0)]
+    assert found == [("S1", "settlement-search_ranking-S1-b", "ordered", 0.0)]
 
 
 def test_the_shops_own_order_is_no_decision(shown: Shown) -> None:
