@@ -16,12 +16,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from dojo.shop.decisions import value_euro
 from dojo.shop.events import Action
-
-Row = Mapping[str, Any]
 
 # A shop without a model promises so many days to everyone. It keeps 84 % of such promises.
 USUAL_DAYS = 5.0
@@ -82,40 +80,39 @@ class Use:
 
     Attributes:
         action: What it does.
-        stake: From an answer and its event to the decision's amount. None if nothing is done.
+        stake: From an answer and the event's amount to the decision's amount. None if nothing is
+            done.
         worth: From (action, amount, label, works) to euro. `works` is 1 where the action has its
             effect, and 0 where it has none. In between it is the mean of such cases.
         effect: Share of the cases in which it works.
         hides: The labels that an action keeps from becoming known. `label` is this one. `event` is
             every label about the event, which fails.
         control: Share of the answers without the action. None for `DOJO_RELEASE_SHARE`.
+        of_amount: True if the event's amount is at stake. The others have none.
         reviewed: True if reviewers may look at it.
     """
 
     action: Action
-    stake: Callable[[UsableAnswer, Row], float | None]
+    stake: Callable[[UsableAnswer, float], float | None]
     worth: Callable[[Action, float, float, float], float]
     effect: float = 1.0
     hides: Literal["nothing", "label", "event"] = "nothing"
     control: float | None = None
+    of_amount: bool = False
     reviewed: bool = False
 
 
-def _amount_if_flagged(answer: UsableAnswer, row: Row) -> float | None:
-    return float(row["amount"]) if answer.flagged else None
+def _amount_if_flagged(answer: UsableAnswer, amount: float) -> float | None:
+    return amount if answer.flagged else None
 
 
-def _nothing_if_flagged(answer: UsableAnswer, row: Row) -> float | None:
-    return 0.0 if answer.flagged else None
-
-
-def promised_days(answer: UsableAnswer, row: Row) -> float | None:
+def promised_days(answer: UsableAnswer, amount: float) -> float | None:
     """Return the whole days within which the parcel is promised."""
     days = answer.value if answer.high is None else answer.high
     return None if days is None else max(1.0, float(math.ceil(days)))
 
 
-def _gift(answer: UsableAnswer, row: Row) -> float | None:
+def _gift(answer: UsableAnswer, amount: float) -> float | None:
     pays = answer.value is not None and answer.value * GIFT_SHARE > GIFT_EURO
     return answer.value if pays else None
 
@@ -146,12 +143,13 @@ USES: Mapping[str, Use] = {
         _amount_if_flagged,
         lambda action, amount, fraud, works: value_euro(action, bool(fraud), amount),
         hides="event",
+        of_amount=True,
         reviewed=True,
     ),
-    "defaulted": Use("declined", _amount_if_flagged, _refusal_worth, hides="event"),
+    "defaulted": Use("declined", _amount_if_flagged, _refusal_worth, hides="event", of_amount=True),
     "cancelled": Use(
         "offered",
-        _nothing_if_flagged,
+        _amount_if_flagged,
         _offer_worth,
         effect=KEPT_SHARE,
         hides="label",
@@ -160,12 +158,12 @@ USES: Mapping[str, Use] = {
     "delivery_days": Use("promised", promised_days, _promise_worth),
     "returned": Use(
         "prepared",
-        _nothing_if_flagged,
+        _amount_if_flagged,
         lambda action, amount, returned, works: (RETURN_EURO if returned else 0.0) - PREPARED_EURO,
     ),
     "clicked": Use(
         "upgraded",
-        _nothing_if_flagged,
+        _amount_if_flagged,
         lambda action, amount, clicked, works: CLICK_EURO if clicked else -BANNER_EURO,
     ),
     "spent_30d": Use(

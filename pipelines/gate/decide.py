@@ -38,6 +38,7 @@ from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from feature_repo.catalog import ENTITY_KEYS, recorded_requests
 from pipelines.gate.champion import seen_until
 from pipelines.gate.differences import changed_parameters, changed_training_set
+from pipelines.gate.worth import worth
 from pipelines.release.artefacts import BUNDLE_PATH
 from pipelines.training.dataset.build import DATASET_FILE
 from pipelines.training.dataset.collect import scan_pinned
@@ -90,7 +91,11 @@ def _judge(
     version = registry.by_alias(run.spec.name, CHAMPION)
     if version is None:
         challenger = _candidate("", run_id, bundle, scorer, run.workspace / BUNDLE_PATH, rows, 0.0)
-        return judge(run.spec, job, holdout, None, challenger), holdout, {"challenger": challenger}
+        judgement = judge(run.spec, job, holdout, None, challenger)
+        decision = msgspec.structs.replace(
+            judgement.decision, worth=worth(run.spec, rows, holdout, None, challenger)
+        )
+        return replace(judgement, decision=decision), holdout, {"challenger": challenger}
     with TemporaryDirectory(dir=run.workspace) as directory:
         downloaded = registry.download(version, Path(directory))
         old_bundle, old_scorer = load_bundle(downloaded, registry.sealed_sha256(version))
@@ -120,6 +125,7 @@ def _judge(
         judgement.decision,
         parameters=changed_parameters(old_bundle.parameters, bundle.parameters),
         training_sets=training_sets,
+        worth=worth(run.spec, rows, holdout, champion, challenger),
     )
     candidates = {"champion": champion, "challenger": challenger} if not missing else {}
     return replace(judgement, decision=decision), holdout, candidates

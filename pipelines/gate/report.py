@@ -237,6 +237,13 @@ def facts(decision: GateDecision) -> list[str]:
             f"{decision.confidence:.0%} interval from {decision.draws:,} paired draws of whole"
             f" entities ({ways}), seed {decision.seed}"
         )
+    if (worth := decision.worth) is not None:
+        found.append(f"worth on the holdout: {worth.challenger:,.0f} euro a day")
+        if worth.difference is not None:
+            found[-1] += (
+                f", {worth.difference:+,.0f} against the champion's {worth.champion:,.0f}"
+                f" ({decision.confidence:.0%} interval {worth.low:+,.0f} to {worth.high:+,.0f})"
+            )
     return found
 
 

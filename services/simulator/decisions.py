@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import polars as pl
 
@@ -23,7 +23,7 @@ from dojo.core.spec.schema import Label
 from dojo.shop.decisions import REVIEWED, STOPPED, Policy
 from dojo.shop.drift_kinds import KINDS
 from dojo.shop.events import DECISIONS, ORDERS, SHOP_EVENTS, TRANSACTIONS, Decision, Settlement
-from dojo.shop.uses import USES, Row, Use
+from dojo.shop.uses import USES, Use
 from services.simulator.advice import NO_VERSION
 from services.simulator.feed import DueBatch
 from services.simulator.gateway_client import GatewayReply
@@ -32,6 +32,9 @@ from services.simulator.town.chance import keys, uniform
 from services.simulator.town.orders import order_of
 
 _DAY = timedelta(days=1)
+
+# An event of the world: column -> value.
+Row = Mapping[str, Any]
 
 # A nightly score is acted on at most so long after its event.
 LONGEST_NIGHT = 4 * _DAY
@@ -174,7 +177,8 @@ class Decisions:
             row = rows.get((stream, reply.row))
             if row is None:
                 row = rows[stream, reply.row] = events[stream].row(reply.row, named=True)
-            stake = effect.use.stake(answer, row)
+            amount = float(row["amount"]) if effect.use.of_amount else 0.0
+            stake = effect.use.stake(answer, amount)
             request_id = row[SHOP_EVENTS[stream].key]
             if stake is None or (effect.name, request_id) in self._known:
                 continue

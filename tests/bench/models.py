@@ -2,7 +2,8 @@
 
 Each model is trained without servers in the default world, at the end of its history. Its primary
 metric on the holdout stands beside two others. One is of an answer without skill, such as the
-median. The other is the best that the world's truth allows, before chance decides.
+median. The other is the best that the world's truth allows, before chance decides. Euros a day say
+what the shop's use of the answers would bring on the holdout (pipelines/gate/worth.py).
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from dojo.core.spec.schema import ModelSpec
+
+if TYPE_CHECKING:
+    from pipelines.training.steps import Run
 
 HISTORY_DAYS = 100  # the default of DOJO_HISTORY_DAYS
 SEED = 7  # the default of DOJO_SEED
@@ -52,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f" {found['no_skill']:.3f}, best possible {found['best']:.3f}"
             f" ({found['rows']:,} examples of the holdout, trained in {found['seconds']:.0f} s)"
         )
+        if "euro" in found:
+            print(f"{name}: {found['euro']:,.0f} euro a day on the holdout")  # noqa: T201
         if "coverage" in found:
             print(  # noqa: T201
                 f"{name}: its interval covers {found['coverage']:.1%} and is"
@@ -131,8 +138,26 @@ def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
         "best": task.evaluate(answered)[primary],
         "rows": holdout.height,
         "seconds": seconds,
+        **_euro(run),
         **_interval(spec, metrics, answered.labels),
     }
+
+
+def _euro(run: Run) -> dict[str, float]:
+    """Return the worth of the version's answers, euro a day. Nothing where they have none."""
+    from dojo.core.judging.gate.holdout import Candidate
+    from dojo.core.registry.bundle import MODEL_FILE, OnnxScorer
+    from pipelines.gate.decide import holdout_of, holdout_rows
+    from pipelines.gate.worth import worth
+    from pipelines.training.steps import read_evaluation
+
+    rows = holdout_rows(run)
+    inputs = np.ascontiguousarray(rows.select(run.features).to_numpy(), dtype=np.float32)
+    scores = OnnxScorer(run.workspace / MODEL_FILE).score(inputs).astype(np.float64)
+    decision = read_evaluation(run.workspace).decision
+    version = Candidate("", "", run.manifest.as_of, decision, 0.0, 0, scores)
+    found = worth(run.spec, rows, holdout_of(run, rows), None, version)
+    return {} if found is None else {"euro": found.challenger}
 
 
 def _interval(

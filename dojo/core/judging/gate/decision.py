@@ -127,6 +127,24 @@ class TrainingSetChange(msgspec.Struct, frozen=True, kw_only=True):
     psi: dict[str, float]
 
 
+class Worth(msgspec.Struct, frozen=True, kw_only=True):
+    """What acting on the answers would be worth on the holdout, euro a day.
+
+    Attributes:
+        challenger: Of the challenger.
+        champion: Of the champion. None where it was not compared.
+        difference: The challenger's less the champion's. None where it was not compared.
+        low: Lower end of the difference's interval, at the gate's confidence.
+        high: Upper end of it.
+    """
+
+    challenger: float
+    champion: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
 class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
     """The gate's decision.
 
@@ -162,6 +180,7 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
         parameters: Training parameters that differ.
         fairness: How far apart the challenger's answers for two groups are. Empty where the model
             is not regulated.
+        worth: In euros. None where the answers have no worth one by one. It decides nothing.
         training_sets: None without a champion, and where its profile has no training set.
     """
 
@@ -195,6 +214,7 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
     fairness: tuple[RateGap, ...] = ()
     parameters: tuple[ParameterChange, ...] = ()
     training_sets: TrainingSetChange | None = None
+    worth: Worth | None = None
 
     def write(self, directory: Path) -> Path:
         path = directory / DECISION_FILE

@@ -20,9 +20,6 @@ class Said:
     high: float | None = None
 
 
-CREDIT = {"amount": 80.0}
-
-
 @pytest.mark.parametrize(
     ("truth", "said", "stake"),
     [
@@ -46,7 +43,7 @@ CREDIT = {"amount": 80.0}
 def test_an_answer_asks_for_an_action_or_for_none(
     truth: str, said: Said, stake: float | None
 ) -> None:
-    assert USES[truth].stake(said, CREDIT) == stake
+    assert USES[truth].stake(said, 80.0 if USES[truth].of_amount else 0.0) == stake
 
 
 @pytest.mark.parametrize(
