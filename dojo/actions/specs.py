@@ -38,12 +38,17 @@ def apply(desk: Desk, who: str, why: str, model: str = "") -> Changes:
 
     Raises:
         SpecError: A file is wrong. Nothing was recorded.
-        WrongCallError: Another model was edited too, the world cannot follow the edit, or `why` is
-            empty.
+        WrongCallError: Another model was edited too, a model is new, the world cannot follow the
+            edit, or `why` is empty.
     """
     why, specs = reason(why), _valid(desk)
     found = _differences(desk, specs)
-    if stuck := _what_the_world_cannot_follow(desk, specs, found):
+    if new := _new_models(desk, specs):
+        raise WrongCallError(
+            f"{', '.join(new)} is new: a running process has no features of it",
+            "dojo down, then dojo up: the world writes its past",
+        )
+    if stuck := _what_the_world_cannot_follow(found):
         raise WrongCallError(
             f"{stuck}: the recorded labels of this world follow the specs that it began with",
             "put it back, or begin a new world with it: dojo down --purge, dojo up",
@@ -61,14 +66,15 @@ def _valid(desk: Desk) -> Mapping[str, ModelSpec]:
     return catalog.agreed(load_specs(desk.settings.models_dir, desk.settings.models))
 
 
-def _what_the_world_cannot_follow(
-    desk: Desk, specs: Mapping[str, ModelSpec], found: Changes
-) -> str:
-    """The first edit that the current world cannot follow. "" without one."""
+def _new_models(desk: Desk, specs: Mapping[str, ModelSpec]) -> list[str]:
+    """The models that no process has read yet. Empty where there is no applied spec at all."""
     applied = AppliedSpecs(desk.redis)
     new = [name for name in specs if not applied.has(name)]
-    if new and len(new) < len(specs):
-        return f"{new[0]} is a new model"
+    return new if len(new) < len(specs) else []
+
+
+def _what_the_world_cannot_follow(found: Changes) -> str:
+    """The first edit that the current world cannot follow. "" without one."""
     paths = (f"{name}: {path}" for name, changed in found.items() for path in changed)
     return next(
         (

@@ -13,6 +13,7 @@ import polars as pl
 
 from dojo.core.lake import start_of
 from dojo.core.spec.schema import Label
+from dojo.shop.drift_kinds import KINDS
 from dojo.shop.events import SHOP_EVENTS, TRANSACTIONS
 from dojo.shop.lists import weight
 from dojo.shop.truths import TRUTHS, truth
@@ -69,10 +70,13 @@ class WorldDays:
         # Stream -> days: what outcomes() of one day needs, and the next day.
         self._kept = dict.fromkeys(self.streams, 2)
 
-    @property
-    def steerable(self) -> bool:
-        """Whether the source's fraudsters can change their method on demand."""
-        return isinstance(self._source, FraudsterSource)
+    def can(self, drift: ActiveDrift) -> bool:
+        """Whether this world can have such a drift.
+
+        Recorded payments are repeated, so the method of their fraudsters cannot change.
+        """
+        steerable = isinstance(self._source, FraudsterSource)
+        return steerable or not KINDS[drift.kind].synthetic_only
 
     def drift(self, drifts: Iterable[ActiveDrift]) -> bool:
         """Go on under other drifts than before. Returns whether they differ.

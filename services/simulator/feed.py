@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 
 from dojo.core.lake import start_of
-from dojo.shop.drift_kinds import KINDS
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.days import WorldDays
 from services.simulator.town.intensity import MICROSECOND, Times, microseconds, moment, times_of
@@ -53,13 +52,6 @@ class Feed:
     @property
     def streams(self) -> tuple[str, ...]:
         return self.days.streams
-
-    def can(self, drift: ActiveDrift) -> bool:
-        """Whether this world can have such a drift.
-
-        Recorded payments are repeated, so the method of their fraudsters cannot change.
-        """
-        return self.days.steerable or not KINDS[drift.kind].synthetic_only
 
     def drift(self, drifts: Iterable[ActiveDrift]) -> None:
         """Go on under these drifts. Their bounds are final, so earlier batches stay the same."""

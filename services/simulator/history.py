@@ -131,7 +131,7 @@ def ensure_world(
                 "Redis had lost the world: it goes on where the lake's records end, at"
                 f" {position:%Y-%m-%d %H:%M:%S}"
             )
-        _append_last_hours(lake, days.streams, position, event_log)
+        append_last_hours(lake, days.streams, position, event_log)
         cursor.save(position)
     if not clock.is_set():
         known = _known(clock)
@@ -164,7 +164,7 @@ def _lake_end(lake: Lake, streams: Iterable[str]) -> datetime | None:
     return None if None in newest else min(moment for moment in newest if moment)
 
 
-def _append_last_hours(
+def append_last_hours(
     lake: Lake, streams: Iterable[str], position: datetime, event_log: EventLog
 ) -> None:
     """Append the lake's events of STREAM_LOOKBACK before `position`.

@@ -165,7 +165,7 @@ class LiveWorld:
         """Live on under these drifts, except drifts that the source cannot have."""
         if drifts == self._drifts:
             return
-        possible = [drift for drift in drifts if self._feed.can(drift)]
+        possible = [drift for drift in drifts if self._feed.days.can(drift)]
         for drift in drifts:
             if drift not in self._drifts:
                 log.info(
@@ -294,7 +294,7 @@ class LiveWorld:
         metrics.LAG.set(lag)
         metrics.EMITTED_UNTIL.set(position.timestamp())
         metrics.EXHAUSTED.set(exhausted)
-        acting = [drift for drift in self._drifts if self._feed.can(drift)]
+        acting = [drift for drift in self._drifts if self._feed.days.can(drift)]
         intensity = {
             kind: max((d.intensity(position) for d in acting if d.kind == kind), default=0.0)
             for kind in KINDS

@@ -6,9 +6,11 @@ It serves the process and `dojo data history` alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+
+import msgspec
 
 from dojo.core.connections import connect_redis
 from dojo.core.events.log import RedisEventLog
@@ -31,6 +33,7 @@ from services.simulator.days import WorldDays
 from services.simulator.decisions import Decisions
 from services.simulator.gateway_client import Question
 from services.simulator.history import Progress, Readiness, ensure_world
+from services.simulator.joining import join
 from services.simulator.nightly import Nights
 from services.simulator.shown import Shown
 from services.simulator.sources.replay import ReplaySource
@@ -64,6 +67,8 @@ class OpenWorld:
     Attributes:
         specs: What was read at the start.
         questions: Stream -> model -> its question about each event.
+        joining: Models that the world did not have before.
+        new_streams: The streams that come with them.
     """
 
     specs: LoadedSpecs
@@ -81,13 +86,29 @@ class OpenWorld:
     shown: Shown
     nights: Nights
     everyday_speed: float
+    home: Path
+    joining: frozenset[str] = frozenset()
+    new_streams: tuple[str, ...] = ()
 
     def ensure(self, progress: Progress | None = None) -> Readiness:
         """Build or mend what is missing (`history.ensure_world`)."""
         parts = self.world, self.days, self.lake, self.event_log, self.cursor, self.clock
         ready = ensure_world(*parts, self.everyday_speed, progress)
+        if self.joining:
+            ready = self._join(ready, progress)
         self.keeper.keep(ready.position)  # a world that is never lived must stop as well
         return ready
+
+    def _join(self, ready: Readiness, progress: Progress | None) -> Readiness:
+        drifts = self.drifts.settle(self.cursor.lived(ready.position))
+        self.days.drift([drift for drift in drifts if self.days.can(drift)])
+        first, now = self.world.history_start, ready.position
+        new = self.joining, self.new_streams
+        join(self.days, self.lake, self.event_log, *new, first, now, progress)
+        self.cursor.save(ready.position)  # now it names the world with its new models
+        save_world(self.home, self.world)
+        note = f"{', '.join(sorted(self.joining))} joined: their past is in the lake"
+        return replace(ready, notes=(*ready.notes, note))
 
 
 def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld:
@@ -104,6 +125,7 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
     loaded = load(settings, spec_reader(source))
     specs = asked_models(loaded, settings.models_dir)
     lake = Lake(settings.lake_dir)
+    before = load_world(settings.home)
     world, labels = agree_on_world(
         settings,
         lake,
@@ -112,6 +134,8 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         loaded.faults,
         history_days,
     )
+    joining = frozenset(labels) - frozenset(_labels_kept(before)) if before else frozenset()
+    known = {labels[name].event for name in labels.keys() - joining} | {TRANSACTIONS}
     redis = connect_redis(settings.redis)
     clock = RedisWorldClock(redis, CLOCK_REFRESH)
     return OpenWorld(
@@ -126,12 +150,17 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
             clock, Notifier(redis, "simulator"), timedelta(seconds=settings.world_runs_on_seconds)
         ),
         event_log=RedisEventLog(redis, settings.stream_max_length),
-        cursor=RedisCursor(redis, world),
+        cursor=RedisCursor(redis, world, before),
         drifts=DriftTable(redis),
         decisions=Decisions(policy_of(settings), labels, settings.seed),
         shown=Shown(labels),
         nights=Nights(specs, connect_redis(settings.online_store)),
         everyday_speed=settings.speed,
+        home=settings.home,
+        joining=joining,
+        new_streams=tuple(
+            s for s in SHOP_EVENTS if s in {labels[m].event for m in joining} - known
+        ),
     )
 
 
@@ -227,8 +256,8 @@ def agree_on_world(
 ) -> tuple[World, dict[str, Label]]:
     """The world of the settings' home: an existing one, or a new one over `source`.
 
-    An existing world keeps its labels while a model's spec is wrong. So the world stays the same,
-    and its outcomes arrive.
+    An existing world keeps its labels, also those of a model that does not run or whose spec is
+    wrong. So its outcomes arrive. Further models join it (joining.py).
 
     Args:
         lake: The home's lake. A new world needs an empty one.
@@ -254,7 +283,7 @@ def agree_on_world(
     )
     if existing is None and faults:
         raise SpecError(new_world_refusal(faults))
-    kept = _labels_kept(existing) if existing is not None and faults else {}
+    kept = _labels_kept(existing) if existing is not None else {}
     labels = dict(sorted({**kept, **asked}.items()))
     identity = {f"{LABEL_OF}{name}": _identity(label) for name, label in labels.items()}
     wanted = World(dict(source.identity()), {"label_seed": seed} | identity, span.start, span.end)
@@ -265,19 +294,18 @@ def agree_on_world(
             )
         save_world(home, wanted)
         return wanted, labels
-    if wrong := differences(existing, wanted):
+    joined = {name: of for name, of in identity.items() if name not in existing.labels}
+    grown = msgspec.structs.replace(existing, labels=existing.labels | joined)
+    if wrong := differences(grown, wanted):
         raise OtherWorldError(
             f"{home} belongs to another world: {'; '.join(wrong)}. Choose another DOJO_HOME, delete"
             " this one, or use its settings"
         )
-    return existing, labels
+    return wanted, labels
 
 
 def _labels_kept(world: World) -> dict[str, Label]:
-    """All labels as the world began with them.
-
-    Which of them a wrong spec needs is not known: its own, and those that its features read.
-    """
+    """All labels that the world has."""
     found = {}
     for name, known in world.labels.items():
         if not name.startswith(LABEL_OF):

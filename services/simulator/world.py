@@ -90,7 +90,7 @@ def save_world(home: Path, world: World) -> None:
 
 
 def new_world_refusal(faults: Mapping[str, str]) -> str:
-    """Return why a new world does not begin. Its models are its own for good.
+    """Return why a new world does not begin. It keeps its models' labels for good.
 
     Args:
         faults: Model -> what is wrong with its spec.
@@ -120,10 +120,12 @@ def _span_text(world: World) -> str:
 class RedisCursor:
     """The cursor in Redis. Every method raises `redis.RedisError` when Redis is out of reach."""
 
-    def __init__(self, redis: Redis, world: World) -> None:
+    def __init__(self, redis: Redis, world: World, before: World | None = None) -> None:
+        """Open the cursor of a world. `before` is the same one without its joining models."""
         self._cursor = Document(redis, CURSOR_KEY, Cursor)
         self._promise = Document(redis, PROMISE_KEY, Cursor)
         self._world = world.fingerprint()
+        self._known = {self._world} | ({before.fingerprint()} if before else set())
 
     def load(self) -> datetime | None:
         """Where the world was left, or None in a Redis that has not seen this world.
@@ -134,7 +136,7 @@ class RedisCursor:
         cursor = self._cursor.get()
         if cursor is None:
             return None
-        if cursor.world != self._world:
+        if cursor.world not in self._known:
             raise OtherWorldError(
                 f"this Redis carries another world ({cursor.world}, lived until"
                 f" {cursor.until:%Y-%m-%d %H:%M}) than the one in this home ({self._world}): give"
@@ -163,6 +165,6 @@ class RedisCursor:
         A crash may have cut off a batch.
         """
         promise = self._promise.get()
-        if promise is None or promise.world != self._world:
+        if promise is None or promise.world not in self._known:
             return position
         return max(position, promise.until)

@@ -133,10 +133,16 @@ def _join_containers(settings: Settings, chosen: Path | str | None, as_json: boo
 def _check_joining(settings: Settings, transactions: Path | None, without: list[str]) -> None:
     """Refuse options that differ from the running stack."""
     from dojo.stack.control import running
-    from dojo.stack.environment import check_same_world
+    from dojo.stack.environment import check_same_world, remembered
 
     check_same_world(settings.home, os.environ)
     stack = running(settings.home)
+    asked = os.environ.get("DOJO_MODELS", "")
+    if (runs := remembered(settings.home).get("DOJO_MODELS", "")) != asked:
+        raise fail(
+            f"the stack already runs, with {runs or 'the default models'}",
+            f"dojo down, then dojo up --models {asked or chr(39) * 2}",
+        )
     for name in without:
         if stack is not None and any(process.name == name for process in stack.processes):
             raise fail(

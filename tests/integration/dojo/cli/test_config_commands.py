@@ -97,12 +97,13 @@ def test_one_wrong_spec_keeps_every_other_from_being_applied(team: Team) -> None
     assert team.entries == 0
 
 
-def test_a_new_model_is_refused_because_the_world_has_no_labels_for_it(team: Team) -> None:
+def test_a_new_model_is_refused_because_processes_lack_its_features(team: Team) -> None:
     team.write("first", canary_time="3h")
     team.write("third")
     refused = team.config("apply", "--why", "a third model", "--yes")
     assert refused.exit_code == 2
-    assert "third is a new model" in " ".join(refused.stderr.split())
+    assert "third is new" in " ".join(refused.stderr.split())
+    assert "dojo down, then dojo up" in " ".join(refused.stderr.split())
     assert team.entries == 0
 
 

@@ -202,14 +202,6 @@ def replayed_world(tmp_path: Path) -> Path:
             {"DOJO_WORLD_SOURCE": "replay", "DOJO_REPLAY_DATASET": "/a.parquet", "DOJO_SEED": "8"},
             "DOJO_SEED=7",
         ),
-        (
-            {
-                "DOJO_WORLD_SOURCE": "replay",
-                "DOJO_REPLAY_DATASET": "/a.parquet",
-                "DOJO_MODELS": "all",
-            },
-            r"DOJO_MODELS=\(default\); it cannot go on with DOJO_MODELS=all",
-        ),
     ],
 )
 def test_a_world_is_never_continued_as_another_one(
@@ -225,8 +217,8 @@ def test_the_same_world_goes_on_and_an_unbuilt_one_may_become_any(
     same = {"DOJO_WORLD_SOURCE": "replay", "DOJO_REPLAY_DATASET": "/a.parquet", "DOJO_SPEED": "600"}
     environment.check_same_world(replayed_world, same)
     environment.check_same_world(
-        replayed_world, {**same, "DOJO_MODELS": "", "DOJO_SEED": ""}
-    )  # defaults
+        replayed_world, {**same, "DOJO_MODELS": "all", "DOJO_SEED": ""}
+    )  # further models join, and the other one is the default
     unbuilt = tmp_path_factory.mktemp("home")
     environment.remember(unbuilt, {"DOJO_WORLD_SOURCE": "replay"})
     environment.check_same_world(unbuilt, {})
