@@ -16,6 +16,7 @@ from dojo.cli.context import CommandContext, Who, Why
 from dojo.cli.naming import ModelArgument
 from dojo.cli.output import JsonFlag, errors_become_messages, fail, out, print_json
 from dojo.cli.training.terminal import parse_time, quiet_libraries, say
+from dojo.cli.world.past import wait_for_past
 
 if TYPE_CHECKING:
     from services.trainer.airflow_client import AirflowClient
@@ -106,6 +107,7 @@ def retrain(
         ),  # nothing was begun
     ):
         here.spec(model)
+        wait_for_past(here.settings)
         asker = Asker(who, reason(why))
         client = None if in_process else airflow_client(here.settings)
         answer = (

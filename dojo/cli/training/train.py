@@ -24,6 +24,7 @@ from dojo.cli.training.terminal import (
     say,
     workspace,
 )
+from dojo.cli.world.past import wait_for_past
 from dojo.core.severity import marked
 
 
@@ -68,6 +69,7 @@ def train(
         ),
     ):
         support_name = task_of(here.spec(model)).support_name
+        wait_for_past(here.settings)
         # This asks Redis, which records the version's role. Without Redis no version is made.
         world_time = here.now_if_set()
         moment = parse_time(as_of) if as_of else world_time or here.now()

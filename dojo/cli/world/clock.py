@@ -10,6 +10,7 @@ from dojo.actions import world as actions
 from dojo.cli.context import CommandContext
 from dojo.cli.output import JsonFlag, out, print_json
 from dojo.cli.world.drift import app as drift_app
+from dojo.cli.world.past import wait_for_past
 
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(drift_app, name="drift")
@@ -51,6 +52,7 @@ def resume(
     Example: [bold]dojo world resume --speed 600[/]   (a world hour in six seconds)
     """
     with CommandContext() as here:
+        wait_for_past(here.settings)
         actions.resume(here, speed)
         _show(here, as_json)
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +48,28 @@ def test_a_world_needs_the_labels_that_features_read_of_models_that_have_a_file(
     known.write_text(RIGHT.replace("task: binary", "task: prophecy"))
     with pytest.raises(SpecError, match="copy: its features read the labels of fraud_detection: "):
         labels_of(running, tmp_path)
+
+
+def test_labels_may_take_45_days_as_the_page_says(tmp_path: Path) -> None:
+    """A copy of the two folders is edited, and read by a process that finds it first."""
+    page = Path("docs/decisions.md").read_text()
+    for folder in ("feature_repo", "models"):
+        shutil.copytree(folder, tmp_path / folder)
+    read = (
+        "from pathlib import Path; from feature_repo.specs import load_agreed_spec;"
+        " label = load_agreed_spec(Path('models/fraud_detection.yaml')).label;"
+        " from feature_repo.shop.payments import FRAUD_LABELS;"
+        " print(label.delay.maximum.days, FRAUD_LABELS.settled_after.days)"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    edits = [line for line in page.splitlines() if line.startswith("$ sed -i")]
+    assert len(edits) == 2
+    for edit in edits:
+        subprocess.run(shlex.split(edit.removeprefix("$ ")), cwd=tmp_path, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", read], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "45 45\n", done.stderr
+    spec = load_spec(Path("models/fraud_detection.yaml"))
+    history = int(page.partition("DOJO_HISTORY_DAYS=")[2].split()[0])
+    assert spec.training.window.days + 45 <= history

@@ -14,6 +14,7 @@ from dojo.core.events.log import RedisEventLog
 from dojo.core.events.types import Outcome, Stream
 from dojo.core.lake import Lake
 from dojo.core.settings import Settings
+from dojo.core.spec.schema import Label
 from dojo.core.tasks.specs import load_spec
 from dojo.shop.events import DECISIONS, ORDERS, TRANSACTIONS, Decision, Order
 from services.simulator.days import WorldDays
@@ -32,13 +33,12 @@ FRAUD, DELIVERY = "fraud_detection", "delivery_time"
 BOTH = (FRAUD, DELIVERY)
 
 
-def labels_of(*models: str) -> dict[str, object]:
+def labels_of(*models: str) -> dict[str, Label]:
     return {model: load_spec(Path(f"models/{model}.yaml")).label for model in models}
 
 
 def days_of(settings: Settings, first: datetime) -> WorldDays:
-    source = open_source(settings)
-    return WorldDays(source, labels_of(*BOTH), settings.seed, first.date())  # type: ignore[arg-type]
+    return WorldDays(open_source(settings), labels_of(*BOTH), settings.seed, first.date())
 
 
 def ids(lake: Lake, stream: str, end: datetime) -> list[str]:
