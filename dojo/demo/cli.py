@@ -136,6 +136,7 @@ def demo(
         if transactions is not None:
             raise fail("only payments can be replayed, and the fleet needs a whole shop", code=2)
         os.environ.setdefault("DOJO_MODELS", ALL_MODELS)
+        os.environ.setdefault("DOJO_DECISIONS", "review")
     with CommandContext() as here:
         settings = here.settings
         shown = here.require_model(model or next(iter(here.models), "any"))
@@ -209,7 +210,7 @@ def _show_fleet(stage: DemoStage, days: float | None, as_json: bool) -> None:
         done = fleet.play(stage, lasts)
     if done is not None:
         stage.console.print(fleet_table(done.after))
-        for line in fleet.told(done):
+        for line in (*fleet.told(done), *fleet.worth_told(stage.settings)):
             stage.console.print(line, highlight=False, markup=False, soft_wrap=True)
     stage.console.print(_next_steps(stage.settings, stage.model), highlight=False, soft_wrap=True)
     if as_json:
@@ -217,6 +218,7 @@ def _show_fleet(stage: DemoStage, days: float | None, as_json: bool) -> None:
             {
                 "champions": versions,
                 "fleet": done,
+                "values": fleet.worth(stage.settings),
                 "steps_seconds": stage.steps.seconds,
                 "world": stage.clock.now(),
             }

@@ -25,7 +25,9 @@ from rich.console import Group
 
 from dojo.actions.desk import Desk
 from dojo.cli.serving.fleet import FleetLine, fleet_table, look
+from dojo.core.lake import Lake
 from dojo.core.registry.versions import CHAMPION
+from dojo.core.settings import Settings
 from dojo.core.severity import ORDER, Severity
 from dojo.demo import acts
 from dojo.demo.acts import DemoStage
@@ -35,6 +37,7 @@ from dojo.demo.steps import print_line
 from dojo.demo.traffic import at_speed, watch
 from dojo.shop.drift_kinds import Kind
 from dojo.shop.events import TRANSACTIONS
+from dojo.shop.value import value_of_decisions
 
 FAULT: Kind = "unit_bug"
 WHY = "demo: a fault in the payments, which some models share"
@@ -164,6 +167,21 @@ def told(act: FleetAct) -> list[str]:
         found = act.noticed.get(model, "no trouble noticed")
         lines.append(f"{model}: {inputs} computed from payments; {found}")
     return lines
+
+
+def worth(settings: Settings) -> dict[str, float]:
+    """Model -> what acting on its answers was worth so far, euro. Only what is settled counts."""
+    found: dict[str, float] = {}
+    for one in value_of_decisions(Lake(settings.lake_dir)):
+        found[one.model] = round(found.get(one.model, 0.0) + one.euro, 2)
+    return found
+
+
+def worth_told(settings: Settings) -> list[str]:
+    """The same in a line. Without decisions there is none."""
+    found = sorted(worth(settings).items(), key=lambda one: -one[1])
+    said = ", ".join(f"{model} {euro:+,.0f} euro" for model, euro in found)
+    return [f"worth against a shop without the model (dojo value): {said}"] if found else []
 
 
 class Fleet:

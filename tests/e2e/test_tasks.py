@@ -308,6 +308,7 @@ def test_the_fleet_act_shows_who_notices_a_fault_in_the_payments(lived: FleetSta
     assert inputs[MODEL] > inputs["banner"] > 0
     assert inputs["delivery_time"] == 0
     assert MODEL in act["noticed"], act
+    assert {"demand", "delivery_time", "search_ranking"} <= set(shown["values"])
     assert {line["model"]: line["serving"] for line in act["before"]} == shown["champions"]
     drifts = {drift["kind"]: drift for drift in lived.look("world", "drift", "list")}
     assert drifts["unit_bug"]["ended"], "the world is as before"
