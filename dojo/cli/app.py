@@ -21,6 +21,7 @@ from dojo import __version__
 from dojo.cli import compose as contexts
 from dojo.cli.plain import print_plainly_where_needed
 from dojo.cli.signals import end_in_order
+from dojo.cli.trace import traced
 from dojo.core.private import keep_private
 from dojo.stack.environment import adopt
 
@@ -75,6 +76,9 @@ COMMANDS = {
     ),
     "demo": CommandRow(
         "dojo.demo.cli:demo", "The whole loop in one command, shown live.", "embedded"
+    ),
+    "drill": CommandRow(
+        "dojo.drills.cli:app", "Practise incidents: a real fault, and an honest score.", "embedded"
     ),
     "doctor": CommandRow(
         "dojo.cli.stack.doctor:doctor", "Check what this machine lacks for the stack.", "stack"
@@ -300,4 +304,5 @@ def main() -> None:
 
         step = "run it as the user who started the stack, or set DOJO_HOME to a directory of yours"
         sys.exit(fail(f"{error.filename} belongs to another user", step).exit_code)
-    build()()
+    with traced(arguments):
+        build()()

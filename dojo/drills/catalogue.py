@@ -1,0 +1,66 @@
+"""All drills, read from `drills/` of the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from dojo.core.spec.read import explain
+from dojo.drills.spec import DrillSpec
+
+# Beside the package, as in a checkout and in the images.
+DIRECTORY = Path(__file__).parents[2] / "drills"
+
+
+class DrillFileError(ValueError):
+    """A drill's file is wrong. The message names file, field and reason."""
+
+
+class UnknownDrillError(ValueError):
+    """There is no such drill."""
+
+
+def load_drill(path: Path) -> DrillSpec:
+    """Read one drill.
+
+    Raises:
+        DrillFileError: The file cannot be read, or is wrong.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        spec = DrillSpec.model_validate(document)
+    except (OSError, yaml.YAMLError) as error:
+        raise DrillFileError(f"{path}: {error}") from error
+    except ValidationError as error:
+        faults = (
+            f"{path}: {'.'.join(map(str, e['loc']))}: {explain(e['type'], e['msg'], e['input'])}"
+            for e in error.errors()
+        )
+        raise DrillFileError("\n".join(faults)) from error
+    if spec.id != path.stem:
+        raise DrillFileError(f"{path}: id: must equal the file's name, got {spec.id!r}")
+    return spec
+
+
+def catalogue(directory: Path = DIRECTORY) -> dict[str, DrillSpec]:
+    """Return all drills by id, the easy ones first.
+
+    Raises:
+        DrillFileError: A file is wrong.
+    """
+    found = [load_drill(path) for path in sorted(directory.glob("*/*.yaml"))]
+    return {spec.id: spec for spec in sorted(found, key=lambda one: (one.level, one.id))}
+
+
+def drill(name: str, directory: Path = DIRECTORY) -> DrillSpec:
+    """Return one drill.
+
+    Raises:
+        UnknownDrillError: There is none of this name.
+    """
+    known = catalogue(directory)
+    if name not in known:
+        raise UnknownDrillError(f"no drill {name!r}: there are {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,85 @@
+"""A run's report: score, evidence, times and the opened seal."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from rich.console import Console
+from rich.table import Table
+
+from dojo.actions.errors import NothingToActOnError
+from dojo.drills.record import OPEN_STATES, DrillRun, Records
+from dojo.drills.score import Score
+from dojo.drills.seal import seal
+from dojo.drills.spec import DrillSpec
+
+
+def ended_run(records: Records, number: int) -> DrillRun:
+    """Return an ended run. 0 is the latest.
+
+    Raises:
+        NothingToActOnError: There is none, or it is still open.
+    """
+    runs = records.all()
+    run = next((one for one in reversed(runs) if number in (0, one.number)), None)
+    if run is None:
+        raise NothingToActOnError("there is no such run", "dojo drill history")
+    if run.state in OPEN_STATES:
+        raise NothingToActOnError(
+            f"drill {run.number} is open, so it has no report", "dojo drill resolve, or stop"
+        )
+    return run
+
+
+def show(console: Console, run: DrillRun, spec: DrillSpec, score: Score) -> None:
+    """Print the report."""
+    table = Table(title=f"drill {run.number}: {spec.id}, {run.state}", title_justify="left")
+    for name in ("part", "what", "points", "of", "evidence"):
+        table.add_column(name, justify="right" if name in ("points", "of") else "left")
+    last = ""
+    for part in score.parts:
+        table.add_row(
+            part.part if part.part != last else "",
+            part.what,
+            f"{part.points:g}",
+            f"{part.most:g}",
+            part.evidence,
+        )
+        last = part.part
+    console.print(table)
+    console.print(f"[bold]{score.total:g} points: {score.grade}[/]", highlight=False)
+    for gate in score.gates:
+        console.print(f"  {gate}", highlight=False, markup=False)
+    for line in times(run, spec):
+        console.print(f"  {line}", highlight=False, markup=False)
+    console.print(spec.story, highlight=False, markup=False, soft_wrap=True)
+    opened = "opens" if seal(run.drill, run.salt) == run.seal else "DOES NOT OPEN"
+    console.print(
+        f"seal {run.seal}: {opened} with {run.drill}:{run.salt}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def times(run: DrillRun, spec: DrillSpec) -> list[str]:
+    """Return how long each step took since the page, beside the usual time. Hardly scored."""
+    paged = run.marks.get("paged")
+    if paged is None:
+        return [f"invalid: {run.reason}"]
+    answered = run.diagnoses[0].at if run.diagnoses else None
+    of = (
+        ("acknowledged", run.marks.get("acked"), spec.par.acknowledge),
+        ("answered", answered, spec.par.answer),
+        ("resolved", run.marks.get("held"), spec.par.resolve),
+    )
+    return [
+        f"{name} after {_minutes(at - paged)} (usual: {_minutes(par)})"
+        for name, at, par in of
+        if at is not None
+    ]
+
+
+def _minutes(span: timedelta) -> str:
+    seconds = round(span.total_seconds())
+    return f"{seconds // 60}:{seconds % 60:02d}"

@@ -1,0 +1,111 @@
+"""Every drill's file is right, and a wrong one is refused with its field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dojo.cli.app import COMMANDS
+from dojo.drills.catalogue import (
+    DIRECTORY,
+    DrillFileError,
+    UnknownDrillError,
+    catalogue,
+    drill,
+    load_drill,
+)
+from dojo.drills.faults.table import FAULTS
+from dojo.drills.score import CHANGES, CHANGING, IMPACT, SCOPE
+from dojo.drills.spec import DrillSpec
+
+ALL = catalogue()
+ALERTS = {
+    rule["alert"]
+    for path in Path("monitoring/prometheus/rules").glob("*.yml")
+    for group in yaml.safe_load(path.read_text())["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
+}
+
+
+@pytest.mark.parametrize("spec", ALL.values(), ids=list(ALL))
+def test_a_drill_names_an_alert_a_fault_and_commands_that_exist(spec: DrillSpec) -> None:
+    assert spec.page.alert in ALERTS
+    assert spec.fault in FAULTS
+    commands = [
+        *spec.evidence.cause,
+        *spec.evidence.symptom,
+        *spec.allowed,
+        *(one for found in spec.evidence.excludes.values() for one in found),
+    ]
+    assert {command.split()[0] for command in commands} <= set(COMMANDS)
+    assert spec.answer.mechanism not in spec.answer.forbidden
+    assert spec.answer.mechanism not in spec.evidence.excludes
+    assert len(spec.evidence.excludes) >= 2, "a hypothesis must be refutable"
+    assert len(spec.hints) >= 2
+
+
+@pytest.mark.parametrize("spec", ALL.values(), ids=list(ALL))
+def test_health_is_no_harm(spec: DrillSpec) -> None:
+    """The witness's bound lies beyond the outcome's, and without data neither holds."""
+    assert not spec.witness.holds(None)
+    assert not spec.outcome.holds(None)
+    if spec.witness.probe == spec.outcome.probe:
+        assert spec.witness.at_least is not None
+        assert spec.outcome.at_most is not None
+        assert spec.witness.at_least > spec.outcome.at_most
+
+
+def test_the_commands_that_the_score_knows_exist() -> None:
+    known = {command.split()[0] for command in (*IMPACT, *SCOPE, *CHANGES, *CHANGING)}
+    assert known <= set(COMMANDS)
+
+
+def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UnknownDrillError, match=next(iter(ALL))):
+        drill("nothing")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("answer.component", "kitchen", "answer.component: must be one of"),
+        ("answer.mechanism", "bad_luck", "answer.mechanism: must be one of"),
+        ("answer.trigger", "fate", "answer.trigger: must be one of"),
+        ("answer.impact", "some", "answer.impact: must be one of"),
+        ("answer.forbidden", ["bad_luck"], "answer.forbidden: must be one of"),
+        ("evidence.excludes", {"bad_luck": ["status"]}, "evidence.excludes: must be one of"),
+        ("level", 5, "level: "),
+        ("surprise", 1, "surprise: unknown key"),
+        ("fault", "earthquake", "fault: "),
+        ("id", "another", "must equal the file's name"),
+        ("evidence.cause", [], "evidence.cause: "),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_field(
+    tmp_path: Path, key: str, value: object, said: str
+) -> None:
+    name = next(iter(ALL))
+    document: dict[str, Any] = yaml.safe_load(next(DIRECTORY.glob(f"*/{name}.yaml")).read_text())
+    *parents, last = key.split(".")
+    section = document
+    for parent in parents:
+        section = section[parent]
+    section[last] = value
+    file = tmp_path / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(document))
+    with pytest.raises(DrillFileError, match=said) as refused:
+        load_drill(file)
+    assert str(file) in str(refused.value)
+
+
+def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text("a: [")
+    with pytest.raises(DrillFileError, match=r"broken\.yaml"):
+        load_drill(file)
+    with pytest.raises(DrillFileError, match=r"missing\.yaml"):
+        load_drill(tmp_path / "missing.yaml")
