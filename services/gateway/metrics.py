@@ -171,6 +171,26 @@ class GatewayMetrics:
             buckets=LAYER_BUCKETS,
             registry=registry,
         )
+        self.cache_requests = Counter(
+            "dojo_gateway_result_cache_requests",
+            "Requests of a model with a result cache. hit: an earlier result answered. miss: there"
+            " was none, or none that is young enough.",
+            ["model", "outcome"],
+            registry=registry,
+        )
+        self.cache_removed = Counter(
+            "dojo_gateway_result_cache_removed",
+            "Results that no longer answer. expired: too old. full: the room went to later ones."
+            " route: other versions answer now.",
+            ["model", "reason"],
+            registry=registry,
+        )
+        self.cache_rows = Gauge(
+            "dojo_gateway_result_cache_rows",
+            "Instances whose results are kept for equal requests.",
+            ["model"],
+            registry=registry,
+        )
         self.stale = Counter(
             "dojo_gateway_stale_features",
             "Values of a batch view served beyond its freshness SLA.",

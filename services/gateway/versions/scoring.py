@@ -3,7 +3,8 @@
     chosen arm -> the other live arms, in the route's order -> none (the spec's fallback answers)
 
 Requests of one turn of the event loop share a batch per arm. A batch makes one feature lookup, one
-matrix and one run of the model. Alone, each request would pay for all three.
+matrix and one run of the model. Alone, each request would pay for all three. A model whose spec has
+a `result_cache` repeats the results of equal requests (result_cache.py).
 
 An arm in a process of its own gets the rest of the deadline less a reserve. A stand-in can then
 still answer in time. A trusted and fast version is scored in this process, and that cannot be
@@ -24,6 +25,7 @@ from services.gateway.features.lookup import FeaturePlan, FeatureSource, StoredF
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.sandbox.pace import BATCH_ROWS
 from services.gateway.versions.arms import ServedArm, ServedRoute
+from services.gateway.versions.result_cache import KeptScore, Question, ResultCache, Results
 
 # Reserve of the deadline for scoring and answering, seconds. 5 ms is 20 times the need of one
 # instance.
@@ -51,10 +53,13 @@ class Scoring:
         done: `time.perf_counter()` when the last arm asked had scored it or failed. Instances of
             other arms in the same request end at other times. A fast arm is not charged with a
             slow one's time.
+        cached_seconds: World time since the result was computed for an equal request. None if it
+            was computed for this one.
     """
 
     __slots__ = (
         "by",
+        "cached_seconds",
         "chosen",
         "done",
         "failed",
@@ -75,6 +80,7 @@ class Scoring:
         self.score = 0.0
         self.seconds = 0.0
         self.done = 0.0
+        self.cached_seconds: float | None = None
 
 
 class _Asked(NamedTuple):
@@ -138,9 +144,19 @@ class _Batch:
 
 
 class ArmScorer:
-    """Scores the instances of one model's requests."""
+    """Scores the instances of one model's requests.
 
-    def __init__(self, spec: ModelSpec, features: FeatureSource, metrics: GatewayMetrics) -> None:
+    Args:
+        numbers: Names of the request's inputs, without its time.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        features: FeatureSource,
+        metrics: GatewayMetrics,
+        numbers: Sequence[str] = (),
+    ) -> None:
         self._model = spec.name
         self._features = features
         self._metrics = metrics
@@ -150,6 +166,9 @@ class ArmScorer:
         self._stand_in = min(STAND_IN_SECONDS, STAND_IN_SHARE * self._deadline)
         self._looking_up = metrics.layers.labels(spec.name, "lookup")
         self._scoring = metrics.layers.labels(spec.name, "score")
+        self._cache: ResultCache | None = None
+        if spec.result_cache is not None:
+            self._cache = ResultCache(spec.name, spec.result_cache, numbers, metrics)
         self._open: dict[ServedArm, _Batch] = {}
         self._running: set[asyncio.Task[None]] = set()
 
@@ -160,12 +179,15 @@ class ArmScorer:
         inputs: Sequence[Inputs],
         started: float,
         request_ids: Sequence[str] = (),
+        now: float | None = None,
     ) -> Awaitable[list[Scoring]]:
         """Return a result per instance.
 
         Args:
             started: `time.perf_counter()` at the request's arrival.
             request_ids: The caller's id of each instance. Empty where no route draws by it.
+            now: The world's now, unix seconds. None while it is not known. Nothing is repeated
+                then.
         """
         request_ids = request_ids or ("",) * len(keys)
         if route.in_context is not None:
@@ -180,7 +202,35 @@ class ArmScorer:
             _Asked(of, sent, propensity)
             for of, sent, (_, propensity) in zip(keys, inputs, chosen, strict=True)
         ]
-        return self._score_chosen(route, [arm for arm, _ in chosen], asked, started)
+        arms = [arm for arm, _ in chosen]
+        if self._cache is not None and now is not None:
+            question = self._cache.question(route, arms, keys, inputs, now)
+            if question is not None:
+                return self._repeat_or_score(self._cache, question, route, arms, asked, started)
+        return self._score_chosen(route, arms, asked, started)
+
+    async def _repeat_or_score(
+        self,
+        cache: ResultCache,
+        question: Question,
+        route: ServedRoute,
+        chosen: Sequence[ServedArm],
+        asked: Sequence[_Asked],
+        started: float,
+    ) -> list[Scoring]:
+        """Repeat the results of an equal request. Without them, score, and keep whole results."""
+        found = cache.find(question)
+        if found is not None:
+            return _repeated(*found, chosen, asked)
+        scored = await self._score_chosen(route, chosen, asked, started)
+        if all(one.by is one.chosen and not one.stored.degraded for one in scored):
+            cache.keep(
+                question,
+                tuple(
+                    KeptScore(one.stored, tuple(one.row), one.score, one.seconds) for one in scored
+                ),
+            )
+        return scored
 
     async def _score_in_context(
         self,
@@ -324,3 +374,17 @@ class ArmScorer:
                 scoring.by, scoring.stored, scoring.row = arm, stored[at], row
                 scoring.score, scoring.seconds = result.score, result.seconds
         return failed
+
+
+def _repeated(
+    results: Results, age: float, chosen: Sequence[ServedArm], asked: Sequence[_Asked]
+) -> list[Scoring]:
+    """Return kept results as those of another request."""
+    done, scorings = time.perf_counter(), []
+    for result, arm, one in zip(results, chosen, asked, strict=True):
+        scoring = Scoring(arm, one.propensity)
+        scoring.by, scoring.stored, scoring.row = arm, result.stored, list(result.row)
+        scoring.score, scoring.seconds = result.score, result.seconds
+        scoring.done, scoring.cached_seconds = done, age
+        scorings.append(scoring)
+    return scorings

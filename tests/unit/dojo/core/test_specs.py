@@ -170,6 +170,24 @@ def test_a_night_that_makes_no_sense_is_refused(
     assert reason in message
 
 
+@pytest.mark.parametrize(
+    ("section", "field", "reason"),
+    [
+        ("{keep: 30m}", "result_cache.rows", "missing"),
+        ("{keep: 30, rows: 100}", "result_cache.keep", "duration with its unit"),
+        ("{keep: 30m, rows: 0}", "result_cache.rows", "greater than or equal to 1"),
+        ("{keep: 30m, rows: 10_000_000}", "result_cache.rows", "less than or equal to 1000000"),
+        ("{keep: 30m, rows: 100, lists: 5}", "result_cache.lists", "unknown"),
+    ],
+)
+def test_a_result_cache_has_an_age_and_a_size(
+    tmp_path: Path, section: str, field: str, reason: str
+) -> None:
+    message = refusal(tmp_path, f"{VALID}\nresult_cache: {section}\n")
+    assert f": {field}: " in message
+    assert reason in message
+
+
 def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
     """Faults that every task has and faults of one task come in one answer."""
     text = (
