@@ -21,6 +21,7 @@ from tests.bench import (
     growth,
     models,
     monitor,
+    repeats,
     retraining,
     rollout,
 )
@@ -37,6 +38,7 @@ BENCHES = {
     "growth": growth.main,
     "models": models.main,
     "monitor": monitor.main,
+    "repeats": repeats.main,
     "rollout": rollout.main,
 }
 
