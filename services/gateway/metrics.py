@@ -60,6 +60,8 @@ LAYER_BUCKETS = (
 )
 # The parts of a request's time within the gateway. The rest is waiting for a turn, and HTTP.
 LAYERS = ("decode", "lookup", "score", "log")
+# Up to what starts a batch at once. A single request may have more.
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 # Fine at the low end for rare positives. Beyond 1 for scores in other units.
 SCORE_BUCKETS = (
     0.001,
@@ -189,6 +191,13 @@ class GatewayMetrics:
             "dojo_gateway_result_cache_rows",
             "Instances whose results are kept for equal requests.",
             ["model"],
+            registry=registry,
+        )
+        self.batch_rows = DeferredHistogram(
+            "dojo_gateway_batch_rows",
+            "Instances that shared a feature lookup, and a run where the version takes batches.",
+            ["model"],
+            buckets=BATCH_BUCKETS,
             registry=registry,
         )
         self.stale = Counter(

@@ -24,7 +24,8 @@ from services.gateway.messages.requests import Instance, InstanceSchema
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.routing.shadow import Mirrored
 from services.gateway.versions.arms import ServedRoute
-from services.gateway.versions.scoring import ArmScorer, Scoring
+from services.gateway.versions.batches import Scoring
+from services.gateway.versions.scoring import ArmScorer
 
 ARM_FAILED = "arm_failed"
 MODEL_UNAVAILABLE = "model_unavailable"

@@ -11,6 +11,7 @@ import sys
 
 from tests.bench import (
     batch,
+    batching,
     bulkhead,
     data,
     detection,
@@ -28,6 +29,7 @@ from tests.bench import (
 
 BENCHES = {
     "batch": batch.main,
+    "batching": batching.main,
     "bulkhead": bulkhead.main,
     "data": data.main,
     "detection": detection.main,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +44,15 @@ class RunningGateway(NamedTuple):
         """
         used = [one.cpu_times() for one in (self.process, *self.process.children(recursive=True))]
         return sum(times.user + times.system for times in used)
+
+    def scored(self, model: str) -> float:
+        """Return the instances that version 1 answered so far. The fallback answers the others."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        found = re.findall(
+            rf'^dojo_gateway_predictions_total{{.*model="{model}",version="1"}} (.+)$', text, re.M
+        )
+        return sum(map(float, found))
 
 
 @contextmanager

@@ -92,6 +92,27 @@ def make_slow_bundle(
     return _written(directory, model, _slowed(graph, rounds, slow_from), parity, classifier)
 
 
+def make_network_bundle(directory: Path, model: str, width: int, layers: int) -> str:
+    """Write a bundle with the scores of small trees that also computes a dense network.
+
+    The network's `layers` matrices have `width` squared weights each. Its result is 0. Returns the
+    SHA-256 of its bundle.json.
+    """
+    classifier, graph, inputs = _trained(20, 4)
+    generator, hidden = np.random.default_rng(4), _extensible(graph).graph.input[0].name
+    shapes = [(len(FEATURES), width), *[(width, width)] * layers]
+    for at, shape in enumerate(shapes):
+        weights = generator.normal(0, shape[0] ** -0.5, shape).astype(np.float32)
+        product = _append(
+            graph, "MatMul", [hidden, _constant(graph, f"weights_{at}", weights)], f"product_{at}"
+        )
+        hidden = _append(graph, "Relu", [product], f"hidden_{at}")
+    last = _constant(graph, "last_weights", np.zeros((width, 1), np.float32))
+    _append(graph, "MatMul", [hidden, last], "nothing")
+    _append(graph, "Add", [_renamed_probabilities(graph), "nothing"], "probabilities")
+    return _written(directory, model, graph, inputs[:50], classifier)
+
+
 def _trained(trees: int, seed: int, features: tuple[str, ...] = FEATURES) -> tuple[Any, Any, Any]:
     """Return a LightGBM classifier, its ONNX model, and its training rows.
 

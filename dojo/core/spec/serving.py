@@ -16,6 +16,18 @@ LatencyClass = Literal["fast", "standard", "batch"]
 CLASS_SLO = {"fast": timedelta(milliseconds=50), "standard": timedelta(milliseconds=200)}
 
 
+class Batching(Section):
+    """Requests wait for others, and share one run of the model. Without it none waits.
+
+    Attributes:
+        wait: The longest wait of a request for others while the model is free, wall time.
+        rows: Rows at which a batch starts at once. A gateway scores at most 64 in one run.
+    """
+
+    wait: Duration
+    rows: Annotated[int, Field(ge=2, le=64)]
+
+
 class Serving(Section):
     """The serving of a model. Times are wall time.
 
@@ -40,6 +52,7 @@ class Serving(Section):
     deadline: Duration
     feature_timeout: Duration
     fallback_score: Annotated[float, Field(allow_inf_nan=False)]
+    batching: Batching | None = None
 
     @model_validator(mode="after")
     def _lookup_fits_the_deadline(self) -> Serving:
@@ -59,7 +72,18 @@ class Serving(Section):
                 f"latency_slo must not exceed {format_duration(slowest)} in the latency_class"
                 f" {self.latency_class}, got {format_duration(self.latency_slo)}"
             )
+        if self.batching is not None:
+            self._refuse_long_waits(self.batching)
         return self
+
+    def _refuse_long_waits(self, batching: Batching) -> None:
+        if self.latency_class == "fast":
+            raise ValueError("batching is not for the latency_class fast: its requests never wait")
+        if self.feature_timeout + batching.wait >= self.latency_slo:
+            raise ValueError(
+                f"batching.wait ({format_duration(batching.wait)}) and feature_timeout must"
+                f" together be below latency_slo ({format_duration(self.latency_slo)})"
+            )
 
 
 class CacheRules(Section):

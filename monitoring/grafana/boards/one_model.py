@@ -181,6 +181,22 @@ TRAFFIC = Row(
             minimum=0,
         ),
         time_series(
+            title="Instances in a batch",
+            description=(
+                "Mean number of instances that shared a feature lookup and a run. A spec with "
+                "`serving.batching` wants many. At 1 its requests wait for nothing."
+            ),
+            queries=(
+                Query(
+                    f'sum(rate(dojo_gateway_batch_rows_sum{{model="$model"}}{RATE}))'
+                    f' / sum(rate(dojo_gateway_batch_rows_count{{model="$model"}}{RATE}))',
+                    "instances",
+                ),
+            ),
+            unit="short",
+            minimum=0,
+        ),
+        time_series(
             title="Requests answered by an earlier result",
             description=(
                 "Share of the requests that an equal request's result answered. It falls to zero "

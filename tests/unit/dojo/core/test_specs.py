@@ -134,6 +134,18 @@ def test_a_wrong_value_is_refused_at_its_own_line(
             "num_leaves: expected a number",
         ),
         ("  holdout: 14d", "  #", "training.holdout", "is missing"),
+        (
+            "  feature_timeout: 30ms",
+            "  batching: {wait: 2ms, rows: 32}\n  feature_timeout: 30ms",
+            "serving",
+            "batching is not for the latency_class fast: its requests never wait",
+        ),
+        (
+            "  latency_class: fast",
+            "  batching: {wait: 20ms, rows: 32}\n  latency_class: standard",
+            "serving",
+            "batching.wait (20ms) and feature_timeout must together be below latency_slo (50ms)",
+        ),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused_at_their_section(

@@ -24,7 +24,8 @@ from services.gateway.features.online_store import (
 )
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.versions.arms import ServedRoute, served_route
-from services.gateway.versions.scoring import ArmScorer, Scoring
+from services.gateway.versions.batches import Scoring
+from services.gateway.versions.scoring import ArmScorer
 from services.gateway.versions.serving import ServedModel
 from tests.unit.services.gateway.test_gateway_batches import BUNDLE, REFUSED, SPEC, route
 
