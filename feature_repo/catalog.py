@@ -172,7 +172,7 @@ def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
 
     Raises:
         SpecError: A spec names something unknown here. Or its labels may arrive later than features
-            wait for them.
+            wait for them. Or it repeats results for longer than their features may be old.
     """
     for spec in specs.values():
         if spec.feature_service not in SERVICES:
@@ -199,6 +199,13 @@ def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
             )
         if spec.regulated is not None:
             _require_regulated(spec, spec.regulated)
+        for view in views_of(spec.feature_service):
+            if spec.result_cache is not None and spec.result_cache.keep > view.freshness_sla:
+                raise SpecError(
+                    f"{spec.name}: result_cache.keep: {format_duration(spec.result_cache.keep)} is"
+                    f" longer than features of {view.name} may be old,"
+                    f" {format_duration(view.freshness_sla)}"
+                )
         for source in sources(VIEWS.values()):
             if source.labels_of == spec.name and spec.label.delay.maximum > source.settled_after:
                 raise SpecError(

@@ -50,6 +50,8 @@ EXAMPLES = 10
 
 # Reason for leaving out a request without an event in the lake.
 NOT_RECORDED = "not_recorded"
+# Reason for leaving out a repeated result. Its features were served to an earlier request.
+REPEATED = "repeated"
 
 # Days before the measured one whose streaming rows are computed, which is an entity's memory.
 MEMORY_DAYS = STREAMING_MEMORY.days + 1
@@ -130,7 +132,7 @@ def measure(
 def sampled_requests(
     lake: Lake, model: str, service: str, start: datetime, sample: int
 ) -> tuple[list[SampledRequest], dict[str, int]]:
-    """Draw requests from the day's whole answers, the same ones at every call.
+    """Draw requests from the day's whole and fresh answers, the same at every call.
 
     Returns:
         The requests, and reason -> number of requests that could not be drawn.
@@ -141,7 +143,7 @@ def sampled_requests(
         .filter(pl.col("model") == model)
         .select(
             *("prediction_id", "request_id", "world_time", "entity_keys"),
-            *("feature_names", "features", "feature_age_seconds", "degraded"),
+            *("feature_names", "features", "feature_age_seconds", "degraded", "cached_seconds"),
         )
         .sort("world_time", "prediction_id")
         .unique("request_id", keep="last", maintain_order=True)
@@ -150,10 +152,13 @@ def sampled_requests(
     degraded = answered.select(pl.col("degraded").explode()).drop_nulls().to_series().value_counts()
     excused = {str(reason): int(count) for reason, count in degraded.iter_rows()}
     whole = answered.filter(pl.col("degraded").list.len() == 0)
+    fresh = whole.filter(pl.col("cached_seconds").is_null())
+    if len(fresh) < len(whole):
+        excused[REPEATED] = len(whole) - len(fresh)
     request = catalog.SERVICES[service].request
-    found = _with_recorded(lake, whole, request, start, end).sort("prediction_id")
-    if len(found) < len(whole):
-        excused[NOT_RECORDED] = len(whole) - len(found)
+    found = _with_recorded(lake, fresh, request, start, end).sort("prediction_id")
+    if len(found) < len(fresh):
+        excused[NOT_RECORDED] = len(fresh) - len(found)
     drawn = found.sample(min(sample, len(found)), seed=start.toordinal()) if len(found) else found
     return [_request(row, request.numbers) for row in drawn.iter_rows(named=True)], excused
 

@@ -16,7 +16,7 @@ from dojo.core.keys import time_key
 from dojo.core.registry.bundle import CorruptBundleError
 from dojo.core.registry.versions import ModelRegistry
 from dojo.core.settings import Settings
-from dojo.core.spec.schema import LatencyClass
+from dojo.core.spec.serving import LatencyClass
 from dojo.core.tasks.specs import task_of
 from feature_repo import specs as model_specs
 from services.gateway.budgets import ErrorBudgets
@@ -93,9 +93,9 @@ def build(settings: Settings) -> DirectPaths:
         mirrors[name] = ShadowMirror(
             spec, features, events_client, settings.stream_max_length, metrics
         )
-        answers = AnswerSchema(name, task_of(spec))
+        answers = AnswerSchema(name, task_of(spec), repeats=spec.result_cache is not None)
         scorer, answer_log = (
-            ArmScorer(spec, features, metrics),
+            ArmScorer(spec, features, metrics, schema.numbers),
             AnswerLog(name, answers, log.append, metrics),
         )
         predictor = Predictor(spec, schema, scorer, clock, answer_log, mirrors[name].offer, metrics)

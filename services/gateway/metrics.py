@@ -60,6 +60,8 @@ LAYER_BUCKETS = (
 )
 # The parts of a request's time within the gateway. The rest is waiting for a turn, and HTTP.
 LAYERS = ("decode", "lookup", "score", "log")
+# Up to what starts a batch at once. A single request may have more.
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 # Fine at the low end for rare positives. Beyond 1 for scores in other units.
 SCORE_BUCKETS = (
     0.001,
@@ -169,6 +171,33 @@ class GatewayMetrics:
             " lookup and score.",
             ["model", "layer"],
             buckets=LAYER_BUCKETS,
+            registry=registry,
+        )
+        self.cache_requests = Counter(
+            "dojo_gateway_result_cache_requests",
+            "Requests of a model with a result cache. hit: an earlier result answered. miss: there"
+            " was none, or none that is young enough.",
+            ["model", "outcome"],
+            registry=registry,
+        )
+        self.cache_removed = Counter(
+            "dojo_gateway_result_cache_removed",
+            "Results that no longer answer. expired: too old. full: the room went to later ones."
+            " route: other versions answer now.",
+            ["model", "reason"],
+            registry=registry,
+        )
+        self.cache_rows = Gauge(
+            "dojo_gateway_result_cache_rows",
+            "Instances whose results are kept for equal requests.",
+            ["model"],
+            registry=registry,
+        )
+        self.batch_rows = DeferredHistogram(
+            "dojo_gateway_batch_rows",
+            "Instances that shared a feature lookup, and a run where the version takes batches.",
+            ["model"],
+            buckets=BATCH_BUCKETS,
             registry=registry,
         )
         self.stale = Counter(

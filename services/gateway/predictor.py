@@ -24,7 +24,8 @@ from services.gateway.messages.requests import Instance, InstanceSchema
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.routing.shadow import Mirrored
 from services.gateway.versions.arms import ServedRoute
-from services.gateway.versions.scoring import ArmScorer, Scoring
+from services.gateway.versions.batches import Scoring
+from services.gateway.versions.scoring import ArmScorer
 
 ARM_FAILED = "arm_failed"
 MODEL_UNAVAILABLE = "model_unavailable"
@@ -91,7 +92,8 @@ class Predictor:
             ]
         inputs = [self._inputs(instance, world_now) for instance in instances]
         request_ids = [instance.request_id or "" for instance in instances]
-        scorings = await self._scorer.score(route, keys, inputs, started, request_ids)
+        now = world_now.timestamp() if self._clock.is_set else None
+        scorings = await self._scorer.score(route, keys, inputs, started, request_ids, now)
         began = time.perf_counter()
         given = self._task.answers(
             [self._fallback_score if scoring.by is None else scoring.score for scoring in scorings],
@@ -149,7 +151,9 @@ class Predictor:
             if (ages[view] or 0.0) > allowed:
                 self._metrics.stale.labels(view).inc()
         score = scoring.score
-        answer = self._answers.answer(score, given, arm.version, scoring.chosen.name, degraded)
+        answer = self._answers.answer(
+            score, given, arm.version, scoring.chosen.name, degraded, scoring.cached_seconds
+        )
         features = dict(zip(bundle.features, scoring.row, strict=True))
         self._answers.log(
             answer,
@@ -162,6 +166,7 @@ class Predictor:
             asked,
             scoring.done - asked.started,
             scoring.propensity,
+            scoring.cached_seconds,
         )
         return answer
 

@@ -11,6 +11,7 @@ import sys
 
 from tests.bench import (
     batch,
+    batching,
     bulkhead,
     data,
     detection,
@@ -21,12 +22,14 @@ from tests.bench import (
     growth,
     models,
     monitor,
+    repeats,
     retraining,
     rollout,
 )
 
 BENCHES = {
     "batch": batch.main,
+    "batching": batching.main,
     "bulkhead": bulkhead.main,
     "data": data.main,
     "detection": detection.main,
@@ -37,6 +40,7 @@ BENCHES = {
     "growth": growth.main,
     "models": models.main,
     "monitor": monitor.main,
+    "repeats": repeats.main,
     "rollout": rollout.main,
 }
 

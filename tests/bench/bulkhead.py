@@ -11,22 +11,18 @@ their children share core 0. The load generator and Redis run on core 1.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
-from redis import Redis
-
-from dojo.core.state.clock import RedisWorldClock
 from tests.bench.command import run_bench
-from tests.bench.gateway import LOAD_CORE, SERVER_CORE, WORLD_NOW, _on_core, one_row
+from tests.bench.gateway import WORLD_NOW, one_row
+from tests.bench.gateways import gateway_on_a_core, redis_on_the_load_core
 from tests.bench.load import Load, Result, post, run_loads
 from tests.support.bundles import cache_bundle, make_bundle, make_slow_bundle
 from tests.support.online_rows import write_online_rows
-from tests.support.servers import RedisServer, Server, free_port, http_ok, wait_until
 
 ENTITIES = 100
 FAST, SLOW = "fraud_detection", "slow_model"
@@ -99,52 +95,30 @@ def _p99_ms(results: Sequence[Result]) -> float:
 
 @contextmanager
 def _gateways(directory: Path) -> Iterator[dict[str, int]]:
-    os.sched_setaffinity(0, {LOAD_CORE})  # inherited by Redis
-    redis = RedisServer(directory)
-    redis.start()
-    RedisWorldClock(Redis.from_url(redis.url)).set(WORLD_NOW, 1.0)
-    write_online_rows(directory / "feast", redis.url, ENTITIES, WORLD_NOW)
-    specs = directory / "models"
-    specs.mkdir()
-    spec = Path(f"models/{FAST}.yaml").read_text()
-    (specs / f"{FAST}.yaml").write_text(spec)
-    slow = spec.replace(f"name: {FAST}", f"name: {SLOW}").replace(
-        "concurrency_share: 1.0", "concurrency_share: 0.2"
-    )
-    (specs / f"{SLOW}.yaml").write_text(slow)
-    made = {
-        FAST: make_bundle(directory / FAST),
-        SLOW: make_slow_bundle(directory / SLOW, ROW_SECONDS, slow_from=-10.0, model=SLOW),
-    }
-    ports, servers = {}, [redis]
-    try:
+    with ExitStack() as running:
+        redis = running.enter_context(redis_on_the_load_core(directory))
+        write_online_rows(directory / "feast", redis.url, ENTITIES, WORLD_NOW)
+        specs = directory / "models"
+        specs.mkdir()
+        spec = Path(f"models/{FAST}.yaml").read_text()
+        (specs / f"{FAST}.yaml").write_text(spec)
+        slow = spec.replace(f"name: {FAST}", f"name: {SLOW}").replace(
+            "concurrency_share: 1.0", "concurrency_share: 0.2"
+        )
+        (specs / f"{SLOW}.yaml").write_text(slow)
+        made = {
+            FAST: make_bundle(directory / FAST),
+            SLOW: make_slow_bundle(directory / SLOW, ROW_SECONDS, slow_from=-10.0, model=SLOW),
+        }
+        ports = {}
         for switched, limit in (("on", 0.005), ("off", 60)):
-            home, port = directory / switched, free_port()
+            home = directory / switched
             for model, sha256 in made.items():
                 cache_bundle(home, directory / model, sha256, model=model)
-            env = {
-                "DOJO_HOME": str(home),
-                "DOJO_GATEWAY_PORT": str(port),
-                "DOJO_GATEWAY_GRPC_PORT": str(free_port()),
-                "DOJO_REDIS_URL": redis.url,
-                "DOJO_MLFLOW_URL": f"http://127.0.0.1:{free_port()}",
-                "DOJO_MODELS_DIR": str(specs),
-                "DOJO_SLOW_SCORING_SECONDS": str(limit),
-            }
-            command = _on_core(SERVER_CORE, "-m", "services.gateway")
-            gateway = Server(f"gateway_{switched}", command, directory, env)
-            servers.append(gateway)
-            gateway.start()
-            wait_until(
-                lambda port=port: http_ok(f"http://127.0.0.1:{port}/readyz"),  # type: ignore[misc]
-                60,
-                f"gateway is ready: {gateway.log}",
-            )
-            ports[switched] = port
+            settings = {"MODELS_DIR": specs, "SLOW_SCORING_SECONDS": limit}
+            gateway = gateway_on_a_core(f"gateway_{switched}", directory, redis.url, home, settings)
+            ports[switched] = running.enter_context(gateway).port
         yield ports
-    finally:
-        for server in reversed(servers):
-            server.stop()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from pipelines.release.tracking import tracking_client
 SERVICE = "fraud_detection_v1"
 FEATURES = SERVICES[SERVICE].features
 TRAINED_AS_OF = datetime(2018, 6, 1, tzinfo=UTC)
+HALF: Mapping[str, float] = {"threshold": 0.5}  # a binary model's decision
 
 
 def make_bundle(
@@ -43,13 +44,13 @@ def make_bundle(
     model: str = "fraud_detection",
     trees: int = 20,
     seed: int = 1,
-    threshold: float = 0.5,
     features: tuple[str, ...] = FEATURES,
     service: str = SERVICE,
+    decision: Mapping[str, float] = HALF,
 ) -> str:
     """Train and write one bundle into `directory`. Returns the SHA-256 of its bundle.json."""
     classifier, graph, inputs = _trained(trees, seed, features)
-    return _written(directory, model, threshold, graph, inputs[:50], classifier, features, service)
+    return _written(directory, model, graph, inputs[:50], classifier, features, service, decision)
 
 
 def make_failing_bundle(
@@ -68,7 +69,7 @@ def make_failing_bundle(
     _append(graph, "Gather", ["one_entry", "position"], "nothing")  # position 1 does not exist
     _append(graph, "Add", [_renamed_probabilities(graph), "nothing"], "probabilities")
     return _written(
-        directory, model, 0.5, graph, _with_amounts_below(inputs[:50], fails_from), classifier
+        directory, model, graph, _with_amounts_below(inputs[:50], fails_from), classifier
     )
 
 
@@ -88,7 +89,28 @@ def make_slow_bundle(
     classifier, graph, inputs = _trained(20, seed)
     parity = _with_amounts_below(inputs[:50], slow_from)
     rounds = 2**62 if math.isinf(seconds) else max(1, round(seconds / _seconds_a_round(graph)))
-    return _written(directory, model, 0.5, _slowed(graph, rounds, slow_from), parity, classifier)
+    return _written(directory, model, _slowed(graph, rounds, slow_from), parity, classifier)
+
+
+def make_network_bundle(directory: Path, model: str, width: int, layers: int) -> str:
+    """Write a bundle with the scores of small trees that also computes a dense network.
+
+    The network's `layers` matrices have `width` squared weights each. Its result is 0. Returns the
+    SHA-256 of its bundle.json.
+    """
+    classifier, graph, inputs = _trained(20, 4)
+    generator, hidden = np.random.default_rng(4), _extensible(graph).graph.input[0].name
+    shapes = [(len(FEATURES), width), *[(width, width)] * layers]
+    for at, shape in enumerate(shapes):
+        weights = generator.normal(0, shape[0] ** -0.5, shape).astype(np.float32)
+        product = _append(
+            graph, "MatMul", [hidden, _constant(graph, f"weights_{at}", weights)], f"product_{at}"
+        )
+        hidden = _append(graph, "Relu", [product], f"hidden_{at}")
+    last = _constant(graph, "last_weights", np.zeros((width, 1), np.float32))
+    _append(graph, "MatMul", [hidden, last], "nothing")
+    _append(graph, "Add", [_renamed_probabilities(graph), "nothing"], "probabilities")
+    return _written(directory, model, graph, inputs[:50], classifier)
 
 
 def _trained(trees: int, seed: int, features: tuple[str, ...] = FEATURES) -> tuple[Any, Any, Any]:
@@ -120,12 +142,12 @@ def _trained(trees: int, seed: int, features: tuple[str, ...] = FEATURES) -> tup
 def _written(
     directory: Path,
     model: str,
-    threshold: float,
     graph: Any,
     parity_inputs: Any,
     classifier: Any,
     features: tuple[str, ...] = FEATURES,
     service: str = SERVICE,
+    decision: Mapping[str, float] = HALF,
 ) -> str:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MODEL_FILE).write_bytes(graph.SerializeToString())
@@ -143,7 +165,7 @@ def _written(
             feature_service=service,
             features=features,
             stored_defaults={name: float(1 + at) for at, name in enumerate(stored)},
-            decision={"threshold": threshold},
+            decision=dict(decision),
             trained_as_of=TRAINED_AS_OF,
             sha256={},
         ),

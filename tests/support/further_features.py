@@ -84,7 +84,7 @@ SERVICES = (RETURNS_V1, HABITS_V1)
 def write_specs(directory: Path) -> Path:
     """Write the shipped model's spec, and a similar one for each of these services.
 
-    `returns` and `habits` are of a customer alone.
+    `returns` and `habits` are of a customer alone. `habits` has a result cache.
     """
     text = Path("models/fraud_detection.yaml").read_text()
     directory.mkdir()
@@ -94,7 +94,8 @@ def write_specs(directory: Path) -> Path:
         changed = text.replace("name: fraud_detection", f"name: {name}", 1).replace(
             "fraud_detection_v1", service.name, 1
         )
-        (directory / f"{name}.yaml").write_text(
-            changed.replace("entities: [customer, merchant]", "entities: [customer]", 1)
-        )
+        changed = changed.replace("entities: [customer, merchant]", "entities: [customer]", 1)
+        if service is HABITS_V1:
+            changed += "\nresult_cache: {keep: 1h, rows: 100}\n"
+        (directory / f"{name}.yaml").write_text(changed)
     return directory

@@ -130,6 +130,8 @@ class Prediction(Event, frozen=True, kw_only=True):
             gateway without traces.
         propensity: Probability with which the route drew the arm for this request. 0 for a caller
             who named the version, so that nothing was drawn.
+        cached_seconds: World time since the result was computed for an equal request, which this
+            answer repeats. None if it was computed for this request.
     """
 
     stream: ClassVar[Stream] = Stream.PREDICTIONS
@@ -149,6 +151,7 @@ class Prediction(Event, frozen=True, kw_only=True):
     route_generation: Annotated[int, msgspec.Meta(ge=0)] = 0
     trace_id: str = ""
     propensity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    cached_seconds: float | None = None
 
     @staticmethod
     def id_for(prediction_id: str) -> str:

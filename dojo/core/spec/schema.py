@@ -16,6 +16,7 @@ from dojo.core.spec.durations import Duration, format_duration
 from dojo.core.spec.monitoring import Drift, Response
 from dojo.core.spec.regulated import Regulated
 from dojo.core.spec.section import Fraction, Name, Rate, Ratio, Section, Text
+from dojo.core.spec.serving import CacheRules, Serving
 
 
 class LabelDelay(Section):
@@ -211,58 +212,6 @@ class RolloutPolicy(Section):
     checks: Checks
 
 
-LatencyClass = Literal["fast", "standard", "batch"]
-
-# The slowest objective of each class. D5's fast and standard ones. `batch` has none.
-CLASS_SLO = {"fast": timedelta(milliseconds=50), "standard": timedelta(milliseconds=200)}
-
-
-class Serving(Section):
-    """The serving of a model. Times are wall time.
-
-    `latency_class` orders the refusals of a busy gateway: batch, then standard, then fast.
-    `concurrency_share` limits the model's own requests at a time, as a fraction of
-    DOJO_MAX_IN_FLIGHT.
-
-    `deadline` bounds the whole answer, and `feature_timeout` the online store's share of it. Both
-    bound waiting, for the online store and for versions in a process of their own. A fast
-    champion's scoring runs in the gateway's process and cannot be cut short.
-
-    There are two objectives over 30 days. `availability_slo` is the share of answered requests,
-    where a 5xx is no answer. `latency_slo_share` is the share of answers that take at most
-    `latency_slo`.
-    """
-
-    latency_class: LatencyClass
-    concurrency_share: Annotated[float, Field(gt=0, le=1)]
-    availability_slo: Annotated[float, Field(gt=0.5, lt=1)]
-    latency_slo: Duration
-    latency_slo_share: Annotated[float, Field(gt=0.5, lt=1)]
-    deadline: Duration
-    feature_timeout: Duration
-    fallback_score: Annotated[float, Field(allow_inf_nan=False)]
-
-    @model_validator(mode="after")
-    def _lookup_fits_the_deadline(self) -> Serving:
-        if not timedelta(0) < self.feature_timeout < self.deadline:
-            raise ValueError(
-                "feature_timeout must be positive and below deadline"
-                f" ({format_duration(self.deadline)})"
-            )
-        if self.latency_slo > self.deadline:
-            raise ValueError(
-                f"latency_slo must not exceed deadline ({format_duration(self.deadline)}): later"
-                " answers do not count"
-            )
-        slowest = CLASS_SLO.get(self.latency_class)
-        if slowest is not None and self.latency_slo > slowest:
-            raise ValueError(
-                f"latency_slo must not exceed {format_duration(slowest)} in the latency_class"
-                f" {self.latency_class}, got {format_duration(self.latency_slo)}"
-            )
-        return self
-
-
 class Batch(Section):
     """The nightly scoring of a whole world day. A spec without it has no such night.
 
@@ -326,6 +275,7 @@ class ModelSpec(Section):
     serving: Serving
     data: DataGovernance
     batch: Batch | None = None
+    result_cache: CacheRules | None = None
     regulated: Regulated | None = None
     bandit: BanditLimits | None = None
 

@@ -181,6 +181,58 @@ TRAFFIC = Row(
             minimum=0,
         ),
         time_series(
+            title="Instances in a batch",
+            description=(
+                "Mean number of instances that shared a feature lookup and a run. A spec with "
+                "`serving.batching` wants many. At 1 its requests wait for nothing."
+            ),
+            queries=(
+                Query(
+                    f'sum(rate(dojo_gateway_batch_rows_sum{{model="$model"}}{RATE}))'
+                    f' / sum(rate(dojo_gateway_batch_rows_count{{model="$model"}}{RATE}))',
+                    "instances",
+                ),
+            ),
+            unit="short",
+            minimum=0,
+        ),
+        time_series(
+            title="Requests answered by an earlier result",
+            description=(
+                "Share of the requests that an equal request's result answered. It falls to zero "
+                "when the route changes. Empty for a model without a `result_cache`."
+            ),
+            queries=(
+                Query(
+                    'sum(rate(dojo_gateway_result_cache_requests_total{model="$model",'
+                    f' outcome="hit"}}{RATE})) / sum(rate('
+                    f'dojo_gateway_result_cache_requests_total{{model="$model"}}{RATE}))',
+                    "repeated",
+                ),
+            ),
+            unit="percentunit",
+            minimum=0,
+            maximum=1,
+        ),
+        time_series(
+            title="Kept results",
+            description=(
+                "Instances with a kept result, and the results per second that no longer "
+                "answer. `expired` is normal. Many of `full` mean that `result_cache.rows` is "
+                "too small for the traffic. `route` means that other versions answer now."
+            ),
+            queries=(
+                Query('dojo_gateway_result_cache_rows{model="$model"}', "instances"),
+                Query(
+                    "sum by (reason)"
+                    f' (rate(dojo_gateway_result_cache_removed_total{{model="$model"}}{RATE}))',
+                    "{{reason}}",
+                ),
+            ),
+            unit="short",
+            minimum=0,
+        ),
+        time_series(
             title="Answers with something missing",
             description=(
                 "Share of answers by what was missing. `cold_start` means new customers "

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dojo.core.spec.schema import LatencyClass, ModelSpec
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.spec.serving import LatencyClass
 from services.gateway.messages.problems import Problem, overloaded
 from services.gateway.metrics import GatewayMetrics
 

@@ -14,6 +14,7 @@ import msgspec
 
 from dojo import __version__
 from services.gateway.http.api import Endpoint, Gateway
+from services.gateway.messages.answers import CACHED_SECONDS, age_of
 from services.gateway.messages.outputs import WantedOutput, outputs_of, wanted_outputs
 from services.gateway.messages.problems import Problem
 from services.gateway.messages.requests import Instance
@@ -89,6 +90,7 @@ async def infer(
         raise in_tensors(problem) from problem
     reasons = sorted({reason for answer in answers for reason in answer.degraded or ()})
     versions = list(dict.fromkeys(answer.version for answer in answers))
+    age = age_of(answers)
     parameters = {
         **({"degraded": ",".join(reasons)} if reasons else {}),
         **(
@@ -96,6 +98,7 @@ async def infer(
             if len(versions) > 1
             else {}
         ),
+        **({} if age is None else {CACHED_SECONDS: f"{age:g}"}),
     }
     outputs, behind = outputs_of(wanted, answers)
     request_id = msgspec.UNSET if sent_id is None else sent_id

@@ -10,6 +10,7 @@
              as JSON, or as bytes behind it
              `parameters.degraded`: what any of the instances lacked
              `parameters.versions`: the version per instance, when more than one answered
+             `parameters.cached_seconds`: the age of a repeated result, world seconds
 
 `inference` has what does not depend on HTTP.
 """

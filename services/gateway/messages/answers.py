@@ -20,6 +20,9 @@ from dojo.core.tasks.records import AnswerValues
 from services.gateway.messages.requests import Instance, struct_name
 from services.gateway.metrics import GatewayMetrics
 
+# Field of an answer, and parameter of a V2 answer.
+CACHED_SECONDS = "cached_seconds"
+
 
 class Answer(Protocol):
     """One instance's prediction for the caller. The task's columns are further attributes.
@@ -36,17 +39,28 @@ class Answer(Protocol):
     degraded: tuple[str, ...] | None
 
 
+def age_of(answers: Sequence[Answer]) -> float | None:
+    """Return the age of a request's repeated result, world seconds. None for a fresh one."""
+    age: float | None = getattr(answers[0], CACHED_SECONDS, None)
+    return age
+
+
 class AnswerSchema:
     """The shape of one model's answers.
 
+    Args:
+        repeats: True for a model with a result cache. Its answers then have `cached_seconds`.
+
     Attributes:
         columns: The task's part of an answer.
+        repeats: As the argument.
         type: Struct of an answer.
         body: Struct of a request's answers, one per instance, in order.
     """
 
-    def __init__(self, model: str, task: Task) -> None:
+    def __init__(self, model: str, task: Task, repeats: bool = False) -> None:
         self.columns = task.columns
+        self.repeats = repeats
         version = msgspec.Meta(
             description="Registry version that answered; 0 when the spec's fallback did."
         )
@@ -64,6 +78,14 @@ class AnswerSchema:
             ("arm", Annotated[str, arm]),
             ("degraded", Annotated[tuple[str, ...] | None, degraded]),
         ]
+        cached = msgspec.Meta(
+            description=(
+                "World seconds since this result was computed for an equal request; null when it"
+                " was computed for this one."
+            )
+        )
+        if repeats:
+            fields.append((CACHED_SECONDS, Annotated[float | None, cached]))
         self.type = msgspec.defstruct(f"{struct_name(model)}Answer", fields, frozen=True, gc=False)
         predictions: list[Any] = [
             ("predictions", Sequence[self.type]),  # type: ignore[name-defined]
@@ -80,6 +102,7 @@ class AnswerSchema:
                 "version": "3",
                 "arm": "champion",
                 "degraded": None,
+                **({CACHED_SECONDS: None} if self.repeats else {}),
                 **changes,
             }
         )
@@ -114,7 +137,7 @@ class AnswerLog:
         metrics: GatewayMetrics,
     ) -> None:
         self._model = model
-        self._type = schema.type
+        self._type, self._repeats = schema.type, schema.repeats
         self._append = append
         self._metrics = metrics
         # Unique without a system call per prediction, by 64 random bits per process and a counter.
@@ -123,12 +146,18 @@ class AnswerLog:
         self._counters: dict[tuple[str, str], _Counters] = {}
 
     def answer(
-        self, score: float, given: AnswerValues, version: str, arm: str, degraded: tuple[str, ...]
+        self,
+        score: float,
+        given: AnswerValues,
+        version: str,
+        arm: str,
+        degraded: tuple[str, ...],
+        cached_seconds: float | None = None,
     ) -> Answer:
         """Make and count an answer."""
-        made: Any = self._type(
-            f"{self._id_prefix}-{next(self._ids)}", *given.values, version, arm, degraded or None
-        )
+        prediction_id = f"{self._id_prefix}-{next(self._ids)}"
+        age = (cached_seconds,) if self._repeats else ()
+        made: Any = self._type(prediction_id, *given.values, version, arm, degraded or None, *age)
         answer: Answer = made
         counters = self._counters.get((version, arm))
         if counters is None:
@@ -150,12 +179,14 @@ class AnswerLog:
         asked: Asked,
         seconds: float,
         propensity: float,
+        cached_seconds: float | None = None,
     ) -> None:
         """Log an answer.
 
         Args:
             seconds: Wall time from the request's arrival until this instance was scored.
             propensity: Probability with which the route chose the arm.
+            cached_seconds: As in the answer.
         """
         self._append(
             Prediction(
@@ -177,6 +208,7 @@ class AnswerLog:
                 route_generation=asked.generation,
                 trace_id=asked.trace_id,
                 propensity=propensity,
+                cached_seconds=cached_seconds,
             )
         )
 

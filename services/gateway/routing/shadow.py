@@ -34,7 +34,7 @@ from services.gateway.logging.event_commands import appends
 from services.gateway.messages.answers import Answer
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.versions.arms import ServedArm, ServedRoute
-from services.gateway.versions.scoring import Inputs, Keys, Scoring
+from services.gateway.versions.batches import Inputs, Keys, Scoring
 from services.gateway.versions.serving import Scored
 
 # Time to collect a batch. A batch costs the gateway about 0.5 ms for wake-ups and system calls, and

@@ -27,10 +27,12 @@ class VersionPace(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         row_seconds: Time to score one row.
         is_slow: Whether one row, or one full batch, takes longer than the limit.
+        run_seconds: Time to score as many rows as share a run.
     """
 
     row_seconds: float
     is_slow: bool
+    run_seconds: float = 0.0
 
 
 def warm_up(score: Callable[[], object]) -> None:
@@ -47,6 +49,7 @@ def measure(
     width: int,
     limit: float,
     clock: Callable[[], float] = time.perf_counter,
+    run: int = 1,
 ) -> VersionPace:
     """Return the pace of a warm version.
 
@@ -54,12 +57,14 @@ def measure(
         score: Scores rows of shape (n, width).
         limit: Seconds (DOJO_SLOW_SCORING_SECONDS).
         clock: Returns seconds.
+        run: Rows that share a run.
     """
     row = fastest(score, np.zeros((1, width), np.float32), clock)
+    together = row if run == 1 else fastest(score, np.zeros((run, width), np.float32), clock)
     if row > limit:
-        return VersionPace(row, True)
+        return VersionPace(row, True, together)
     batch = fastest(score, np.zeros((BATCH_ROWS, width), np.float32), clock)
-    return VersionPace(row, batch > limit)
+    return VersionPace(row, batch > limit, together)
 
 
 def fastest(

@@ -86,6 +86,7 @@ class Sandbox:
         sha256: The bundle's hash.
         priority: The process' share of the machine.
         slow_seconds: From this time on a version is slow (services/gateway/sandbox/pace.py).
+        run: Rows that share a run. A row that crashes the process costs them their scores.
         restarted: Called with the reason each time a process is lost.
     """
 
@@ -96,16 +97,18 @@ class Sandbox:
         sha256: str,
         priority: Priority,
         slow_seconds: float,
+        run: int,
         restarted: Callable[[str], None],
     ) -> None:
         self._name = name
-        self._arguments = (str(directory), sha256, str(slow_seconds))
+        self._arguments = (str(directory), sha256, str(slow_seconds), str(run))
+        self._run = run
         self._priority = priority
         self._restarted = restarted
         self._link: SandboxLink | None = None  # only while the child scores
         self._task: asyncio.Task[None] | None = None
         self._next_row = 0
-        self._row_seconds = 0.0
+        self.run_seconds = 0.0  # of as many rows as share a run
         self.state = "starting"
 
     async def start(self) -> None:
@@ -168,7 +171,7 @@ class Sandbox:
         """Return the rows that may wait. Into an empty process a row always comes."""
         if timeout is None or not self._link or not self._link.waiting:
             return MAX_WAITING_ROWS
-        return int(min(MAX_WAITING_ROWS, timeout / max(self._row_seconds, 1e-9)))
+        return int(min(MAX_WAITING_ROWS, timeout * self._run / max(self.run_seconds, 1e-9)))
 
     async def _keep_running(self, process: subprocess.Popen[bytes], link: SandboxLink) -> None:
         backoff = FIRST_BACKOFF_SECONDS
@@ -248,7 +251,7 @@ class Sandbox:
             await _end(process, link)
             raise CorruptBundleError(greeting.refused)
         if greeting.pace is not None:
-            self._row_seconds = greeting.pace.row_seconds
+            self.run_seconds = greeting.pace.run_seconds
             if greeting.pace.is_slow:
                 niceness = own + max(SLOW_NICENESS, self._priority.niceness)
                 os.setpriority(os.PRIO_PROCESS, process.pid, niceness)

@@ -1,4 +1,4 @@
-"""`python -m services.gateway.sandbox.worker SOCKET PARENT DIRECTORY SHA256 LIMIT`: one version.
+"""One version: `python -m services.gateway.sandbox.worker` with six arguments.
 
 The version runs in a process of its own. It may raise, crash, hang or fill the memory. The gateway
 then only sees a failed row. `services/gateway/sandbox/sandbox.py` starts and ends this process. It
@@ -9,6 +9,8 @@ also ends with its parent.
     DIRECTORY   the version's bundle
     SHA256      the hash of its bundle.json
     LIMIT       seconds from which a version is slow
+    RUN         rows that are scored in one run: 1, so that a bad row costs no other one its score,
+                or the `serving.batching.rows` of the spec
 """
 
 from __future__ import annotations
@@ -48,12 +50,13 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def main() -> None:
-    descriptor, parent, directory, sha256, limit = (
+    descriptor, parent, directory, sha256, limit, run = (
         int(sys.argv[1]),
         int(sys.argv[2]),
         Path(sys.argv[3]),
         sys.argv[4],
         float(sys.argv[5]),
+        int(sys.argv[6]),
     )
     _end_with(parent)
     with socket.socket(fileno=descriptor) as connection:
@@ -64,11 +67,11 @@ def main() -> None:
             return
         width = len(bundle.features)
         _warm(scorer, width)
-        connection.sendall(frame(_encode(Greeting("", _pace(scorer, width, limit)))))
-        _serve(connection, scorer, width)
+        connection.sendall(frame(_encode(Greeting("", _pace(scorer, width, limit, run)))))
+        _serve(connection, scorer, width, run)
 
 
-def _serve(connection: socket.socket, scorer: OnnxScorer, width: int) -> None:
+def _serve(connection: socket.socket, scorer: OnnxScorer, width: int, run: int) -> None:
     """Score incoming rows until the other side closes."""
     reader, decoder = FrameReader(), msgspec.msgpack.Decoder(ScoringBatch)
     while data := connection.recv(1 << 16):
@@ -77,11 +80,13 @@ def _serve(connection: socket.socket, scorer: OnnxScorer, width: int) -> None:
             rows = np.frombuffer(batch.values, np.float32).reshape(-1, width)
             results: list[Result] = []
             sent = time.monotonic()
-            for at in range(len(rows)):
+            for at in range(0, len(rows), run):
+                together = rows[at : at + run]
                 if batch.until and time.monotonic() > batch.until:
-                    results.append(Result(batch.first + at, None, 0.0, TIMEOUT))
+                    numbers = range(batch.first + at, batch.first + at + len(together))
+                    results += [Result(number, None, 0.0, TIMEOUT) for number in numbers]
                 else:
-                    results.append(_scored(scorer, batch.first + at, rows[at : at + 1]))
+                    results += _scored(scorer, batch.first + at, together)
                 if time.monotonic() - sent > FLUSH_SECONDS:
                     connection.sendall(frame(_encode(results)))
                     results, sent = [], time.monotonic()
@@ -89,20 +94,23 @@ def _serve(connection: socket.socket, scorer: OnnxScorer, width: int) -> None:
                 connection.sendall(frame(_encode(results)))
 
 
-def _scored(scorer: OnnxScorer, number: int, row: npt.NDArray[np.float32]) -> Result:
-    """Score a row. Rows that follow it in the array cost their time only."""
+def _scored(scorer: OnnxScorer, first: int, rows: npt.NDArray[np.float32]) -> list[Result]:
+    """Score rows in one run. If that fails, score them one by one.
+
+    Args:
+        first: Number of the first row.
+    """
     started = time.perf_counter()
     try:
-        score = float(scorer.score(row)[0])
+        scores = scorer.score(rows).tolist()
     except Exception as error:  # this process exists so that a version may raise anything
-        return Result(
-            number,
-            None,
-            time.perf_counter() - started,
-            ERROR,
-            f"{type(error).__name__}: {error}"[:DETAIL_LENGTH],
-        )
-    return Result(number, score, time.perf_counter() - started)
+        if len(rows) > 1:
+            parts = [_scored(scorer, first + at, rows[at : at + 1]) for at in range(len(rows))]
+            return [result for part in parts for result in part]
+        detail = f"{type(error).__name__}: {error}"[:DETAIL_LENGTH]
+        return [Result(first, None, time.perf_counter() - started, ERROR, detail)]
+    seconds = (time.perf_counter() - started) / len(rows)
+    return [Result(first + at, score, seconds) for at, score in enumerate(scores)]
 
 
 def _warm(scorer: OnnxScorer, width: int) -> None:
@@ -110,9 +118,9 @@ def _warm(scorer: OnnxScorer, width: int) -> None:
     pace.warm_up(lambda: _scored(scorer, 0, row))
 
 
-def _pace(scorer: OnnxScorer, width: int, limit: float) -> pace.VersionPace:
+def _pace(scorer: OnnxScorer, width: int, limit: float, run: int) -> pace.VersionPace:
     """Measure the version. A run that raises counts with its time, and its rows fail later."""
-    return pace.measure(lambda rows: _scored(scorer, 0, rows), width, limit)
+    return pace.measure(lambda rows: _scored(scorer, 0, rows), width, limit, run=run)
 
 
 def _end_with(parent: int) -> None:

@@ -106,6 +106,7 @@ class Sandboxes:
             cached.sha256,
             PRIORITIES[mode],
             self._slow_seconds,
+            1 if (batching := self._spec.serving.batching) is None else batching.rows,
             restarted,
         )
         try:

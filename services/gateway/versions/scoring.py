@@ -3,7 +3,9 @@
     chosen arm -> the other live arms, in the route's order -> none (the spec's fallback answers)
 
 Requests of one turn of the event loop share a batch per arm. A batch makes one feature lookup, one
-matrix and one run of the model. Alone, each request would pay for all three.
+matrix and one run of the model. Alone, each request would pay for all three. A spec's `batching`
+lets a batch wait for more requests (batches.py). A spec's `result_cache` lets equal requests repeat
+results (result_cache.py).
 
 An arm in a process of its own gets the rest of the deadline less a reserve. A stand-in can then
 still answer in time. A trusted and fast version is scored in this process, and that cannot be
@@ -14,16 +16,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Awaitable, Sequence
 
 import numpy as np
 
 from dojo.core.spec.schema import ModelSpec
 from services.gateway.features.lookup import FeaturePlan, FeatureSource, StoredFeatures
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.sandbox.pace import BATCH_ROWS
 from services.gateway.versions.arms import ServedArm, ServedRoute
+from services.gateway.versions.batches import (
+    ChosenRow,
+    Inputs,
+    Keys,
+    OpenBatches,
+    Scoring,
+    SharedBatch,
+)
+from services.gateway.versions.result_cache import KeptScore, Question, ResultCache, Results
 
 # Reserve of the deadline for scoring and answering, seconds. 5 ms is 20 times the need of one
 # instance.
@@ -32,115 +41,21 @@ RESERVED_SECONDS = 0.005
 # champion's scoring, the answer, and a busy machine's scheduling.
 STAND_IN_SECONDS, STAND_IN_SHARE = 0.02, 0.25
 
-Keys: TypeAlias = Mapping[str, str]  # entity -> key
-Inputs: TypeAlias = Mapping[str, float]  # request input -> value
-
-
-class Scoring:
-    """One instance's way through the arms.
-
-    Attributes:
-        chosen: The arm that the route chose.
-        propensity: Probability with which the route chose it. 0 for a caller who named it.
-        by: The arm that scored. None while no arm has.
-        failed: The arms that could not score.
-        stored: Stored features for `by`.
-        row: The scored row, in the order of the features of `by`.
-        score: The score by `by`.
-        seconds: Time of scoring alone.
-        done: `time.perf_counter()` when the last arm asked had scored it or failed. Instances of
-            other arms in the same request end at other times. A fast arm is not charged with a
-            slow one's time.
-    """
-
-    __slots__ = (
-        "by",
-        "chosen",
-        "done",
-        "failed",
-        "propensity",
-        "row",
-        "score",
-        "seconds",
-        "stored",
-    )
-
-    def __init__(self, chosen: ServedArm, propensity: float) -> None:
-        self.chosen = chosen
-        self.propensity = propensity
-        self.by: ServedArm | None = None
-        self.failed: tuple[ServedArm, ...] = ()
-        self.stored = StoredFeatures((), ())
-        self.row: list[float] = []
-        self.score = 0.0
-        self.seconds = 0.0
-        self.done = 0.0
-
-
-class _Asked(NamedTuple):
-    """One instance and how its arm was chosen. `stored` is None where features did not decide."""
-
-    keys: Keys
-    inputs: Inputs
-    propensity: float
-    stored: StoredFeatures | None = None
-
-
-class _Batch:
-    """Instances that one arm scores together.
-
-    Attributes:
-        arms: The chosen arm, then its stand-ins.
-        plans: The features to look up.
-        started: `time.perf_counter()` at the arrival of the earliest request.
-        stored: Stored features that chose the arm. If all instances have them, no lookup follows.
-        waiting: The requests, by number of instances.
-    """
-
-    __slots__ = ("arms", "inputs", "keys", "plans", "scorings", "started", "stored", "waiting")
-
-    def __init__(self, route: ServedRoute, arm: ServedArm, started: float) -> None:
-        self.arms = (arm, *(other for other in route.live if other is not arm))
-        # There is no time for a second lookup later, so the first stand-in's features come along.
-        self.plans = tuple(dict.fromkeys((arm.plan, route.live[0].plan)))
-        self.started = started
-        self.keys: list[Keys] = []
-        self.inputs: list[Inputs] = []
-        self.scorings: list[Scoring] = []
-        self.stored: list[StoredFeatures] = []
-        self.waiting: list[tuple[int, asyncio.Future[list[Scoring]]]] = []
-
-    def add(self, asked: Sequence[_Asked], scored: asyncio.Future[list[Scoring]]) -> None:
-        self.keys += [one.keys for one in asked]
-        self.inputs += [one.inputs for one in asked]
-        self.scorings += [Scoring(self.arms[0], one.propensity) for one in asked]
-        self.stored += [one.stored for one in asked if one.stored is not None]
-        self.waiting.append((len(asked), scored))
-
-    def answer(self, whole_only: bool) -> None:
-        """Give the requests their results.
-
-        Args:
-            whole_only: Leave out requests with an instance without a score.
-        """
-        first = 0
-        for count, scored in self.waiting:
-            part = self.scorings[first : first + count]
-            first += count
-            # Its caller may have gone.
-            if not scored.done() and not (whole_only and any(one.by is None for one in part)):
-                scored.set_result(part)
-
-    def fail(self, error: Exception) -> None:
-        for _, scored in self.waiting:
-            if not scored.done():
-                scored.set_exception(error)
-
 
 class ArmScorer:
-    """Scores the instances of one model's requests."""
+    """Scores the instances of one model's requests.
 
-    def __init__(self, spec: ModelSpec, features: FeatureSource, metrics: GatewayMetrics) -> None:
+    Args:
+        numbers: Names of the request's inputs, without its time.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        features: FeatureSource,
+        metrics: GatewayMetrics,
+        numbers: Sequence[str] = (),
+    ) -> None:
         self._model = spec.name
         self._features = features
         self._metrics = metrics
@@ -150,8 +65,12 @@ class ArmScorer:
         self._stand_in = min(STAND_IN_SECONDS, STAND_IN_SHARE * self._deadline)
         self._looking_up = metrics.layers.labels(spec.name, "lookup")
         self._scoring = metrics.layers.labels(spec.name, "score")
-        self._open: dict[ServedArm, _Batch] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._batch_rows = metrics.batch_rows.labels(spec.name)
+        self._cache: ResultCache | None = None
+        if spec.result_cache is not None:
+            self._cache = ResultCache(spec.name, spec.result_cache, numbers, metrics)
+        patience = self._deadline - self._stand_in - self._feature_timeout
+        self._batches = OpenBatches(spec.serving.batching, patience, self._run)
 
     def score(
         self,
@@ -160,12 +79,15 @@ class ArmScorer:
         inputs: Sequence[Inputs],
         started: float,
         request_ids: Sequence[str] = (),
+        now: float | None = None,
     ) -> Awaitable[list[Scoring]]:
         """Return a result per instance.
 
         Args:
             started: `time.perf_counter()` at the request's arrival.
             request_ids: The caller's id of each instance. Empty where no route draws by it.
+            now: The world's now, unix seconds. None while it is not known. Nothing is repeated
+                then.
         """
         request_ids = request_ids or ("",) * len(keys)
         if route.in_context is not None:
@@ -177,10 +99,38 @@ class ArmScorer:
             for of, request_id in zip(keys, request_ids, strict=True)
         ]
         asked = [
-            _Asked(of, sent, propensity)
+            ChosenRow(of, sent, propensity)
             for of, sent, (_, propensity) in zip(keys, inputs, chosen, strict=True)
         ]
-        return self._score_chosen(route, [arm for arm, _ in chosen], asked, started)
+        arms = [arm for arm, _ in chosen]
+        if self._cache is not None and now is not None:
+            question = self._cache.question(route, arms, keys, inputs, now)
+            if question is not None:
+                return self._repeat_or_score(self._cache, question, route, arms, asked, started)
+        return self._score_chosen(route, arms, asked, started)
+
+    async def _repeat_or_score(
+        self,
+        cache: ResultCache,
+        question: Question,
+        route: ServedRoute,
+        chosen: Sequence[ServedArm],
+        asked: Sequence[ChosenRow],
+        started: float,
+    ) -> list[Scoring]:
+        """Repeat the results of an equal request. Without them, score, and keep whole results."""
+        found = cache.find(question)
+        if found is not None:
+            return _repeated(*found, chosen, asked)
+        scored = await self._score_chosen(route, chosen, asked, started)
+        if all(one.by is one.chosen and not one.stored.degraded for one in scored):
+            cache.keep(
+                question,
+                tuple(
+                    KeptScore(one.stored, tuple(one.row), one.score, one.seconds) for one in scored
+                ),
+            )
+        return scored
 
     async def _score_in_context(
         self,
@@ -203,25 +153,25 @@ class ArmScorer:
                 of[self._sticky_entity], request_id, dict(zip(plan.features, row, strict=True))
             )
             chosen.append(arm)
-            asked.append(_Asked(of, sent, propensity, found))
+            asked.append(ChosenRow(of, sent, propensity, found))
         return await self._score_chosen(route, chosen, asked, started)
 
     def _score_chosen(
         self,
         route: ServedRoute,
         chosen: Sequence[ServedArm],
-        asked: Sequence[_Asked],
+        asked: Sequence[ChosenRow],
         started: float,
     ) -> Awaitable[list[Scoring]]:
         if all(arm is chosen[0] for arm in chosen):
-            return self._join(route, chosen[0], asked, started)
+            return self._batches.join(route, chosen[0], asked, started)
         return self._score_apart(route, chosen, asked, started)
 
     async def _score_apart(
         self,
         route: ServedRoute,
         chosen: Sequence[ServedArm],
-        asked: Sequence[_Asked],
+        asked: Sequence[ChosenRow],
         started: float,
     ) -> list[Scoring]:
         """Score a request with instances of several arms."""
@@ -230,7 +180,7 @@ class ArmScorer:
             places.setdefault(arm, []).append(at)
         parts = await asyncio.gather(
             *(
-                self._join(route, arm, [asked[at] for at in own], started)
+                self._batches.join(route, arm, [asked[at] for at in own], started)
                 for arm, own in places.items()
             )
         )
@@ -241,33 +191,8 @@ class ArmScorer:
         }
         return [scored[at] for at in range(len(asked))]
 
-    def _join(
-        self,
-        route: ServedRoute,
-        arm: ServedArm,
-        asked: Sequence[_Asked],
-        started: float,
-    ) -> asyncio.Future[list[Scoring]]:
-        """Add instances to the arm's open batch. Without one, open a batch for the next turn."""
-        loop = asyncio.get_running_loop()
-        batch = self._open.get(arm)
-        if batch is None or len(batch.keys) + len(asked) > BATCH_ROWS:
-            batch = _Batch(route, arm, started)
-            if arm.served.takes_batches:
-                self._open[arm] = batch
-            loop.call_soon(self._start, batch)
-        scored: asyncio.Future[list[Scoring]] = loop.create_future()
-        batch.add(asked, scored)
-        return scored
-
-    def _start(self, batch: _Batch) -> None:
-        if self._open.get(batch.arms[0]) is batch:
-            del self._open[batch.arms[0]]
-        task = asyncio.get_running_loop().create_task(self._run(batch))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def _run(self, batch: _Batch) -> None:
+    async def _run(self, batch: SharedBatch) -> None:
+        self._batch_rows.observe(len(batch.keys))
         try:
             if len(batch.stored) == len(batch.keys):
                 stored = {batch.arms[0].plan: batch.stored}
@@ -302,7 +227,7 @@ class ArmScorer:
         arm: ServedArm,
         instances: Sequence[int],
         stored: Sequence[StoredFeatures],
-        batch: _Batch,
+        batch: SharedBatch,
     ) -> list[int]:
         """Score instances with an arm. Return the ones without a score."""
         began = time.perf_counter()
@@ -324,3 +249,17 @@ class ArmScorer:
                 scoring.by, scoring.stored, scoring.row = arm, stored[at], row
                 scoring.score, scoring.seconds = result.score, result.seconds
         return failed
+
+
+def _repeated(
+    results: Results, age: float, chosen: Sequence[ServedArm], asked: Sequence[ChosenRow]
+) -> list[Scoring]:
+    """Return kept results as those of another request."""
+    done, scorings = time.perf_counter(), []
+    for result, arm, one in zip(results, chosen, asked, strict=True):
+        scoring = Scoring(arm, one.propensity)
+        scoring.by, scoring.stored, scoring.row = arm, result.stored, list(result.row)
+        scoring.score, scoring.seconds = result.score, result.seconds
+        scoring.done, scoring.cached_seconds = done, age
+        scorings.append(scoring)
+    return scorings

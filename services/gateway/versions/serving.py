@@ -50,6 +50,7 @@ class ScorableVersion(Protocol):
 
     Attributes:
         takes_batches: True if rows of several requests may be scored together.
+        run_seconds: Time to score as many rows as share a run. 0 until it is measured.
     """
 
     takes_batches: bool
@@ -66,6 +67,9 @@ class ScorableVersion(Protocol):
                 separate process (SandboxedModel) can keep to it. A trusted version (ServedModel)
                 ignores it.
         """
+
+    @property
+    def run_seconds(self) -> float: ...
 
     @property
     def state(self) -> str:
@@ -126,7 +130,8 @@ class ServedModel(_Described):
     ) -> None:
         super().__init__(spec, version, sha256, bundle)
         self._scorer = scorer
-        self._limit = math.inf
+        self._limit, self.run_seconds = math.inf, 0.0
+        self._run = 1 if (batching := spec.serving.batching) is None else batching.rows
         self._was_slow: Callable[[Rows], None] = lambda _: None
 
     def watch(self, limit: float, was_slow: Callable[[Rows], None]) -> None:
@@ -163,7 +168,9 @@ class ServedModel(_Described):
 
     def pace(self, limit: float) -> VersionPace:
         """Measure a warm version. It is slow from `limit` seconds on."""
-        return measure(self.score_now, len(self.bundle.features), limit)
+        measured = measure(self.score_now, len(self.bundle.features), limit, run=self._run)
+        self.run_seconds = measured.run_seconds
+        return measured
 
     def is_slow_with(self, rows: Rows, limit: float) -> bool:
         """Whether these rows take longer than `limit`. One stall of the machine is not enough.
@@ -176,14 +183,18 @@ class ServedModel(_Described):
 class SandboxedModel(_Described):
     """An untrusted or slow version, scored in a child process. The child may crash or hang."""
 
-    # A row that crashes or hangs the child costs no other request its score.
-    takes_batches = False
-
     def __init__(
         self, spec: ModelSpec, version: str, sha256: str, bundle: Bundle, sandbox: Sandbox
     ) -> None:
         super().__init__(spec, version, sha256, bundle)
         self.sandbox = sandbox
+        # Without the spec's word, a row that crashes or hangs the child costs no other request
+        # its score.
+        self.takes_batches = spec.serving.batching is not None
+
+    @property
+    def run_seconds(self) -> float:
+        return self.sandbox.run_seconds
 
     @property
     def state(self) -> str:

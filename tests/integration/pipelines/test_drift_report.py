@@ -128,8 +128,9 @@ def answer(lake: Lake, model: str, version: str, rows: pl.DataFrame, start: date
             "route_generation": 0,
             "trace_id": "",
             "propensity": 1.0,
+            "cached_seconds": None,
         },
-        schema_overrides={"degraded": pl.List(pl.String)},
+        schema_overrides={"degraded": pl.List(pl.String), "cached_seconds": pl.Float64},
     )
     lake.write(Stream.PREDICTIONS, frame, f"part-{start:%d%H}")
 

@@ -122,6 +122,9 @@ def predictions(served: pl.DataFrame, features: tuple[str, ...] = FEATURES) -> p
             "route_generation": [1] * len(rows),
             "trace_id": [""] * len(rows),
             "propensity": [1.0] * len(rows),
+            "cached_seconds": served["cached_seconds"]
+            if "cached_seconds" in served.columns
+            else pl.Series([None] * len(rows), dtype=pl.Float64),
         }
     )
 
@@ -254,14 +257,20 @@ def test_what_says_itself_that_it_knew_less_is_left_out_and_counted(shop: Shop) 
             for n, t in enumerate(shop.served["transaction_id"])
         ],
     )
-    found = measured(shop.lake("degraded", lambda rows: rows.with_columns(degraded, strangers)))
+    repeated = pl.Series(
+        "cached_seconds", [0.0 if 10 <= n < 15 else None for n in range(len(shop.served))]
+    )
+    found = measured(
+        shop.lake("degraded", lambda rows: rows.with_columns(degraded, strangers, repeated))
+    )
     assert found.excused == {
         "cold_start": 7,
         "features_default": 3,
         "arm_failed": 3,
+        "repeated": 5,
         "not_recorded": 4,
     }
-    assert (found.sampled, found.rows) == (len(shop.served) - 14, 0)
+    assert (found.sampled, found.rows) == (len(shop.served) - 19, 0)
 
 
 def test_a_sample_is_the_same_at_every_call_and_says_how_many(shop: Shop) -> None:

@@ -66,6 +66,11 @@ def test_entities_must_name_everyone_whom_features_are_about() -> None:
             "entities: [customer, shop]",
             "entities: no shop; there are customer, merchant",
         ),
+        (
+            "data:\n",
+            "result_cache: {keep: 27h, rows: 100}\ndata:\n",
+            "result_cache.keep: 27h is longer than features of customer_activity may be old, 1h",
+        ),
     ],
 )
 def test_a_spec_that_disagrees_with_the_catalogue_stops_the_start(

@@ -14,11 +14,11 @@ from dojo.core.spec.schema import (
     Label,
     ModelSpec,
     RolloutPolicy,
-    Serving,
     Training,
     TrainingChecks,
 )
 from dojo.core.spec.section import Fraction, Ratio, Text, require_rising
+from dojo.core.spec.serving import Serving
 
 
 class BinaryLabel(Label):

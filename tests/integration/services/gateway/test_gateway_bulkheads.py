@@ -28,6 +28,8 @@ SPEC = load_spec(Path(f"models/{MODEL}.yaml"))
 SLOW = "slow_model"
 # Slow for amounts from this one on, euros, and so fast when it is loaded.
 MOODY, LARGE = "moody_model", 50.0
+# As slow, but a run takes as long for many rows as for one.
+SHARING = "sharing_model"
 ROW_SECONDS, DEADLINE_SECONDS = 0.1, 1.0
 SHARE, MAX_IN_FLIGHT = 0.1, 50
 INSTANCE = {"customer_id": "c1", "merchant_id": "m1", "amount": 5.0}
@@ -57,7 +59,11 @@ def gateway(
     )
     cache_bundle(server.home, *bundle)
     (specs / f"{MOODY}.yaml").write_text(spec.replace(f"name: {SLOW}", f"name: {MOODY}"))
-    for model, slow_from in ((SLOW, -10.0), (MOODY, LARGE)):
+    shared = "deadline: 1s\n  batching: {wait: 15ms, rows: 16}"
+    sharing = spec.replace(f"name: {SLOW}", f"name: {SHARING}").replace("deadline: 1s", shared)
+    sharing = sharing.replace(f"concurrency_share: {SHARE}", "concurrency_share: 1.0")
+    (specs / f"{SHARING}.yaml").write_text(sharing)
+    for model, slow_from in ((SLOW, -10.0), (MOODY, LARGE), (SHARING, -10.0)):
         made = make_slow_bundle(directory / model, ROW_SECONDS, slow_from, model)
         cache_bundle(server.home, directory / model, made, model=model)
     server.start()
@@ -117,6 +123,21 @@ def test_a_slow_champion_scores_in_a_process_of_its_own_behind_the_gateway(
     set_route(online_redis.url, "champion", Arm(CHAMPION_ARM, "1", 1.0), model=SLOW)
     wait_until(lambda: generation(gateway, SLOW) == 1, 10, "its route serves")
     assert child_of(gateway).pid == before, "the same version keeps its process"
+
+
+def test_requests_that_may_wait_share_a_run_of_the_slow_process(gateway: GatewayServer) -> None:
+    """One after the other, they would take more than twice the deadline."""
+    requests = int(2 * DEADLINE_SECONDS / ROW_SECONDS)
+    with ThreadPoolExecutor(requests) as pool:
+        asked = [pool.submit(gateway.predict, INSTANCE, model=SHARING) for _ in range(requests)]
+        answers = [one.result()[0] for one in asked]
+    assert {(answer["version"], answer["degraded"]) for answer in answers} == {("1", None)}
+    rows, batches = (
+        gateway.metric(f"dojo_gateway_batch_rows_{what}", model=SHARING)
+        for what in ("sum", "count")
+    )
+    assert rows == requests
+    assert batches <= requests / 2
 
 
 def test_a_row_without_a_chance_in_time_gets_the_fallback_at_once(gateway: GatewayServer) -> None:

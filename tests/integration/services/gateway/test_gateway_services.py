@@ -6,7 +6,7 @@ Each has its own feature service. Two services are defined outside feature_repo/
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import pytest
 from redis import Redis
 
 from dojo.core.events.types import Prediction
+from dojo.core.state.clock import RedisWorldClock
+from dojo.core.state.routes import Arm
 from feature_repo.online_layout import ViewLayout, entity_key
 from tests.integration.services.gateway.conftest import WORLD_NOW
 from tests.support.bundles import cache_bundle, make_bundle
 from tests.support.further_features import HABITS_V1, PULSE, RETURNS_V1, write_specs
-from tests.support.gateways import GatewayServer, logged_predictions
+from tests.support.gateways import GatewayServer, generation, logged_predictions, set_route
 from tests.support.online_rows import stored_value
 from tests.support.servers import RedisServer, wait_until
 
@@ -60,6 +62,12 @@ def logged(redis: RedisServer, answer: dict[str, Any]) -> Prediction:
 
     wait_until(lambda: len(found()) == 1, 10, "the answer is logged")
     return found()[0]
+
+
+def moved_to(gateway: GatewayServer, redis: Redis, time: datetime) -> None:
+    """Set the world's clock, and wait until the gateway has seen it."""
+    RedisWorldClock(redis).set(time, 0.0)
+    wait_until(lambda: gateway.health()["world_clock"] == time.isoformat(), 10, "the clock moved")
 
 
 def refused(gateway: GatewayServer, model: str, instance: dict[str, object]) -> list[str]:
@@ -110,6 +118,61 @@ def test_each_model_takes_its_own_inputs_and_scores_its_own_features(
         ) == ["transaction_time"]
 
 
+def test_a_repeated_answer_says_its_age_and_is_logged_as_a_fresh_one_is(
+    gateway: GatewayServer, breakable_redis: RedisServer, tmp_path: Path
+) -> None:
+    """The world's clock stands still, but for the test's own moves."""
+    redis = Redis.from_url(breakable_redis.url)
+
+    def ask(customer: str = "c1") -> dict[str, Any]:
+        return gateway.predict({"customer_id": customer}, model="habits")[0]
+
+    first, again = ask(), ask()
+    assert (first["cached_seconds"], again["cached_seconds"]) == (None, 0.0)
+    events = [logged(breakable_redis, answer) for answer in (first, again)]
+    assert events[0].event_id != events[1].event_id
+    assert [event.cached_seconds for event in events] == [None, 0.0]
+    same = ("features", "feature_age_seconds", "score", "flagged", "version", "arm", "degraded")
+    assert [getattr(events[0], name) for name in same] == [
+        getattr(events[1], name) for name in same
+    ]
+    assert "cached_seconds" not in gateway.predict(FRAUD)[0], "its spec has no result cache"
+    stranger = [ask("nobody") for _ in range(2)]
+    assert [answer["degraded"] for answer in stranger] == [["cold_start"]] * 2
+    assert [answer["cached_seconds"] for answer in stranger] == [None, None]
+
+    tensor = {"name": "customer_id", "datatype": "BYTES", "shape": [1], "data": ["c1"]}
+    _, answer, _ = gateway.request("POST", "/v2/models/habits/infer", {"inputs": [tensor]})
+    assert answer["parameters"] == {"cached_seconds": "0"}
+
+    redis.delete(entity_key("customer", "c1"))
+    moved_to(gateway, redis, WORLD_NOW + timedelta(minutes=59))
+    answer = ask()
+    assert (answer["cached_seconds"], answer["degraded"]) == (3540.0, None)
+    event = logged(breakable_redis, answer)
+    older = {view: age + 3540.0 for view, age in events[0].feature_age_seconds.items() if age}
+    assert event.feature_age_seconds == older
+    moved_to(gateway, redis, WORLD_NOW + timedelta(minutes=61))
+    assert ask()["degraded"] == ["cold_start"], "the result is too old, and the row is gone"
+
+    ask("c2")
+    made = make_bundle(
+        tmp_path / "2", "habits", seed=7, features=HABITS_V1.features, service=HABITS_V1.name
+    )
+    cache_bundle(gateway.home, tmp_path / "2", made, model="habits", version="2")
+    set_route(breakable_redis.url, "champion", Arm("champion", "2", 1.0), model="habits")
+    wait_until(lambda: generation(gateway, "habits") == 1, 10, "version 2 serves")
+    answer = ask("c2")
+    assert (answer["version"], answer["cached_seconds"]) == ("2", None)
+    counted = {
+        outcome: gateway.metric(
+            "dojo_gateway_result_cache_requests_total", model="habits", outcome=outcome
+        )
+        for outcome in ("hit", "miss")
+    }
+    assert counted == {"hit": 3.0, "miss": 6.0}
+
+
 def test_each_models_documents_show_its_own_schema(gateway: GatewayServer) -> None:
     document = gateway.request("GET", "/openapi.json")[1]
     for model, fields in (
@@ -136,6 +199,7 @@ def test_each_models_documents_show_its_own_schema(gateway: GatewayServer) -> No
             document, _resolved(document, answered["schema"])["properties"]["predictions"]["items"]
         )
         given = {"prediction_id", "score", "flagged", "version", "arm", "degraded"}
+        given |= {"cached_seconds"} if model == "habits" else set()
         assert (
             set(answers["properties"])
             == set(answered["examples"]["whole"]["value"]["predictions"][0])

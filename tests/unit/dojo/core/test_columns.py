@@ -91,6 +91,7 @@ ON_DISK = {
         "route_generation": INT,
         "trace_id": STRING,
         "propensity": FLOAT,
+        "cached_seconds": FLOAT,
     },
     Stream.SHADOWS: {
         **dict.fromkeys(("prediction_id", "request_id", "model", "version"), STRING),

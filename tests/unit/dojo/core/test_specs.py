@@ -134,6 +134,18 @@ def test_a_wrong_value_is_refused_at_its_own_line(
             "num_leaves: expected a number",
         ),
         ("  holdout: 14d", "  #", "training.holdout", "is missing"),
+        (
+            "  feature_timeout: 30ms",
+            "  batching: {wait: 2ms, rows: 32}\n  feature_timeout: 30ms",
+            "serving",
+            "batching is not for the latency_class fast: its requests never wait",
+        ),
+        (
+            "  latency_class: fast",
+            "  batching: {wait: 20ms, rows: 32}\n  latency_class: standard",
+            "serving",
+            "batching.wait (20ms) and feature_timeout must together be below latency_slo (50ms)",
+        ),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused_at_their_section(
@@ -166,6 +178,24 @@ def test_a_night_that_makes_no_sense_is_refused(
     tmp_path: Path, section: str, field: str, reason: str
 ) -> None:
     message = refusal(tmp_path, f"{VALID}\nbatch: {section}\n")
+    assert f": {field}: " in message
+    assert reason in message
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "reason"),
+    [
+        ("{keep: 30m}", "result_cache.rows", "missing"),
+        ("{keep: 30, rows: 100}", "result_cache.keep", "duration with its unit"),
+        ("{keep: 30m, rows: 0}", "result_cache.rows", "greater than or equal to 1"),
+        ("{keep: 30m, rows: 10_000_000}", "result_cache.rows", "less than or equal to 1000000"),
+        ("{keep: 30m, rows: 100, lists: 5}", "result_cache.lists", "unknown"),
+    ],
+)
+def test_a_result_cache_has_an_age_and_a_size(
+    tmp_path: Path, section: str, field: str, reason: str
+) -> None:
+    message = refusal(tmp_path, f"{VALID}\nresult_cache: {section}\n")
     assert f": {field}: " in message
     assert reason in message
 

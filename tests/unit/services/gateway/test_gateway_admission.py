@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dojo.core.spec.schema import LatencyClass, ModelSpec
+from dojo.core.spec.schema import ModelSpec
+from dojo.core.spec.serving import LatencyClass
 from dojo.core.tasks.specs import load_spec
 from services.gateway.http.admission import Admission
 from services.gateway.messages.problems import Problem

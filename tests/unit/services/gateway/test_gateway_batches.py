@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +16,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from dojo.core.registry.bundle import Bundle, OnnxScorer
 from dojo.core.spec.schema import ModelSpec
+from dojo.core.spec.serving import Batching
 from dojo.core.state.draws import Context, ContextInput, Draw
 from dojo.core.state.routes import Arm, Route
 from dojo.core.tasks.specs import load_spec
@@ -25,7 +27,8 @@ from services.gateway.sandbox.frames import CRASHED, Result
 from services.gateway.sandbox.pace import BATCH_ROWS
 from services.gateway.sandbox.sandbox import Sandbox
 from services.gateway.versions.arms import ServedRoute, served_route
-from services.gateway.versions.scoring import ArmScorer, Scoring
+from services.gateway.versions.batches import Scoring
+from services.gateway.versions.scoring import ArmScorer
 from services.gateway.versions.serving import SandboxedModel, ScorableVersion, ServedModel
 from tests.support.bundles import TRAINED_AS_OF
 
@@ -73,6 +76,8 @@ class CountingScorer:
 class SlowSandbox:
     """Scores every row with 0.75 once it may, or crashes."""
 
+    run_seconds = 0.01
+
     def __init__(self, crashes: bool = False) -> None:
         self.runs: list[int] = []
         self.may_answer = asyncio.Event()
@@ -91,8 +96,14 @@ def served(scorer: CountingScorer, version: str = "1") -> ServedModel:
     return ServedModel(SPEC, version, "0", BUNDLE, cast("OnnxScorer", scorer))
 
 
-def sandboxed(sandbox: SlowSandbox) -> SandboxedModel:
-    return SandboxedModel(SPEC, "2", "0", BUNDLE, cast("Sandbox", sandbox))
+def sandboxed(sandbox: SlowSandbox, spec: ModelSpec = SPEC) -> SandboxedModel:
+    return SandboxedModel(spec, "2", "0", BUNDLE, cast("Sandbox", sandbox))
+
+
+def waiting(wait: timedelta, rows: int = 64, deadline: float = 0.4) -> ModelSpec:
+    """Return a spec whose requests wait for others. `deadline` in seconds."""
+    changes = {"batching": Batching(wait=wait, rows=rows), "deadline": timedelta(seconds=deadline)}
+    return SPEC.model_copy(update={"serving": SPEC.serving.model_copy(update=changes)})
 
 
 def route(*versions: ScorableVersion, weights: Sequence[float] = (1.0,)) -> ServedRoute:
@@ -123,14 +134,18 @@ class Asking:
         self.scorer = ArmScorer(spec, FeatureSource(self.store), GatewayMetrics())
 
     def __call__(
-        self, by: ServedRoute, *amounts: float, customer: Callable[[int], str] = str
+        self,
+        by: ServedRoute,
+        *amounts: float,
+        customer: Callable[[int], str] = str,
+        since: float = 0.0,
     ) -> Awaitable[list[Scoring]]:
-        loop = asyncio.get_running_loop()
+        """Ask. The request arrived `since` seconds ago."""
         return self.scorer.score(
             by,
             [{"customer": customer(at), "merchant": "m"} for at in range(len(amounts))],
             [{"amount": amount, "transaction_time": 0.0} for amount in amounts],
-            loop.time(),
+            time.perf_counter() - since,
         )
 
 
@@ -313,6 +328,106 @@ def test_a_choice_by_context_costs_one_lookup_and_follows_the_scored_row() -> No
                 (one.chosen.name, at % 2), 0.9 if one.chosen.name == "champion" else 0.1
             )
         )
+
+
+NEVER = timedelta(days=1)
+
+
+def test_a_request_waits_for_others_and_they_share_a_run() -> None:
+    scorer, asking = CountingScorer(), Asking(waiting(timedelta(milliseconds=30)))
+
+    async def ask() -> float:
+        by, began = route(served(scorer)), time.perf_counter()
+        first = asyncio.ensure_future(asking(by, 0.5))
+        await asyncio.sleep(0.005)
+        both = await asyncio.gather(scores(first), scores(asking(by, 0.25)))
+        assert both == [[0.5], [0.25]]
+        return time.perf_counter() - began
+
+    assert asyncio.run(ask()) >= 0.03
+    assert scorer.runs == [2]
+    assert asking.store.reads == [4]
+
+
+def test_a_full_batch_waits_no_longer_and_a_request_that_does_not_fit_starts_it() -> None:
+    scorer, asking = CountingScorer(), Asking(waiting(NEVER, rows=4, deadline=60))
+
+    async def ask() -> None:
+        by = route(served(scorer))
+        full = [asking(by, 0.5), asking(by, 0.25, 0.5, 0.125)]
+        await asyncio.wait_for(asyncio.gather(*full), 5)
+        torn = [asking(by, *[0.5] * 3), asking(by, *[0.5] * 5)]
+        await asyncio.wait_for(asyncio.gather(*torn), 5)
+
+    asyncio.run(ask())
+    assert scorer.runs == [4, 3, 5]
+
+
+@pytest.mark.parametrize("waits_before", [True, False])
+def test_a_request_without_time_to_wait_is_scored_at_once(waits_before: bool) -> None:
+    """Of 60 s, 20 ms are for a stand-in and 30 for the features. It takes its batch along."""
+    scorer, asking = CountingScorer(), Asking(waiting(NEVER, deadline=60))
+
+    async def ask() -> None:
+        by = route(served(scorer))
+        asked = [asking(by, 0.5)] if waits_before else []
+        asked.append(asking(by, 0.5, since=59.96))
+        await asyncio.wait_for(asyncio.gather(*asked), 20)
+
+    asyncio.run(ask())
+    assert scorer.runs == [1 + waits_before]
+
+
+def test_a_batch_waits_until_its_deadline_and_no_longer() -> None:
+    scorer, asking = CountingScorer(), Asking(waiting(NEVER))
+
+    async def ask() -> float:
+        began = time.perf_counter()
+        await asyncio.wait_for(asking(route(served(scorer)), 0.5), 5)
+        return time.perf_counter() - began
+
+    assert asyncio.run(ask()) > 0.34
+
+
+def test_the_next_batch_fills_while_a_process_scores_and_starts_when_it_is_free() -> None:
+    async def ask() -> list[int]:
+        spec, sandbox = waiting(timedelta(milliseconds=5), deadline=60), SlowSandbox()
+        by, asking = route(sandboxed(sandbox, spec)), Asking(spec)
+        first = asyncio.ensure_future(asking(by, 0.5))
+        while not sandbox.runs:
+            await asyncio.sleep(0.001)
+        others = []
+        for _ in range(3):
+            others.append(asyncio.ensure_future(asking(by, 0.5)))
+            await asyncio.sleep(0.01)  # longer than a request waits for a free process
+        assert sandbox.runs == [1]
+        sandbox.may_answer.set()
+        await asyncio.wait_for(asyncio.gather(first, *others), 5)
+        return sandbox.runs
+
+    assert asyncio.run(ask()) == [1, 3]
+
+
+def test_a_busy_process_is_asked_in_time_for_its_last_row() -> None:
+    """The second batch starts 350 ms after its request came, less the 10 ms of a run."""
+
+    async def ask() -> float:
+        spec, sandbox = waiting(timedelta(milliseconds=1)), SlowSandbox()
+        by, asking = route(sandboxed(sandbox, spec)), Asking(spec)
+        asked = [asyncio.ensure_future(asking(by, 0.5))]
+        while not sandbox.runs:
+            await asyncio.sleep(0.001)
+        began = time.perf_counter()
+        asked.append(asyncio.ensure_future(asking(by, 0.5)))
+        async with asyncio.timeout(5):
+            while len(sandbox.runs) < 2:
+                await asyncio.sleep(0.001)
+        took = time.perf_counter() - began
+        sandbox.may_answer.set()
+        await asyncio.gather(*asked)
+        return took
+
+    assert asyncio.run(ask()) > 0.33
 
 
 def drawn_by(draw: Draw) -> ServedRoute:
