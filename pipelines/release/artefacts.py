@@ -98,6 +98,7 @@ def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]
         feature_service=run.spec.feature_service,
         features=run.features,
         stored_defaults=fit.stored_defaults,
+        categories=fit.categories,
         decision=evaluation.decision,
         trained_as_of=run.manifest.as_of,
         sha256={},

@@ -115,7 +115,8 @@ class Prediction(Event, frozen=True, kw_only=True):
             fallback did.
         arm: The arm chosen by the route for the request.
         entity_keys: Entity name -> key, as sent.
-        features: Feature name -> the exact value that was scored, in the model's input order.
+        features: Feature name -> the exact value that was scored, in the model's input order. A
+            category is its number (dojo/core/categories.py).
         feature_age_seconds: Feature view -> age of its values in world seconds. None without
             values.
         score: The score of the version or the fallback, in the unit of the model's task.
@@ -130,6 +131,7 @@ class Prediction(Event, frozen=True, kw_only=True):
             gateway without traces.
         propensity: Probability with which the route drew the arm for this request. 0 for a caller
             who named the version, so that nothing was drawn.
+        new_categories: Feature -> name of a category that the version does not know.
     """
 
     stream: ClassVar[Stream] = Stream.PREDICTIONS
@@ -149,6 +151,7 @@ class Prediction(Event, frozen=True, kw_only=True):
     route_generation: Annotated[int, msgspec.Meta(ge=0)] = 0
     trace_id: str = ""
     propensity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    new_categories: dict[str, str] = {}
 
     @staticmethod
     def id_for(prediction_id: str) -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, Protocol
 
 import msgspec
@@ -150,12 +151,14 @@ class AnswerLog:
         asked: Asked,
         seconds: float,
         propensity: float,
+        new_categories: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Log an answer.
 
         Args:
             seconds: Wall time from the request's arrival until this instance was scored.
             propensity: Probability with which the route chose the arm.
+            new_categories: Field -> a category that the version does not know.
         """
         self._append(
             Prediction(
@@ -177,6 +180,7 @@ class AnswerLog:
                 route_generation=asked.generation,
                 trace_id=asked.trace_id,
                 propensity=propensity,
+                new_categories=dict(new_categories),
             )
         )
 
