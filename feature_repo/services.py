@@ -25,7 +25,7 @@ class RequestFeatures:
 
     Attributes:
         name: Name of Feast's on-demand view.
-        inputs: What the caller sends: numbers, and categories as text.
+        inputs: The numbers and categories sent by the caller. A category is a text.
         time_input: Name of the time sent by the caller. The formulas get it in unix seconds.
         recorded: The events behind requests. Their key is the request's id, and they hold the
             inputs as they really were. None when a request is its own record.

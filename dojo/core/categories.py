@@ -18,8 +18,8 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-# Whole numbers below 2^24 are exact in float32. Two of a hundred categories share a number in one
-# of 3,000 vocabularies. Training refuses such a pair.
+# The model's type, float32, holds whole numbers below 2^24 exactly. One in 3,000 vocabularies of a
+# hundred categories has two that share a number. Training refuses such a pair.
 NUMBERS = 2**24
 
 # Longer than any name of a category in use. Limits the size of logs and of bundles.

@@ -56,7 +56,7 @@ def known_categories(numbers: npt.NDArray[np.floating], names: Sequence[str]) ->
 
     Args:
         numbers: The training part's categories, shape (rows,).
-        names: Every name that may be among them. The empty one says that nobody knows.
+        names: Every name that may be among them. The empty one is no category.
     """
     named = [name for name in names if name] or [""]
     rows = np.bincount(codes_of(numbers, named).astype(np.int64), minlength=len(named) + 1)

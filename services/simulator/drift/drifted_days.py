@@ -3,8 +3,9 @@
 Pure: seed, payment and world time alone decide them.
 
 `drifted_day` is all of it for a source's day. First the fraud of the day changes
-(`fraud_drift.py`), then the rows (`apply`). `drifted_orders` changes orders. `label_drift.py` decides when labels arrive. Live
-traffic, a restart's repetition and a bulk experiment call the same functions.
+(`fraud_drift.py`), then the rows (`apply`). `drifted_orders` changes orders. `label_drift.py`
+decides when labels arrive. Live traffic, a restart's repetition and a bulk experiment call the same
+functions.
 
 A row's changes depend on its own time and on drifts that began before it. They never depend on the
 other rows. So a drift that is started or stopped now changes nothing that was emitted.
