@@ -1,6 +1,7 @@
 """The steps of a training run, in order. They hand over by files in one workspace.
 
     collect        lake_manifest.json      what the version learns from, pinned
+                   teacher.json            of a smaller version: the champion's trees
     validate       (raises)                refuses bad data
     build_dataset  dataset.parquet         examples with point-in-time features;
                    categories.json         names of the examples' categories;
@@ -59,6 +60,7 @@ from pipelines.training.dataset.features_check import (
 from pipelines.training.dataset.split import Split, split_by_time
 from pipelines.training.reference import ReferenceHoldout, profile_of
 from pipelines.training.reference_rows import REFERENCE_ROWS_FILE, reference_rows
+from pipelines.training.smaller import fit_smaller, read_teacher
 
 FIT_FILE = "fit.json"
 SCORES_FILE = "scores.parquet"
@@ -184,8 +186,13 @@ def train_step(run: Run) -> None:
     run.progress("train", 0.0)
     dataset = pl.read_parquet(run.workspace / DATASET_FILE, glob=False)
     split = split_of(run, dataset)
-    categories = _known_categories(run, split)
-    fitted = train.fit(split.train, split.validation, run.spec, run.features, categories)
+    teacher = read_teacher(run.workspace)
+    if teacher is None:
+        categories = _known_categories(run, split)
+        fitted = train.fit(split.train, split.validation, run.spec, run.features, categories)
+    else:
+        categories = teacher.categories
+        fitted = fit_smaller(teacher, split, run.spec)
 
     model_file = run.workspace / MODEL_FILE
     model_file.write_bytes(

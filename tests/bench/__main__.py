@@ -23,6 +23,7 @@ from tests.bench import (
     monitor,
     retraining,
     rollout,
+    smaller,
 )
 
 BENCHES = {
@@ -38,6 +39,7 @@ BENCHES = {
     "models": models.main,
     "monitor": monitor.main,
     "rollout": rollout.main,
+    "smaller": smaller.main,
 }
 
 
