@@ -1,8 +1,8 @@
 """What smaller versions cost and save: `python -m tests.bench smaller`.
 
-Each model with `training.smaller` in its spec is trained without servers in the default world, at
-the end of its history. Its pruned and its distilled version stand beside it. The models score the
-holdout's rows in turn, one row and 32 rows at a time, with ONNX Runtime on one thread.
+A model is trained without servers in the default world, at the end of its history. Its pruned and
+its distilled version stand beside it. They score the holdout's rows in turn, with ONNX Runtime on
+one thread.
 """
 
 from __future__ import annotations

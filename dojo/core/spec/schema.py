@@ -125,8 +125,7 @@ class Smaller(Section):
 
     Attributes:
         pruning_loss: Largest loss on the validation rows. Pruning keeps the fewest trees within it.
-        allowed_loss: The gate lets a smaller version pass if the whole interval of its loss is
-            below it, and no guard objects.
+        allowed_loss: Largest loss in the gate, where the whole interval must be below it.
         trees: Trees of a distilled version.
         leaves: Leaves of each of these trees.
         learning_rate: Share of each tree that counts, of a distilled version.
