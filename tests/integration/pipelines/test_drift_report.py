@@ -128,6 +128,7 @@ def answer(lake: Lake, model: str, version: str, rows: pl.DataFrame, start: date
             "route_generation": 0,
             "trace_id": "",
             "propensity": 1.0,
+            "new_categories": "{}",
         },
         schema_overrides={"degraded": pl.List(pl.String)},
     )

@@ -122,6 +122,7 @@ def predictions(served: pl.DataFrame, features: tuple[str, ...] = FEATURES) -> p
             "route_generation": [1] * len(rows),
             "trace_id": [""] * len(rows),
             "propensity": [1.0] * len(rows),
+            "new_categories": ["{}"] * len(rows),
         }
     )
 
