@@ -197,6 +197,7 @@ def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
                 f"{spec.name}: label.event: {spec.label.event} is not {recorded.stream}, where"
                 f" requests of {spec.feature_service} are recorded"
             )
+        _require_categories(spec)
         if spec.regulated is not None:
             _require_regulated(spec, spec.regulated)
         for view in views_of(spec.feature_service):
@@ -215,6 +216,27 @@ def agreed(specs: Mapping[str, ModelSpec]) -> Mapping[str, ModelSpec]:
                     " negatives"
                 )
     return specs
+
+
+def _require_categories(spec: ModelSpec) -> None:
+    """Refuse categories where only numbers have a meaning.
+
+    Raises:
+        SpecError: A feature that is a category is not sent by callers, so its names are not known.
+            Or the segments are cut by one.
+    """
+    service = SERVICES[spec.feature_service]
+    categories = {name for name in service.features if FEATURES[name].is_category}
+    if unsent := sorted(categories - set(service.request.categories)):
+        raise SpecError(
+            f"{spec.name}: feature_service: {service.name} has categories that callers do not send:"
+            f" {', '.join(unsent)}"
+        )
+    if spec.drift.segment in categories:
+        raise SpecError(
+            f"{spec.name}: drift.segment: {spec.drift.segment} is a category, and segments are"
+            " groups of numbers"
+        )
 
 
 def _require_regulated(spec: ModelSpec, rules: Regulated) -> None:

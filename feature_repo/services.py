@@ -1,4 +1,4 @@
-"""A model's inputs: a feature service, the numbers sent by callers, and the features from them."""
+"""A model's inputs: a feature service, what callers send, and the features from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RequestFeatures:
 
     Attributes:
         name: Name of Feast's on-demand view.
-        inputs: The numbers sent by the caller.
+        inputs: The numbers and categories sent by the caller. A category is a text.
         time_input: Name of the time sent by the caller. The formulas get it in unix seconds.
         recorded: The events behind requests. Their key is the request's id, and they hold the
             inputs as they really were. None when a request is its own record.
@@ -35,6 +35,7 @@ class RequestFeatures:
         compute: `(inputs, choose=choose_scalar)` -> features by name, same shape as the inputs.
             `inputs` has all `needed` names, with 0 where a stored value does not exist. The values
             are floats of one request, or arrays of shape (rows,) with `choose=numpy.where`.
+            A category is its number.
     """
 
     name: str = "request"
@@ -57,18 +58,29 @@ class RequestFeatures:
             )
 
     @property
-    def numbers(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
+        """Names of the inputs."""
         return tuple(feature.name for feature in self.inputs)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of the inputs that are numbers."""
+        return tuple(feature.name for feature in self.inputs if not feature.is_category)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of the inputs that are categories."""
+        return tuple(feature.name for feature in self.inputs if feature.is_category)
 
     @property
     def needed(self) -> tuple[str, ...]:
         """Names of all inputs of the formulas."""
-        return (*self.numbers, self.time_input, *self.stored)
+        return (*self.names, self.time_input, *self.stored)
 
     @property
     def source(self) -> str:
         """The origin of the values, for people."""
-        return f"request: {', '.join((*self.numbers, self.time_input))}; stored features"
+        return f"request: {', '.join((*self.names, self.time_input))}; stored features"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,10 @@ STREAMING_MEMORY = timedelta(days=30)
 
 MOMENT_UNIT = "unix seconds"
 
+# The unit of a text from a small set, such as a carrier. Its value is its number
+# (dojo/core/categories.py).
+CATEGORY_UNIT = "category"
+
 
 def published_at(day: date) -> datetime:
     """Return the time at which the batch features of `day`'s midnight become visible."""
@@ -97,7 +101,7 @@ class Feature:
         description: Meaning for people.
         window: How a streaming view computes it.
         bounds: Smallest and largest plausible value of an input. A value outside is a producer's
-            fault, such as cents for euros. Training refuses it.
+            fault, such as cents for euros. Training refuses it. A category has none.
     """
 
     name: str
@@ -105,6 +109,10 @@ class Feature:
     description: str
     window: Window | None = None
     bounds: tuple[float, float] = (-math.inf, math.inf)
+
+    @property
+    def is_category(self) -> bool:
+        return self.unit == CATEGORY_UNIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

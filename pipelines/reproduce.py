@@ -6,6 +6,7 @@ nothing.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pipelines.release.provenance import current_code
 from pipelines.training import steps
 from pipelines.training.dataset import collect
 from pipelines.training.dataset.collect import MANIFEST_FILE, Manifest
+from pipelines.training.smaller import TEACHER_FILE
 from pipelines.training.steps import Progress, Run, silent
 
 # These lines must agree for "reproduced". The others explain a difference. Another commit may still
@@ -66,6 +68,8 @@ def reproduce(
         progress=progress,
     )
     manifest.write(workspace)
+    if (record / TEACHER_FILE).exists():
+        shutil.copy(record / TEACHER_FILE, workspace)
     steps.validate_step(run)
     steps.build_dataset_step(run, champion=None)
     steps.train_step(run)

@@ -107,6 +107,7 @@ def _page_owner(job: Job, settings: Settings, step: str, error: Exception) -> No
         again = (
             f"dojo {'retrain' if job.gate else 'train'} {job.model} --as-of"
             f" {job.as_of:%Y-%m-%dT%H:%M:%S}"
+            f"{f' --smaller {job.smaller}' if job.smaller else ''}"
         )
         text = (
             f"{cause}\nAsked for by {job.who}: {job.reason}\nNext: mend the cause, then run it"

@@ -48,6 +48,7 @@ from pipelines.training.errors import RefusedError, WorkspaceGoneError
 from pipelines.training.job import Job
 from pipelines.training.registry_check import require_registry
 from pipelines.training.schedule import ScheduleStore
+from pipelines.training.smaller import call_teacher
 from pipelines.training.steps import Progress, Run, silent
 
 __all__ = [
@@ -86,7 +87,8 @@ def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
         workspace, and start and end of the examples as ISO times.
 
     Raises:
-        StaleDataError, TooFewRowsError, RegistryChangedError: refusals.
+        StaleDataError, TooFewRowsError, RegistryChangedError: refusals. TrainingRefusedError where
+            nothing can be made smaller.
         TRANSIENT: lake, Redis or MLflow could not be read; repeat it.
     """
     run = run_of(job, settings, progress)
@@ -102,6 +104,8 @@ def collect(job: Job, settings: Settings, progress: Progress = silent) -> dict[s
     require_registry(
         job, ModelRegistry.of(settings), records.redis
     )  # before minutes of work that would end there
+    if job.smaller is not None:
+        call_teacher(job.smaller, run.spec, ModelRegistry.of(settings), run.workspace)
     manifest = run.manifest
     return {
         "workspace": str(run.workspace),

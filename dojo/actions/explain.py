@@ -21,6 +21,7 @@ import polars as pl
 
 from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError, WrongCallError
+from dojo.core.categories import OTHER, category_number, with_codes
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.registry.bundle import (
@@ -52,12 +53,14 @@ class Contribution(msgspec.Struct, frozen=True, kw_only=True):
         value: Its value as it was scored.
         adds: Its part of the sum, in the explanation's unit.
         meaning: What the feature is, in words for a reader.
+        category: Name of its category. Empty for a number.
     """
 
     feature: str
     value: float
     adds: float
     meaning: str
+    category: str = ""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +132,9 @@ def explain(desk: Desk, answer: str, model: str = "") -> Explanation:
             f"{answer}: the answer has not the inputs of version {version}: they are"
             f" {', '.join(features) or 'not logged'}"
         )
-    parts = contributions(trees, list(features.values()))
+    row_scored = np.asarray([list(features.values())], dtype=np.float32)
+    coded = with_codes(row_scored, bundle.features, bundle.categories)[0].tolist()
+    parts = contributions(trees, coded)
     total, unit = float(parts.sum()), unit_of(trees)
     implied = meaning_of(total, unit)
     difference = abs(implied - row["score"])
@@ -138,11 +143,15 @@ def explain(desk: Desk, answer: str, model: str = "") -> Explanation:
             f"{answer}: the trees of version {version} give {implied:.6g}, and the answer was"
             f" {row['score']:.6g}: they do not explain it"
         )
-    meanings = _meanings(spec.regulated)
+    meanings, names = _meanings(spec.regulated), _categories(row, features, bundle)
     found = sorted(
         (
             Contribution(
-                feature=name, value=value, adds=float(part), meaning=meanings.get(name, name)
+                feature=name,
+                value=value,
+                adds=float(part),
+                meaning=meanings.get(name, name),
+                category=names.get(name, ""),
             )
             for (name, value), part in zip(features.items(), parts[:-1], strict=True)
         ),
@@ -187,7 +196,8 @@ def contributions(trees: str, values: list[float]) -> Any:
 
     Args:
         trees: LightGBM's text.
-        values: Inputs of one row, in the model's order. They are scored as float32, as served.
+        values: Inputs of one row, in the model's order, with codes for categories. They are scored
+            as float32, as served.
     """
     from lightgbm import Booster  # takes a second, and only this function needs it
 
@@ -204,6 +214,18 @@ def letter(rules: Regulated, found: list[Contribution]) -> str:
     reasons = dict.fromkeys(rules.reasons.get(one.feature, one.meaning) for one in against)
     named = "\n".join(f"- {reason}" for reason in list(reasons)[:PRINCIPAL_REASONS])
     return f"{rules.refusal}\n\nThese points counted most against it:\n{named}\n\n{rules.review}"
+
+
+def _categories(
+    row: Mapping[str, Any], features: Mapping[str, float], bundle: Bundle
+) -> dict[str, str]:
+    """Return the name of each category of an answer, by feature."""
+    unknown = msgspec.json.decode(row["new_categories"] or "{}", type=dict[str, str])
+    return {
+        feature: unknown.get(feature)
+        or next((name for name in known if category_number(name) == features[feature]), OTHER)
+        for feature, known in bundle.categories.items()
+    }
 
 
 def _logged(desk: Desk, answer: str, model: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ Kind = Literal[
     "unit_bug",
     "null_burst",
     "new_category",
+    "new_carrier",
     "label_delay",
     "stale_features",
 ]
@@ -78,6 +79,10 @@ KINDS: dict[Kind, KindOfDrift] = {
         "a marketplace opens: honest payments go to sellers that did not exist, and more open"
         " every day",
         *("of honest payments", 0.4, 0.01, 1.0),
+    ),
+    "new_carrier": KindOfDrift(
+        "a carrier that nobody knows brings parcels by air, in half of the usual time",
+        *("of the orders", 0.3, 0.01, 1.0),
     ),
     "label_delay": KindOfDrift(
         "labels take longer, those under way too",

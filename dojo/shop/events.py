@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
+from dojo.core.categories import MAX_CATEGORY_LENGTH
 from dojo.core.events.types import AwareTime, Event, Identifier
 
 MAX_EURO = 1e12  # no payment is larger, and sums of whole cents must fit 64 bits
@@ -17,6 +18,7 @@ LONGEST_LIST = 20  # products in one list
 MAX_KIND = 1000  # kinds of products
 MAX_MEMBER_DAYS = 40_000  # no member is older than 109 years
 Euro = Annotated[float, msgspec.Meta(ge=0, le=MAX_EURO)]
+Category = Annotated[str, msgspec.Meta(max_length=MAX_CATEGORY_LENGTH)]
 
 TRANSACTIONS, ORDERS, BANNERS = "transactions", "orders", "banners"
 MEMBERSHIPS, CREDITS = "memberships", "credits"
@@ -84,6 +86,8 @@ class Order(ShopEvent, frozen=True, kw_only=True):
         price: Euro.
         express: 1 if the customer pays for a quick delivery, else 0.
         distance_km: From the merchant to the customer, kilometres.
+        category: The product's category. Empty where it is unknown.
+        carrier: Who brings it. Empty where it is unknown.
     """
 
     stream: ClassVar[str] = ORDERS
@@ -98,6 +102,8 @@ class Order(ShopEvent, frozen=True, kw_only=True):
     price: Euro
     express: Annotated[float, msgspec.Meta(ge=0, le=1)]
     distance_km: Annotated[float, msgspec.Meta(ge=0, le=40_000)]
+    category: Category = ""
+    carrier: Category = ""
 
 
 class Banner(ShopEvent, frozen=True, kw_only=True):
@@ -213,6 +219,7 @@ class Offer(ShopEvent, frozen=True, kw_only=True):
         price: Euro.
         regular_price: Euro, of the same product.
         kind: Number of the product's kind.
+        category: The kind's name. Empty where it is unknown.
     """
 
     stream: ClassVar[str] = OFFERS
@@ -226,6 +233,7 @@ class Offer(ShopEvent, frozen=True, kw_only=True):
     price: Euro
     regular_price: Euro
     kind: Annotated[float, msgspec.Meta(ge=0, le=MAX_KIND)]
+    category: Category = ""
 
 
 class Decision(Event, frozen=True, kw_only=True):

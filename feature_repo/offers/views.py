@@ -8,6 +8,7 @@ from typing import Any
 
 from dojo.shop.events import OFFERS as STREAM
 from feature_repo.clock import weekday
+from feature_repo.products import CATEGORY
 from feature_repo.services import Choose, RequestFeatures, choose_scalar
 from feature_repo.views import DAILY_SLA, BatchView, EventSource, Feature, labels_of
 
@@ -18,7 +19,7 @@ WEEK_DAYS, WINDOW_DAYS = 7, 28  # whole weeks, because weekdays differ
 OFFERS = EventSource(
     stream=STREAM,
     key="offer_id",
-    columns=("offer_id", "product_id", "world_time", "price", "regular_price", "kind"),
+    columns=("offer_id", "product_id", "world_time", "price", "regular_price", "category"),
 )
 
 # A day's units are known 25 hours after its beginning at the latest.
@@ -68,7 +69,7 @@ def compute(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[s
     return {
         "regular_price": regular,
         "price_level": choose(regular > 0, price / (regular + 1e-9), 1.0),
-        "kind": inputs["kind"],
+        "category": inputs["category"],
         "offer_weekday": weekday(inputs["offer_time"]),
     }
 
@@ -76,17 +77,16 @@ def compute(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[s
 # A product above 100,000 euro is a unit mistake here.
 PRICE = Feature("price", "euro", "Price of the offer.", bounds=(0, 100_000))
 REGULAR = Feature("regular_price", "euro", "Regular price of the product.", bounds=(0, 100_000))
-KIND = Feature("kind", "number", "Number of the product's kind.", bounds=(0, 1000))
 
 OFFER = RequestFeatures(
     name="offer",
-    inputs=(PRICE, REGULAR, KIND),
+    inputs=(PRICE, REGULAR, CATEGORY),
     time_input="offer_time",
     recorded=OFFERS,
     features=(
         REGULAR,
         Feature("price_level", "ratio", "Price against the regular one; 1 without a regular one."),
-        KIND,
+        CATEGORY,
         Feature("offer_weekday", "weekday", "Weekday on which the offer begins, UTC."),
     ),
     compute=compute,

@@ -21,6 +21,8 @@ ORDERS = EventSource(
         "price",
         "express",
         "distance_km",
+        "category",
+        "carrier",
     ),
 )
 

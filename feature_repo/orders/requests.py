@@ -7,8 +7,9 @@ from typing import Any
 
 from feature_repo.clock import HOUR, SATURDAY, SUNDAY, seconds_of_day, weekday
 from feature_repo.orders.events import ORDERS
+from feature_repo.products import CATEGORY
 from feature_repo.services import Choose, RequestFeatures, choose_scalar
-from feature_repo.views import Feature
+from feature_repo.views import CATEGORY_UNIT, Feature
 
 # A parcel that is ordered later leaves on the next working day.
 CUTOFF_HOUR = 15
@@ -25,6 +26,7 @@ def promise(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[s
     return {
         "express": inputs["express"],
         "distance_km": inputs["distance_km"],
+        "carrier": inputs["carrier"],
         "ordered_after_cutoff": choose(seconds_of_day(now) >= CUTOFF_HOUR * HOUR, 1.0, 0.0),
         "ordered_on_saturday": choose(day == SATURDAY, 1.0, 0.0),
         "ordered_on_sunday": choose(day == SUNDAY, 1.0, 0.0),
@@ -41,6 +43,7 @@ def purchase(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict[
     return {
         "price": price,
         "express": inputs["express"],
+        "category": inputs["category"],
         "price_to_product_mean": choose(usual > 0, price / (usual + 1.0), 1.0),
     }
 
@@ -50,15 +53,17 @@ PRICE = Feature("price", "euro", "Price of the order.", bounds=(0, 1e6))
 EXPRESS = Feature("express", "0 or 1", "The customer pays for a quick delivery.", bounds=(0, 1))
 # Half the earth's circumference. Metres for kilometres would exceed it.
 DISTANCE = Feature("distance_km", "km", "From the merchant to the customer.", bounds=(0, 20_000))
+CARRIER = Feature("carrier", CATEGORY_UNIT, "Who brings the parcel.")
 
 DELIVERY = RequestFeatures(
     name="delivery",
-    inputs=(EXPRESS, DISTANCE),
+    inputs=(EXPRESS, DISTANCE, CARRIER),
     time_input="order_time",
     recorded=ORDERS,
     features=(
         EXPRESS,
         DISTANCE,
+        CARRIER,
         Feature(
             "ordered_after_cutoff", "0 or 1", f"The order is placed from {CUTOFF_HOUR}:00 UTC on."
         ),
@@ -70,13 +75,14 @@ DELIVERY = RequestFeatures(
 
 PURCHASE = RequestFeatures(
     name="purchase",
-    inputs=(PRICE, EXPRESS),
+    inputs=(PRICE, EXPRESS, CATEGORY),
     time_input="order_time",
     recorded=ORDERS,
     stored=("product_price_mean",),
     features=(
         PRICE,
         EXPRESS,
+        CATEGORY,
         Feature(
             "price_to_product_mean",
             "ratio",

@@ -40,7 +40,7 @@ def requests_of(lake: Lake, service: str, entities: Sequence[str], day: date) ->
             pl.col(recorded.key).alias("request_id"),
             *keys_of(service, entities).values(),
             pl.col("world_time").alias("event_timestamp"),
-            *catalog.SERVICES[service].request.numbers,
+            *catalog.SERVICES[service].request.names,
         )
         .sort("event_timestamp", "request_id")
         .unique("request_id", keep="first", maintain_order=True)

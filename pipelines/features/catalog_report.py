@@ -144,7 +144,7 @@ def impact(name: str, specs: Iterable[ModelSpec]) -> list[Impact]:
     for spec in specs:
         service = SERVICES[spec.feature_service]
         inputs = tuple(feature for feature in service.features if feature in changed)
-        computed = bool({*service.request.stored, *service.request.numbers} & changed)
+        computed = bool({*service.request.stored, *service.request.names} & changed)
         if inputs or computed:
             found.append(Impact(spec.name, spec.owner, service.name, inputs, computed))
     return found

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from feature_repo.catalog import SERVICES, views_of
+from pipelines.features.category_columns import as_numbers
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -53,7 +54,13 @@ def point_in_time_rows(store: FeatureStore, service: str, examples: pl.DataFrame
     values = joined.select(pl.col(stored).fill_null(0.0))
 
     time_input = (pl.col("event_timestamp").dt.epoch("us") / 1_000_000).alias(request.time_input)
-    inputs = values.hstack(examples.select(pl.col(request.numbers).cast(pl.Float64), time_input))
+    inputs = values.hstack(
+        examples.select(
+            pl.col(request.numbers).cast(pl.Float64),
+            *(as_numbers(examples[name]) for name in request.categories),
+            time_input,
+        )
+    )
     computed = request.compute(
         {name: inputs[name].to_numpy() for name in request.needed}, choose=np.where
     )

@@ -28,6 +28,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from dojo.core.categories import category_number
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake, start_of
 from dojo.core.state.skew import SkewExample, SkewMeasurement
@@ -66,7 +67,7 @@ class SampledRequest:
         keys: Entity -> key.
         happened: World time of the recorded event. Without one, of the request itself.
         asked: World time of the gateway's answer.
-        inputs: The request's inputs, as recorded.
+        inputs: The request's inputs, as recorded. A category is its number.
         served: Feature -> served value.
         served_at: View -> time of the served row. None where it had none.
     """
@@ -160,7 +161,7 @@ def sampled_requests(
     if len(found) < len(fresh):
         excused[NOT_RECORDED] = len(fresh) - len(found)
     drawn = found.sample(min(sample, len(found)), seed=start.toordinal()) if len(found) else found
-    return [_request(row, request.numbers) for row in drawn.iter_rows(named=True)], excused
+    return [_request(row, request) for row in drawn.iter_rows(named=True)], excused
 
 
 def _with_recorded(
@@ -173,7 +174,7 @@ def _with_recorded(
     # time may be on the day before.
     recorded = (
         lake.scan(request.recorded.stream, start - timedelta(days=1), end)
-        .select(*request.numbers, request_id=request.recorded.key, happened="world_time")
+        .select(*request.names, request_id=request.recorded.key, happened="world_time")
         .unique("request_id", keep="any")
         .collect()
     )
@@ -257,7 +258,7 @@ def offline_vector(
     return {name: computed[name] for name in catalog.SERVICES[service].features}, behind
 
 
-def _request(row: Mapping[str, Any], inputs: Sequence[str]) -> SampledRequest:
+def _request(row: Mapping[str, Any], request: RequestFeatures) -> SampledRequest:
     ages = msgspec.json.decode(row["feature_age_seconds"], type=dict[str, float | None])
     asked: datetime = row["world_time"]
     return SampledRequest(
@@ -265,7 +266,10 @@ def _request(row: Mapping[str, Any], inputs: Sequence[str]) -> SampledRequest:
         keys=msgspec.json.decode(row["entity_keys"], type=dict[str, str]),
         happened=row["happened"],
         asked=asked,
-        inputs={name: row[name] for name in inputs},
+        inputs={
+            **{name: row[name] for name in request.numbers},
+            **{name: category_number(row[name] or "") for name in request.categories},
+        },
         served=dict(zip(row["feature_names"], row["features"], strict=True)),
         served_at={
             view: None if age is None else asked - timedelta(seconds=age)

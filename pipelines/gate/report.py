@@ -14,6 +14,7 @@ from pathlib import Path
 from dojo.core.judging.gaps import MEASURES
 from dojo.core.judging.gate.compare import GateJudgement
 from dojo.core.judging.gate.decision import (
+    BATCH,
     Contender,
     GateDecision,
     Guard,
@@ -198,6 +199,8 @@ def headline(decision: GateDecision) -> str:
     """Return the outcome in a few words."""
     if decision.champion is None and decision.vetoes:
         return f"The first version is kept out (vetoed: {', '.join(decision.vetoes)})"
+    if decision.allowed_loss is not None and decision.outcome == "promote":
+        return "The smaller version is good enough and goes on to its rollout"
     vetoed = decision.verdict == "improved" and decision.vetoes
     return HEADLINES[decision.outcome] + (
         f" (vetoed: {', '.join(decision.vetoes)})" if vetoed else ""
@@ -211,6 +214,9 @@ def facts(decision: GateDecision) -> list[str]:
         (
             f"verdict {decision.verdict}; the minimum gain is {decision.minimum_gain:.1%} of the"
             " champion's value"
+            if decision.allowed_loss is None
+            else f"a smaller version of the champion; the interval may reach a loss of"
+            f" {decision.allowed_loss:.1%}"
         ),
         (
             f"holdout {decision.holdout_start:%Y-%m-%d} to {decision.holdout_end:%Y-%m-%d} (end"
@@ -287,9 +293,23 @@ def tables(decision: GateDecision) -> list[Table]:
             ],
             text_columns=0,
         ),
+        *_cost(champion, challenger),
         *_fairness(decision),
         *beside,
     ]
+
+
+def _cost(champion: Contender, challenger: Contender) -> list[Table]:
+    """Return what scoring takes. Empty in decisions from before it was measured."""
+    if not champion.batch_seconds:
+        return []
+    both = champion, challenger
+    rows = [
+        ("one row, µs", *(f"{of.latency_seconds * 1e6:.1f}" for of in both)),
+        (f"{BATCH} rows at once, µs", *(f"{of.batch_seconds * 1e6:.1f}" for of in both)),
+        ("model file, kB", *(f"{of.size_bytes / 1000:.1f}" for of in both)),
+    ]
+    return [Table("What scoring takes", ("what", "champion", "challenger"), rows, text_columns=0)]
 
 
 def _fairness(decision: GateDecision) -> list[Table]:
@@ -348,7 +368,11 @@ def _primary(decision: GateDecision, champion: Contender, challenger: Contender)
     return (
         f"{task_type(decision.task).metrics[name].title}; relative gain",
         f"{champion.metrics[name]:.4f}", f"{challenger.metrics[name]:.4f}",
-        f"{decision.gain:+.2%}", f"at least {decision.minimum_gain:+.2%}", decision.verdict,
+        f"{decision.gain:+.2%}",
+        f"at least {decision.minimum_gain:+.2%}"
+        if decision.allowed_loss is None
+        else f"interval above {-decision.allowed_loss:+.2%}",
+        decision.verdict,
         f"interval {decision.low:+.2%} to {decision.high:+.2%}",
     )  # fmt: skip
 

@@ -29,6 +29,7 @@ from dojo.core.spec.durations import format_duration
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.specs import task_of
 from pipelines.training.dataset.build import DATASET_FILE
+from pipelines.training.smaller import Teacher, read_teacher
 from pipelines.training.steps import Evaluation, Fit, Run, answered_parts, split_of
 
 if TYPE_CHECKING:
@@ -40,10 +41,25 @@ PLOTS_PATH = "plots"
 INPUT_EXAMPLE_ROWS = 5
 
 
-def training_parameters(spec: ModelSpec) -> dict[str, str]:
-    """Return as text all settings that decide a training beside its data."""
+def training_parameters(spec: ModelSpec, teacher: Teacher | None = None) -> dict[str, str]:
+    """Return as text all settings that decide a training beside its data.
+
+    Args:
+        spec: The model's spec.
+        teacher: What a smaller version is made from.
+    """
     training = spec.training
+    made = {}
+    if teacher is not None and training.smaller is not None:
+        made = {
+            "made": teacher.words,
+            **{
+                f"smaller.{name}": str(value)
+                for name, value in training.smaller.model_dump().items()
+            },
+        }
     return {
+        **made,
         **{
             f"estimator.{name}": str(value) for name, value in training.estimator.parameters.items()
         },
@@ -98,10 +114,11 @@ def build_bundle(run: Run, fit: Fit, evaluation: Evaluation) -> tuple[Path, str]
         feature_service=run.spec.feature_service,
         features=run.features,
         stored_defaults=fit.stored_defaults,
+        categories=fit.categories,
         decision=evaluation.decision,
         trained_as_of=run.manifest.as_of,
         sha256={},
-        parameters=training_parameters(run.spec),
+        parameters=training_parameters(run.spec, read_teacher(run.workspace)),
     )
     return directory, write_bundle(directory, bundle)
 

@@ -3,7 +3,7 @@
 The run holds:
 
     parameters, metrics, plots/, model_card.md
-    record/    lake manifest, spec, reference rows
+    record/    lake manifest, spec, reference rows, and the champion's trees of a smaller version
     model/     the bundle
     gate/      written by tasks.compare
 
@@ -41,6 +41,7 @@ from pipelines.release.tracking import tracking_client, tracking_errors
 from pipelines.training.dataset.build import feature_hash
 from pipelines.training.dataset.collect import MANIFEST_FILE
 from pipelines.training.reference_rows import REFERENCE_ROWS_FILE
+from pipelines.training.smaller import TEACHER_FILE, read_teacher
 from pipelines.training.steps import Evaluation, Fit, Run, read_evaluation, read_fit
 
 RECORD_PATH = "record"
@@ -102,7 +103,8 @@ def log_run(run: Run, registry: ModelRegistry, job: JobTags | None = None) -> st
             client.log_artifacts(run_id, str(bundle_directory), BUNDLE_PATH)
             client.log_artifacts(run_id, str(run.workspace / PLOTS_PATH), PLOTS_PATH)
             client.log_artifact(run_id, str(run.workspace / CARD_FILE))
-            for file in (MANIFEST_FILE, f"{name}.yaml", REFERENCE_ROWS_FILE):
+            smaller = (TEACHER_FILE,) if read_teacher(run.workspace) else ()
+            for file in (MANIFEST_FILE, f"{name}.yaml", REFERENCE_ROWS_FILE, *smaller):
                 client.log_artifact(run_id, str(run.workspace / file), RECORD_PATH)
     return run_id
 
@@ -145,6 +147,7 @@ def reproducibility_record(run: Run, fit: Fit, code: Code) -> VersionTags:
         lock_sha256=code.lock_sha256,
         seed=run.spec.training.seed,
         as_of=run.manifest.as_of,
+        made=None if (teacher := read_teacher(run.workspace)) is None else teacher.words,
     )
 
 
@@ -171,7 +174,7 @@ def _log_figures(
 
     manifest, now = run.manifest, int(wall_now().timestamp() * 1000)
     parameters = {
-        **training_parameters(run.spec),
+        **training_parameters(run.spec, read_teacher(run.workspace)),
         "window": f"{manifest.start.isoformat()}/{manifest.end.isoformat()}",
         "trees": fit.trees,
         **evaluation.decision,

@@ -9,12 +9,16 @@ import hashlib
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 # Wall time after which Airflow fails a run (the DAG's `dagrun_timeout`). It covers the limits and
 # retries of all tasks. A longer run hangs.
 RUN_TIMEOUT = timedelta(minutes=45)
+
+# How a smaller version of the champion is made (smaller.py).
+SmallerKind = Literal["pruned", "distilled"]
 
 # The key names a directory and stands in queries to MLflow.
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -56,6 +60,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         who: Who asked.
         dry_run: Stop after the gate's verdict. Nothing is registered or rolled out.
         gate: False for a training without a comparison. Its version waits as challenger.
+        smaller: How a smaller version of the champion is made. None for a version of its own.
 
     Raises:
         ValueError: The key has other characters, or as_of has no time zone.
@@ -68,6 +73,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     who: str
     dry_run: bool = False
     gate: bool = True
+    smaller: SmallerKind | None = None
 
     def __post_init__(self) -> None:
         if not KEY.fullmatch(self.key):

@@ -6,12 +6,13 @@ dojo/core/registry/reference_profile.py defines the profile.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from dojo.core.categories import Categories, codes_of
 from dojo.core.labels import standing_for
 from dojo.core.registry.reference_profile import (
     FORMAT,
@@ -20,6 +21,7 @@ from dojo.core.registry.reference_profile import (
     ReferenceProfile,
     Segmentation,
     ShownItems,
+    category_edges,
     distribution,
     slot_numbers,
 )
@@ -46,12 +48,14 @@ class ReferenceHoldout:
         inputs: Feature values as the model sees them, shape (rows, features).
         answered: The version's answers on the rows.
         missing: View -> share of rows without its values.
+        categories: The version's known categories.
     """
 
     names: Sequence[str]
     inputs: npt.NDArray[np.float32]
     answered: Answered
     missing: Mapping[str, float]
+    categories: Categories = field(default_factory=dict)
 
     def column(self, feature: str) -> npt.NDArray[np.float64]:
         """Return the values of one feature, shape (rows,)."""
@@ -73,7 +77,10 @@ def profile_of(holdout: ReferenceHoldout, spec: ModelSpec) -> ReferenceProfile:
     return ReferenceProfile(
         rows=len(inputs),
         features={
-            name: _timed(inputs[:, i], answered.times) for i, name in enumerate(holdout.names)
+            name: _category(inputs[:, i], answered.times, holdout.categories[name])
+            if name in holdout.categories
+            else _timed(inputs[:, i], answered.times)
+            for i, name in enumerate(holdout.names)
         },
         score=_timed(answered.scores, answered.times),
         results=task.results(holdout.answered),
@@ -109,6 +116,16 @@ def _proxies(
 def _counts(answered: Answered) -> AnswerCounts:
     flagged = 0 if answered.flagged is None else int(answered.flagged.sum())
     return AnswerCounts(len(answered.scores), flagged, *score_histogram(answered.scores))
+
+
+def _category(
+    numbers: npt.NDArray[np.floating], times: npt.NDArray[np.datetime64], known: Sequence[str]
+) -> Distribution:
+    """Return the distribution of a category's codes. Codes have no range and no moments."""
+    counted = _timed(codes_of(numbers, known), times, category_edges(known))
+    return msgspec.structs.replace(
+        counted, low=None, high=None, mean=0.0, std=0.0, categories=tuple(known)
+    )
 
 
 def _timed(

@@ -1,8 +1,10 @@
 """The steps of a training run, in order. They hand over by files in one workspace.
 
     collect        lake_manifest.json      what the version learns from, pinned
+                   teacher.json            of a smaller version: the champion's trees
     validate       (raises)                refuses bad data
     build_dataset  dataset.parquet         examples with point-in-time features;
+                   categories.json         names of the examples' categories;
                                            refuses broken features and leaks
     train          model.onnx, trees.txt, fit.json, scores.parquet, parity.json
     evaluate       evaluation.json, reference_profile.json, reference_rows.parquet
@@ -40,6 +42,7 @@ from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.records import Answered
 from dojo.core.tasks.specs import task_of
 from feature_repo import catalog
+from pipelines.features.category_columns import known_categories, names_by_number
 from pipelines.training.dataset import collect
 from pipelines.training.dataset.build import (
     DATASET_FILE,
@@ -57,10 +60,12 @@ from pipelines.training.dataset.features_check import (
 from pipelines.training.dataset.split import Split, split_by_time
 from pipelines.training.reference import ReferenceHoldout, profile_of
 from pipelines.training.reference_rows import REFERENCE_ROWS_FILE, reference_rows
+from pipelines.training.smaller import fit_smaller, read_teacher
 
 FIT_FILE = "fit.json"
 SCORES_FILE = "scores.parquet"
 EVALUATION_FILE = "evaluation.json"
+CATEGORIES_FILE = "categories.json"
 
 # Rows of the holdout in the bundle, for the parity check. Each load scores them again, in
 # milliseconds.
@@ -108,6 +113,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
         importance: Feature -> loss reduction over all splits.
         parity_difference: Largest difference between LightGBM's and ONNX Runtime's scores.
         stored_defaults: Stored feature -> the value that replaces it when it cannot be read.
+        categories: Feature -> names of the categories that the version knows, by frequency.
         data_sha256: Hash of the data set's content.
         model_sha256: Hash of the model file.
     """
@@ -120,6 +126,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     stored_defaults: dict[str, float]
     data_sha256: str
     model_sha256: str
+    categories: dict[str, tuple[str, ...]] = {}
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,6 +169,11 @@ def build_dataset_step(run: Run, champion: ReferenceProfile | None) -> None:
     examples = label_examples(requests, own, service, manifest.start, manifest.end)
     dataset = join_features(streams, examples, service, run.workspace, run.progress)
     require_sound_features(dataset, spec, champion)
+    names = {
+        name: sorted(names_by_number(examples[name]).values())
+        for name in catalog.SERVICES[service].request.categories
+    }
+    (run.workspace / CATEGORIES_FILE).write_bytes(msgspec.json.encode(names))
     write_parquet_atomically(dataset, run.workspace / DATASET_FILE)
 
 
@@ -174,11 +186,19 @@ def train_step(run: Run) -> None:
     run.progress("train", 0.0)
     dataset = pl.read_parquet(run.workspace / DATASET_FILE, glob=False)
     split = split_of(run, dataset)
-    fitted = train.fit(split.train, split.validation, run.spec)
+    teacher = read_teacher(run.workspace)
+    if teacher is None:
+        categories = _known_categories(run, split)
+        fitted = train.fit(split.train, split.validation, run.spec, run.features, categories)
+    else:
+        categories = teacher.categories
+        fitted = fit_smaller(teacher, split, run.spec)
 
     model_file = run.workspace / MODEL_FILE
     model_file.write_bytes(
-        convert.to_onnx(fitted.booster, len(run.features)).SerializeToString(deterministic=True)
+        convert.to_onnx(fitted.booster, run.features, categories).SerializeToString(
+            deterministic=True
+        )
     )
     (run.workspace / TREES_FILE).write_text(fitted.booster.model_to_string())
     judged = fitted.score(split.holdout.inputs)
@@ -200,8 +220,20 @@ def train_step(run: Run) -> None:
         stored_defaults=stored_defaults(past, stored_features(run.spec.feature_service)),
         data_sha256=dataset_hash(dataset, run.spec.feature_service),
         model_sha256=file_sha256(model_file),
+        categories=categories,
     )
     (run.workspace / FIT_FILE).write_bytes(msgspec.json.encode(fit))
+
+
+def _known_categories(run: Run, split: Split) -> dict[str, tuple[str, ...]]:
+    names: dict[str, list[str]] = msgspec.json.decode(
+        (run.workspace / CATEGORIES_FILE).read_bytes()
+    )
+    return {
+        feature: known_categories(split.train.inputs[:, run.features.index(feature)], found)
+        for feature, found in names.items()
+        if feature in run.features
+    }
 
 
 def stored_defaults(rows: pl.DataFrame, features: Sequence[str]) -> dict[str, float]:
@@ -258,6 +290,7 @@ def evaluate_step(run: Run) -> None:
         names=run.features,
         inputs=split.holdout.inputs,
         answered=holdout,
+        categories=read_fit(run.workspace).categories,
         missing=missing_shares(recent, run.spec.feature_service),
     )
     profile = profile_of(rows, run.spec)

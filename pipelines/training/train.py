@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from lightgbm import Booster, LGBMModel, early_stopping
 
+from dojo.core.categories import Categories, with_codes
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.records import Codes
 from dojo.core.tasks.specs import task_of
@@ -31,21 +33,37 @@ DETERMINISTIC: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A fitted model, as it will be served. `trees` is its number of trees."""
+    """A fitted model, as it will be served.
+
+    Attributes:
+        booster: Its trees, which read codes of categories.
+        trees: Number of trees.
+        features: Names of the inputs.
+        categories: The categories that it knows.
+    """
 
     booster: Booster
     trees: int
+    features: Sequence[str] = ()
+    categories: Categories = field(default_factory=dict)
 
     def score(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Return the scores of float32 inputs: (rows, features) -> (rows,)."""
-        return np.asarray(self.booster.predict(inputs, num_threads=THREADS))
+        """Return the scores of float32 inputs as served: (rows, features) -> (rows,)."""
+        rows = with_codes(inputs, self.features, self.categories)
+        return np.asarray(self.booster.predict(rows, num_threads=THREADS))
 
     def gains(self) -> list[float]:
         """Return the loss reduction over all splits, per feature."""
         return self.booster.feature_importance("gain").tolist()  # type: ignore[no-any-return]
 
 
-def fit(train: Part, validation: Part | None, spec: ModelSpec) -> Trained:
+def fit(
+    train: Part,
+    validation: Part | None,
+    spec: ModelSpec,
+    features: Sequence[str] = (),
+    categories: Categories = MappingProxyType({}),
+) -> Trained:
     """Fit on `train`.
 
     Args:
@@ -53,9 +71,16 @@ def fit(train: Part, validation: Part | None, spec: ModelSpec) -> Trained:
         validation: A later part. Its metric (`Task.objective`) decides the number of trees, at most
             the spec's n_estimators. None uses all trees, for windows too short to spare a part.
         spec: The model's spec.
+        features: Names of the inputs. Needed where some are categories.
+        categories: The categories to know.
     """
     estimator = spec.training.estimator
-    given = [_by_list(part, spec) for part in (train, validation) if part is not None]
+    parts = [
+        replace(part, inputs=with_codes(part.inputs, features, categories))
+        for part in (train, validation)
+        if part is not None
+    ]
+    given = [_by_list(part, spec) for part in parts]
     (learned, *held), parameters = _with_targets(given, spec)
     model = LGBMModel(
         **{
@@ -84,7 +109,7 @@ def fit(train: Part, validation: Part | None, spec: ModelSpec) -> Trained:
             callbacks=[early_stopping(estimator.early_stopping_rounds, verbose=False)],
         )
     trees = int(model.best_iteration_ or model.n_estimators_)
-    return Trained(with_float32_thresholds(model.booster_, trees), trees)
+    return Trained(with_float32_thresholds(model.booster_, trees), trees, features, categories)
 
 
 @dataclass(frozen=True, slots=True)

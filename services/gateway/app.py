@@ -95,7 +95,7 @@ def build(settings: Settings) -> DirectPaths:
         )
         answers = AnswerSchema(name, task_of(spec), repeats=spec.result_cache is not None)
         scorer, answer_log = (
-            ArmScorer(spec, features, metrics, schema.numbers),
+            ArmScorer(spec, features, metrics, (*schema.numbers, *schema.categories)),
             AnswerLog(name, answers, log.append, metrics),
         )
         predictor = Predictor(spec, schema, scorer, clock, answer_log, mirrors[name].offer, metrics)

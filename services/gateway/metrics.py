@@ -16,6 +16,7 @@ from prometheus_client.utils import floatToGoString
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.routes import Route
 from feature_repo import catalog
+from services.gateway.features.lookup import new_category
 from services.gateway.histograms import DeferredHistogram
 from services.gateway.sandbox import frames as sandbox_frames
 
@@ -359,7 +360,9 @@ class GatewayMetrics:
             timeout.labels(name).set(spec.serving.feature_timeout.total_seconds())
             for code in CODES:
                 self.requests.labels(name, code)
-            for reason in REASONS:
+            service = catalog.SERVICES.get(spec.feature_service)
+            fields = service.request.categories if service is not None else ()
+            for reason in (*REASONS, *(new_category(field) for field in fields)):
                 self.degraded.labels(name, reason)
             self.model_rejected.labels(name)
             self.route_failures.labels(name)

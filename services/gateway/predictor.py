@@ -6,6 +6,7 @@ Every step has a fallback, and every fallback has a name:
     no version can score        -> the spec's fallback score, version "0"       model_unavailable
     the world has no time yet   -> the wall clock's time                        world_clock_unset
     features                    -> see services/gateway/features/lookup.py
+    an unknown category         -> scored as all unknown ones                   new_category:<field>
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from dojo.core.categories import category_number
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.routes import CHAMPION_ARM
 from dojo.core.tasks.records import AnswerValues
 from dojo.core.tasks.specs import task_of
 from services.gateway.clock import GatewayClock
+from services.gateway.features.lookup import new_category
 from services.gateway.messages.answers import Answer, AnswerLog, Asked
 from services.gateway.messages.requests import Instance, InstanceSchema
 from services.gateway.metrics import GatewayMetrics
@@ -55,6 +58,7 @@ class Predictor:
         self._fallback_score, self._task = spec.serving.fallback_score, task_of(spec)
         self._keys = tuple(schema.keys.items())
         self._numbers, self._time_input = schema.numbers, schema.time_input
+        self._categories = schema.categories
         self._scorer = scorer
         self._clock = clock
         self._answers = log
@@ -146,6 +150,13 @@ class Predictor:
             degraded += (CLOCK_UNSET,)
         if scoring.failed:
             degraded += (ARM_FAILED,)
+        unknown = {
+            field: name
+            for field, known in arm.served.categories
+            if (name := getattr(instance, field)) not in known
+        }
+        if unknown:
+            degraded += tuple(new_category(field) for field in unknown)
         ages = plan.ages(scoring.stored.rows, asked.world_now.timestamp())
         for view, allowed in plan.freshness_sla.items():
             if (ages[view] or 0.0) > allowed:
@@ -167,6 +178,7 @@ class Predictor:
             scoring.done - asked.started,
             scoring.propensity,
             scoring.cached_seconds,
+            unknown,
         )
         return answer
 
@@ -198,5 +210,7 @@ class Predictor:
 
     def _inputs(self, instance: Instance, world_now: datetime) -> dict[str, float]:
         inputs: dict[str, float] = {name: getattr(instance, name) for name in self._numbers}
+        for name in self._categories:
+            inputs[name] = category_number(getattr(instance, name))
         inputs[self._time_input] = (getattr(instance, self._time_input) or world_now).timestamp()
         return inputs

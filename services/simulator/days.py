@@ -14,11 +14,11 @@ import polars as pl
 from dojo.core.lake import start_of
 from dojo.core.spec.schema import Label
 from dojo.shop.drift_kinds import KINDS
-from dojo.shop.events import SHOP_EVENTS, TRANSACTIONS
+from dojo.shop.events import ORDERS, SHOP_EVENTS, TRANSACTIONS
 from dojo.shop.lists import weight
 from dojo.shop.truths import TRUTHS, truth
 from dojo.shop.world_drift import ActiveDrift
-from services.simulator.drift.drifted_days import FraudsterSource, drifted_day
+from services.simulator.drift.drifted_days import FraudsterSource, drifted_day, drifted_orders
 from services.simulator.drift.label_drift import arrivals, look_back
 from services.simulator.labels import label_delays
 from services.simulator.sources.source import Source
@@ -166,6 +166,9 @@ class WorldDays:
         return {model: label for model, label in self._labels.items() if label.event == stream}
 
     def _happening(self, stream: str, day: date) -> pl.DataFrame:
+        if stream == ORDERS:
+            orders = self._source.scenes[stream].day(day, self._source.day(day))
+            return drifted_orders(orders, self._drifts, self._seed)
         if stream != TRANSACTIONS:
             return self._source.scenes[stream].day(day, self._source.day(day))
         return drifted_day(self._source, day, self._drifts, self._seed)

@@ -233,7 +233,7 @@ def question_of(spec: ModelSpec) -> dict[str, str]:
     """
     request = SERVICES[spec.feature_service].request
     event = SHOP_EVENTS[spec.label.event]
-    fields = (*(join_key(entity) for entity in spec.entities), *request.numbers)
+    fields = (*(join_key(entity) for entity in spec.entities), *request.names)
     if unknown := [field for field in fields if field not in event.__struct_fields__]:
         raise SpecError(
             f"{spec.name}: requests of {spec.feature_service} need {', '.join(unknown)}, which none"

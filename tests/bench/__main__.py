@@ -25,6 +25,7 @@ from tests.bench import (
     repeats,
     retraining,
     rollout,
+    smaller,
 )
 
 BENCHES = {
@@ -42,6 +43,7 @@ BENCHES = {
     "monitor": monitor.main,
     "repeats": repeats.main,
     "rollout": rollout.main,
+    "smaller": smaller.main,
 }
 
 

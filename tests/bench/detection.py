@@ -92,7 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=DRIFTED_WORLDS,
         help="of these, how many are lived with drift",
     )
-    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
+    # A new carrier changes orders, and the fraud model reads payments.
+    of_payments = [kind for kind in KINDS if kind != "new_carrier"]
+    parser.add_argument("--kinds", nargs="*", default=of_payments, choices=of_payments)
     asked = parser.parse_args(arguments)
     found: dict[str, list[Found]] = {kind: [] for kind in asked.kinds}
     quiet: list[Mapping[str, set[object]]] = []

@@ -28,6 +28,7 @@ from dojo.core.spec.schema import ModelSpec
 
 if TYPE_CHECKING:
     from pipelines.training.steps import Run
+    from services.simulator.days import WorldDays
 
 HISTORY_DAYS = 100  # the default of DOJO_HISTORY_DAYS
 SEED = 7  # the default of DOJO_SEED
@@ -81,14 +82,13 @@ def measure() -> None:
     print(json.dumps(found))  # noqa: T201
 
 
-def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
+def train_in_default_world(spec: ModelSpec, directory: Path) -> tuple[Run, WorldDays, float]:
+    """Train a version at the end of the default world's history, without servers.
+
+    Returns the run, the world's days, and the wall time of the training.
+    """
     from dojo.core.lake import Lake, start_of
-    from dojo.core.tasks.records import Answered
-    from dojo.core.tasks.specs import task_of
-    from dojo.shop.lists import weight
-    from dojo.shop.truths import TRUTHS
     from feature_repo.specs import labels_of
-    from feature_repo.views import join_key
     from pipelines.training import steps
     from services.simulator.days import WorldDays
     from services.simulator.history import build_history
@@ -99,8 +99,7 @@ def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
     source = SyntheticSource(SEED, TOWN, TOWN, fraud_rate=0.015)
     end = SYNTHETIC_HISTORY_END
     span = Span(end - timedelta(days=HISTORY_DAYS), end)
-    labels = labels_of({spec.name: spec}, Path("models"))
-    days = WorldDays(source, labels, SEED, span.start)
+    days = WorldDays(source, labels_of({spec.name: spec}, Path("models")), SEED, span.start)
     lake = Lake(directory / "lake")
     build_history(World({}, {}, span.start, span.end), days, lake)
     started = time.perf_counter()
@@ -109,8 +108,21 @@ def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
     steps.build_dataset_step(run, champion=None)
     steps.train_step(run)
     steps.evaluate_step(run)
+    return run, days, time.perf_counter() - started
+
+
+def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
+    from dojo.core.tasks.records import Answered
+    from dojo.core.tasks.specs import task_of
+    from dojo.shop.lists import weight
+    from dojo.shop.truths import TRUTHS
+    from feature_repo.views import join_key
+    from pipelines.training import steps
+    from services.simulator.sources.span import SYNTHETIC_HISTORY_END
+
+    _, days, seconds = train_in_default_world(spec, directory)
+    end = SYNTHETIC_HISTORY_END
     metrics = steps.read_evaluation(directory).metrics
-    seconds = time.perf_counter() - started
 
     last = end - timedelta(days=spec.label.delay.maximum.days)
     holdout = pl.concat(

@@ -173,6 +173,7 @@ def lake_rows(live: Live, start: datetime, end: datetime) -> tuple[pl.DataFrame,
         pl.lit(1).alias("route_generation"),
         pl.lit("").alias("trace_id"),
         pl.lit(1.0).alias("propensity"),
+        pl.lit("{}").alias("new_categories"),
     )
     known = live.labels.filter(pl.col("arrival").is_between(start, end, closed="left"))
     return predictions, outcome_history(known)

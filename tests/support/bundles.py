@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from dojo.core.categories import Categories, category_number, with_codes
 from dojo.core.registry.bundle import (
     MODEL_FILE,
     PARITY_FILE,
@@ -32,6 +34,7 @@ from dojo.core.registry.tags import VersionTags
 from dojo.core.registry.versions import CHAMPION, ModelRegistry, Version
 from feature_repo.catalog import SERVICES, VIEWS
 from pipelines.release.tracking import tracking_client
+from pipelines.training.convert import to_onnx
 
 SERVICE = "fraud_detection_v1"
 FEATURES = SERVICES[SERVICE].features
@@ -47,10 +50,17 @@ def make_bundle(
     features: tuple[str, ...] = FEATURES,
     service: str = SERVICE,
     decision: Mapping[str, float] = HALF,
+    categories: Categories | None = None,
 ) -> str:
-    """Train and write one bundle into `directory`. Returns the SHA-256 of its bundle.json."""
-    classifier, graph, inputs = _trained(trees, seed, features)
-    return _written(directory, model, graph, inputs[:50], classifier, features, service, decision)
+    """Train and write one bundle into `directory`. Returns the SHA-256 of its bundle.json.
+
+    Some rows have none of the known `categories`.
+    """
+    known = {name: tuple(names) for name, names in (categories or {}).items()}
+    classifier, graph, inputs = _trained(trees, seed, features, known)
+    return _written(
+        directory, model, graph, inputs[:50], classifier, features, service, decision, known
+    )
 
 
 def make_failing_bundle(
@@ -113,7 +123,12 @@ def make_network_bundle(directory: Path, model: str, width: int, layers: int) ->
     return _written(directory, model, graph, inputs[:50], classifier)
 
 
-def _trained(trees: int, seed: int, features: tuple[str, ...] = FEATURES) -> tuple[Any, Any, Any]:
+def _trained(
+    trees: int,
+    seed: int,
+    features: tuple[str, ...] = FEATURES,
+    categories: Categories = MappingProxyType({}),
+) -> tuple[Any, Any, Any]:
     """Return a LightGBM classifier, its ONNX model, and its training rows.
 
     The rows have shape (2000, features), float32.
@@ -130,11 +145,18 @@ def _trained(trees: int, seed: int, features: tuple[str, ...] = FEATURES) -> tup
         else (features[0], features[-1])
     )
     signal = np.prod(inputs[:, [features.index(name) for name in telling]], axis=1)
+    for name, known in categories.items():
+        which = generator.integers(0, len(known) + 1, len(inputs))
+        numbers = [category_number(one) for one in (*known, "nobody knows it")]
+        inputs[:, features.index(name)] = np.array(numbers)[which]
+        signal = signal * (1 + which)
     labels = (signal + generator.normal(0, 1, len(inputs)) > np.quantile(signal, 0.9)).astype(int)
     classifier = lightgbm.LGBMClassifier(
         n_estimators=trees, num_leaves=15, random_state=seed, n_jobs=1, verbose=-1
     )
-    classifier.fit(inputs, labels)
+    classifier.fit(with_codes(inputs, features, categories), labels)
+    if categories:
+        return classifier, to_onnx(classifier.booster_, features, categories), inputs
     types = [("input", FloatTensorType([None, len(features)]))]
     return classifier, convert_lightgbm(classifier, initial_types=types, zipmap=False), inputs
 
@@ -148,11 +170,13 @@ def _written(
     features: tuple[str, ...] = FEATURES,
     service: str = SERVICE,
     decision: Mapping[str, float] = HALF,
+    categories: dict[str, tuple[str, ...]] | None = None,
 ) -> str:
+    coded = with_codes(parity_inputs, features, categories or {})
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MODEL_FILE).write_bytes(graph.SerializeToString())
     parity = Parity(
-        inputs=parity_inputs.tolist(), scores=classifier.predict_proba(parity_inputs)[:, 1].tolist()
+        inputs=parity_inputs.tolist(), scores=classifier.predict_proba(coded)[:, 1].tolist()
     )
     (directory / PARITY_FILE).write_bytes(msgspec.json.encode(parity))
     (directory / PROFILE_FILE).write_text(json.dumps({"rows": 2000}))
@@ -168,6 +192,7 @@ def _written(
             decision=dict(decision),
             trained_as_of=TRAINED_AS_OF,
             sha256={},
+            categories=categories or {},
         ),
     )
 

@@ -14,7 +14,7 @@ from dojo.shop.events import TRANSACTIONS
 from feature_repo.services import Choose, FeatureService, RequestFeatures, choose_scalar
 from feature_repo.shop import CUSTOMER_DAILY
 from feature_repo.shop.payments import PAYMENTS
-from feature_repo.views import EventSource, Feature, StreamingView, Window
+from feature_repo.views import CATEGORY_UNIT, EventSource, Feature, StreamingView, Window
 
 # A second view of an entity, with other windows than its first view.
 PULSE = StreamingView(
@@ -45,27 +45,30 @@ def per_visit(inputs: Mapping[str, Any], choose: Choose = choose_scalar) -> dict
     busy = inputs["pulse_count_10m"] > 0
     return {
         "items": inputs["items"],
+        "channel": inputs["channel"],
         "items_per_visit": choose(busy, inputs["items"] / (inputs["pulse_count_10m"] + 1), 1.0),
     }
 
 
 ITEMS = Feature("items", "items", "Items in the basket.")
+CHANNEL = Feature("channel", CATEGORY_UNIT, "Where the customer shops.")
 
 RETURNS_V1 = FeatureService(
     name="returns_v1",
     model="returns",
     owner="checkout",
-    features=("items", "items_per_visit", "pulse_sum_2h"),
+    features=("items", "channel", "items_per_visit", "pulse_sum_2h"),
     request=RequestFeatures(
         name="basket",
-        inputs=(ITEMS,),
+        inputs=(ITEMS, CHANNEL),
         time_input="checkout_time",
         recorded=EventSource(
-            TRANSACTIONS, "transaction_id", ("transaction_id", "world_time", "items")
+            TRANSACTIONS, "transaction_id", ("transaction_id", "world_time", "items", "channel")
         ),
         stored=("pulse_count_10m",),
         features=(
             ITEMS,
+            CHANNEL,
             Feature("items_per_visit", "items", "Items by visits of the last ten minutes."),
         ),
         compute=per_visit,

@@ -62,7 +62,8 @@ def explain(
     table.add_column("meaning", overflow="fold")
     table.add_row("base", "", f"{found.base:+.4f}", "without any feature")
     for one in found.contributions[:SHOWN]:
-        table.add_row(one.feature, f"{one.value:g}", f"{one.adds:+.4f}", escape(one.meaning))
+        value = escape(one.category) or f"{one.value:g}"
+        table.add_row(one.feature, value, f"{one.adds:+.4f}", escape(one.meaning))
     rest = found.contributions[SHOWN:]
     if rest:
         table.add_row(f"{len(rest)} more", "", f"{sum(one.adds for one in rest):+.4f}", "")

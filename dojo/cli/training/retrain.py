@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
@@ -19,12 +19,14 @@ from dojo.cli.training.terminal import parse_time, quiet_libraries, say
 from dojo.cli.world.past import wait_for_past
 
 if TYPE_CHECKING:
+    from pipelines.training.job import SmallerKind
     from services.trainer.airflow_client import AirflowClient
 
 SABOTAGES = ("slow_by_night",)
+KINDS = ("pruned", "distilled")  # pipelines/training/job.py: SmallerKind
 
 MEANINGS = {
-    "promote": "the challenger won: its rollout begins (dojo rollout show {model})",
+    "promote": "the challenger's rollout begins (dojo rollout show {model})",
     "first": "the model's first version: it is the champion",
     "waits": (
         "the model's first version: another person approves it with dojo models promote"
@@ -78,12 +80,21 @@ def retrain(
             metavar="KIND",
         ),
     ] = "",
+    smaller: Annotated[
+        str,
+        typer.Option(
+            help=f"Make a smaller version of the champion ({', '.join(KINDS)}); needs"
+            " --in-process.",
+            metavar="KIND",
+        ),
+    ] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Retrain a model, compare it with its champion, and roll the winner out.
 
     This is the guarded way to a new version. It runs in Airflow where the stack has one, else here.
-    The command waits for the gate. A rollout then goes on by itself.
+    The command waits for the gate. A rollout then goes on by itself. A smaller version need not win
+    (training.smaller in the spec).
 
     Example: dojo retrain fraud_detection --why "drift in merchant_risk_7d"
     """
@@ -96,6 +107,12 @@ def retrain(
         raise fail(
             f"--sabotage: expected one of {', '.join(SABOTAGES)}, together with --in-process, got"
             f" {sabotage!r}",
+            code=2,
+        )
+    if smaller and (smaller not in KINDS or not in_process or sabotage):
+        raise fail(
+            f"--smaller: expected one of {', '.join(KINDS)}, together with --in-process, got"
+            f" {smaller!r}",
             code=2,
         )
     quiet_libraries()
@@ -113,7 +130,7 @@ def retrain(
         answer = (
             _in_airflow(here, client, model, asker, moment, dry_run)
             if client
-            else _here(here, model, asker, moment, dry_run, sabotage)
+            else _here(here, model, asker, moment, dry_run, sabotage, smaller)
         )
     if as_json:
         print_json(answer)
@@ -186,6 +203,7 @@ def _here(
     moment: datetime | None,
     dry_run: bool,
     sabotage: str,
+    smaller: str,
 ) -> dict[str, Any]:
     from dojo.core.registry.versions import CHAMPION, ModelRegistry
     from pipelines.training.job import Job, key_by_hand
@@ -212,9 +230,17 @@ def _here(
     when = moment or here.now()
     champion = ModelRegistry.of(here.settings).by_alias(model, CHAMPION)
     spec = (here.settings.models_dir / f"{model}.yaml").read_bytes()
-    kinds = [*([sabotage] if sabotage else []), *(["dry-run"] if dry_run else [])]
+    kinds = [kind for kind in (sabotage, smaller, "dry-run" if dry_run else "") if kind]
     key = key_by_hand(when, spec, champion.version if champion else None, *kinds)
-    job = Job(model=model, key=key, as_of=when, reason=asker.why, who=asker.who, dry_run=dry_run)
+    job = Job(
+        model=model,
+        key=key,
+        as_of=when,
+        reason=asker.why,
+        who=asker.who,
+        dry_run=dry_run,
+        smaller=cast("SmallerKind", smaller) if smaller else None,
+    )
     with errors_become_messages(
         *REFUSALS, next_step="The champion stays. Mend what is named, then retrain again."
     ):

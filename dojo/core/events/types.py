@@ -115,7 +115,8 @@ class Prediction(Event, frozen=True, kw_only=True):
             fallback did.
         arm: The arm chosen by the route for the request.
         entity_keys: Entity name -> key, as sent.
-        features: Feature name -> the exact value that was scored, in the model's input order.
+        features: Feature name -> the exact value that was scored, in the model's input order. A
+            category is its number (dojo/core/categories.py).
         feature_age_seconds: Feature view -> age of its values in world seconds. None without
             values.
         score: The score of the version or the fallback, in the unit of the model's task.
@@ -132,6 +133,7 @@ class Prediction(Event, frozen=True, kw_only=True):
             who named the version, so that nothing was drawn.
         cached_seconds: World time since the result was computed for an equal request, which this
             answer repeats. None if it was computed for this request.
+        new_categories: Feature -> name of a category that the version does not know.
     """
 
     stream: ClassVar[Stream] = Stream.PREDICTIONS
@@ -152,6 +154,7 @@ class Prediction(Event, frozen=True, kw_only=True):
     trace_id: str = ""
     propensity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
     cached_seconds: float | None = None
+    new_categories: dict[str, str] = {}
 
     @staticmethod
     def id_for(prediction_id: str) -> str:

@@ -52,6 +52,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         stored_defaults: Stored feature -> its median over the training rows, which replaces an
             unreachable store. For a moment (unix seconds) it is the median age at the row's time,
             seconds.
+        categories: Feature -> names of the categories that the version knows, in the order of their
+            codes (dojo/core/categories.py). The model file has the same codes.
         decision: Decisions on the validation rows, by name
             (`dojo/core/tasks/protocol.py: Task.decide`).
         trained_as_of: World time at which the training data ends, labels included.
@@ -68,6 +70,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     trained_as_of: datetime
     sha256: dict[str, str]
     parameters: dict[str, str] = {}
+    categories: dict[str, tuple[str, ...]] = {}
 
 
 class Parity(msgspec.Struct, frozen=True):

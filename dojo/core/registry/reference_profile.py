@@ -14,12 +14,14 @@ windows differ from the rest of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from dojo.core.categories import codes_of
 from dojo.core.tasks.records import HoldoutVariation, Proxies, Results
 from dojo.stats.histograms.binning import bin_counts, quantile_edges
 
@@ -48,6 +50,8 @@ class Distribution(msgspec.Struct, frozen=True):
             freedom. The excess is over the PSI of independent rows. A window never counts as more
             than 1 / excess independent rows. 0 is no excess.
         quiet_day: The same for one day of the holdout.
+        categories: Names of the bins of a category, of which the last bin has no name. It counts
+            all that the version does not know. Empty for numbers.
     """
 
     edges: tuple[float, ...]
@@ -59,6 +63,11 @@ class Distribution(msgspec.Struct, frozen=True):
     slots: tuple[tuple[int, ...], ...] = ()
     quiet_hour: float = 0.0
     quiet_day: float = 0.0
+    categories: tuple[str, ...] = ()
+
+    def binned(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """Return values as `edges` cut them: codes for the numbers of categories."""
+        return codes_of(values, self.categories) if self.categories else values
 
 
 class Segmentation(msgspec.Struct, frozen=True):
@@ -161,6 +170,11 @@ class ReferenceProfile(msgspec.Struct, frozen=True, kw_only=True):
                 " trained before; it is monitored again from its next retraining on"
             )
         return self
+
+
+def category_edges(categories: Sequence[str]) -> tuple[float, ...]:
+    """Return the edges between codes, with one bin more than known categories."""
+    return tuple(code + 0.5 for code in range(len(categories)))
 
 
 def slot_numbers(times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.int64]:

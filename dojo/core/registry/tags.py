@@ -41,10 +41,12 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
 
     A value that cannot be read counts as absent. `raw` still has it.
 
-    The first eight are the reproducibility record (pipelines/reproduce.py).
+    The first eight and `made` are the reproducibility record (pipelines/reproduce.py).
 
     Attributes:
         as_of: World time until which the training data goes.
+        made: How a smaller version was made, such as "pruned from version 3". None for a version of
+            its own.
         bundle_sha256: SHA-256 of bundle.json.
         gate_gain: Gain of the gate's primary metric over the champion's, relative.
         gate_interval: Ends of the gain's interval.
@@ -69,6 +71,7 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
     lock_sha256: str | None = None
     seed: int | None = None
     as_of: AwareTime | None = None
+    made: str | None = None
     bundle_sha256: str | None = None
     gate_verdict: GateVerdict | Literal["first"] | None = None
     gate_gain: float | None = None
@@ -100,6 +103,7 @@ class VersionTags(msgspec.Struct, frozen=True, kw_only=True):
             lock_sha256=self.lock_sha256,
             seed=self.seed,
             as_of=self.as_of,
+            made=self.made,
             bundle_sha256=self.bundle_sha256,
             gate_verdict=self.gate_verdict,
             gate_gain=self.gate_gain,

@@ -119,6 +119,26 @@ class TrainingChecks(Section):
     count_psi: Annotated[float, Field(gt=0, le=100)]
 
 
+class Smaller(Section):
+    """Smaller versions of the champion (pipelines/training/smaller.py).
+
+    Losses are of the gate's primary metric, relative to the champion's.
+
+    Attributes:
+        pruning_loss: Largest loss on the validation rows. Pruning keeps the fewest trees within it.
+        allowed_loss: Largest loss in the gate, where the whole interval must be below it.
+        trees: Trees of a distilled version.
+        leaves: Leaves of each of these trees.
+        learning_rate: Share of each tree that counts, of a distilled version.
+    """
+
+    pruning_loss: Fraction
+    allowed_loss: Fraction
+    trees: Annotated[int, Field(ge=1, le=1000)]
+    leaves: Annotated[int, Field(ge=2, le=256)]
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+
+
 class Training(Section):
     """A version's training data.
 
@@ -133,6 +153,7 @@ class Training(Section):
     checks: TrainingChecks
     seed: Annotated[int, Field(ge=0)]
     estimator: Estimator
+    smaller: Smaller | None = None
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Training:

@@ -18,7 +18,8 @@ class Distances(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         kullback_leibler: Divergence of the window from the reference, nats.
         jensen_shannon: Divergence in bits, 0 to 1.
-        ks: Lowest and highest Kolmogorov-Smirnov statistic allowed by the counts, 0 to 1.
+        ks: Lowest and highest Kolmogorov-Smirnov statistic allowed by the counts, 0 to 1. None for
+            categories, which have no order.
         wasserstein: Wasserstein-1 distance in the column's unit. None where the reference has no
             range.
         wasserstein_error: Largest difference to the distance of the raw values, in the column's
@@ -29,7 +30,7 @@ class Distances(msgspec.Struct, frozen=True, kw_only=True):
 
     kullback_leibler: float
     jensen_shannon: float
-    ks: tuple[float, float]
+    ks: tuple[float, float] | None = None
     wasserstein: float | None = None
     wasserstein_error: float | None = None
 

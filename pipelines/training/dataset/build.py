@@ -61,7 +61,7 @@ def label_examples(
             pl.col(recorded.key).alias("request_id"),
             *keys,
             pl.col("world_time").alias("event_timestamp"),
-            *catalog.SERVICES[service].request.numbers,
+            *catalog.SERVICES[service].request.names,
             "label",
             "weight",
         )

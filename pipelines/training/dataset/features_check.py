@@ -50,7 +50,7 @@ def training_set(
             examples are left out.
     """
     counted = {
-        name: bin_counts(examples[name].to_numpy(), np.asarray(past.edges))
+        name: bin_counts(past.binned(examples[name].to_numpy()), np.asarray(past.edges))
         for name, past in bins.items()
         if name in examples.columns
     }

@@ -35,7 +35,8 @@ def refusals(requests: pl.DataFrame, spec: ModelSpec, as_of: datetime) -> list[s
 
 def _reasons(requests: pl.DataFrame, spec: ModelSpec, as_of: datetime) -> Iterator[str]:
     stream, training = catalog.recorded_requests(spec.feature_service).stream, spec.training
-    for one in catalog.SERVICES[spec.feature_service].request.inputs:
+    request = catalog.SERVICES[spec.feature_service].request
+    for one in (one for one in request.inputs if not one.is_category):
         outside = requests.filter(~pl.col(one.name).is_between(*one.bounds))[one.name].to_numpy()
         if len(outside):
             bounds = catalog.bounds_of(spec.feature_service, one.name)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import pandera.polars as pa
 import polars as pl
 
+from dojo.core.categories import MAX_CATEGORY_LENGTH
 from dojo.core.events.columns import UTC_MICROSECONDS
 from dojo.core.labels import latest_labels, standing_for, weights_of
 from dojo.core.spec.schema import ModelSpec
@@ -91,6 +92,15 @@ def request_schema(spec: ModelSpec) -> pa.DataFrameSchema:
                     ),
                 )
                 for one in request.inputs
+                if not one.is_category
+            },
+            **{
+                name: pa.Column(
+                    pl.String,
+                    pa.Check.str_length(max_value=MAX_CATEGORY_LENGTH),
+                    nullable=True,  # in files from before the column
+                )
+                for name in request.categories
             },
         }
     )

@@ -9,6 +9,10 @@ The stored part degrades in steps, and the answer names the step:
     cold_start           the store has no row for one of the entities: its values are 0
     features_last_known  no answer in time: the values that this process last saw for the entity
     features_default     as before, for an entity never seen: the medians of the training rows
+
+A category that the version does not know is scored as all unknown ones, and named by its field:
+
+    new_category:<field>
 """
 
 from __future__ import annotations
@@ -33,10 +37,16 @@ from services.gateway.features.online_store import (
 COLD_START = "cold_start"
 LAST_KNOWN = "features_last_known"
 DEFAULTS = "features_default"
+NEW_CATEGORY = "new_category"
 
 # Entities whose last row stays in memory. At about 0.7 kB each this is 35 MB when full. It is five
 # times the demo's customers and merchants.
 LAST_KNOWN_ENTITIES = 50_000
+
+
+def new_category(field: str) -> str:
+    """Return the reason for a category in `field` that the version does not know."""
+    return f"{NEW_CATEGORY}:{field}"
 
 
 class FeaturePlan:
@@ -92,7 +102,7 @@ class FeaturePlan:
 
         Args:
             rows: One per entity of the plan.
-            inputs: The request's inputs and its time.
+            inputs: The request's inputs and its time. A category is its number.
         """
         values: dict[str, float] = {**inputs}
         for fields, row, default, moments in zip(

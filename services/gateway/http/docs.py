@@ -13,7 +13,7 @@ from functools import cache
 import msgspec
 
 from dojo import __version__
-from services.gateway.features.lookup import COLD_START, DEFAULTS, LAST_KNOWN
+from services.gateway.features.lookup import COLD_START, DEFAULTS, LAST_KNOWN, new_category
 from services.gateway.http.api import Endpoint
 from services.gateway.http.docs_parts import (
     EXAMPLE_ROUTE,
@@ -71,7 +71,7 @@ def completed(
             )
             components[endpoint.answers.type.__name__]["properties"]["degraded"]["anyOf"][0][
                 "items"
-            ]["enum"] = reasons
+            ]["enum"] = [*reasons, *(new_category(name) for name in endpoint.schema.categories)]
         document["components"] = {
             "schemas": components,
             "securitySchemes": {TIME_KEY: TIME_KEY_SCHEME},

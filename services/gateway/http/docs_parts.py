@@ -92,6 +92,7 @@ def example_instance(schema: InstanceSchema) -> Document:
     return {
         **dict(zip(schema.keys.values(), cycle(("4961", "3412")), strict=False)),
         **dict.fromkeys(schema.numbers, 81.51),
+        **dict.fromkeys(schema.categories, "clothing"),
     }
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, Protocol
 
 import msgspec
@@ -180,6 +181,7 @@ class AnswerLog:
         seconds: float,
         propensity: float,
         cached_seconds: float | None = None,
+        new_categories: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Log an answer.
 
@@ -187,6 +189,7 @@ class AnswerLog:
             seconds: Wall time from the request's arrival until this instance was scored.
             propensity: Probability with which the route chose the arm.
             cached_seconds: As in the answer.
+            new_categories: Field -> a category that the version does not know.
         """
         self._append(
             Prediction(
@@ -209,6 +212,7 @@ class AnswerLog:
                 trace_id=asked.trace_id,
                 propensity=propensity,
                 cached_seconds=cached_seconds,
+                new_categories=dict(new_categories),
             )
         )
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Protocol, cast
 import msgspec
 from starlette.types import Receive, Scope
 
+from dojo.core.categories import MAX_CATEGORY_LENGTH
 from dojo.core.spec.read import SpecError
 from dojo.core.spec.schema import ModelSpec
 from feature_repo.catalog import SERVICES
@@ -44,11 +45,13 @@ REQUEST_ID = "request_id"
 
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY_LENGTH)]
 Number = Annotated[float, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+Category = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CATEGORY_LENGTH)]
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 EXPECTED = {
     Key: f"a string of 1 to {MAX_KEY_LENGTH} characters",
     Number: f"a finite number from 0 to {MAX_NUMBER:g}",
+    Category: f"a category, a string of 1 to {MAX_CATEGORY_LENGTH} characters",
     Time: "an RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z",
 }
 
@@ -64,7 +67,8 @@ class InstanceSchema:
 
     Attributes:
         keys: Entity -> the field of its key.
-        numbers: The fields of the request's inputs.
+        numbers: The fields of the request's inputs that are numbers.
+        categories: The fields of the request's inputs that are categories.
         time_input: The field of the time. It may be absent.
 
     Raises:
@@ -80,10 +84,12 @@ class InstanceSchema:
             )
         request = SERVICES[spec.feature_service].request
         self.keys = {entity: join_key(entity) for entity in spec.entities}
-        self.numbers, self.time_input = request.numbers, request.time_input
+        self.numbers, self.categories = request.numbers, request.categories
+        self.time_input = request.time_input
         self.required: dict[str, Any] = {
             **dict.fromkeys(self.keys.values(), Key),
             **dict.fromkeys(self.numbers, Number),
+            **dict.fromkeys(self.categories, Category),
         }
         self.optional: dict[str, Any] = {REQUEST_ID: Key, self.time_input: Time}
         meanings = {

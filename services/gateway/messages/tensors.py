@@ -50,6 +50,7 @@ def input_types(schema: InstanceSchema) -> dict[str, tuple[str, ...]]:
     return {
         **dict.fromkeys(schema.keys.values(), (KEY_TYPE,)),
         **dict.fromkeys(schema.numbers, NUMBER_TYPES),
+        **dict.fromkeys(schema.categories, (KEY_TYPE,)),
         REQUEST_ID: (KEY_TYPE,),
         schema.time_input: (KEY_TYPE, *WHOLE_TYPES),
     }

@@ -51,6 +51,7 @@ class ScorableVersion(Protocol):
     Attributes:
         takes_batches: True if rows of several requests may be scored together.
         run_seconds: Time to score as many rows as share a run. 0 until it is measured.
+        categories: The fields of categories that its features read, and what it knows of each.
     """
 
     takes_batches: bool
@@ -58,6 +59,7 @@ class ScorableVersion(Protocol):
     sha256: str
     bundle: Bundle
     plan: FeaturePlan
+    categories: tuple[tuple[str, frozenset[str]], ...]
 
     async def score(self, rows: Rows, timeout: float | None) -> list[Scored]:
         """Return a result per row, in order. Never raises.
@@ -91,14 +93,17 @@ class _Described:
         self.sha256 = sha256
         self.bundle = bundle
         self.plan = FeaturePlan(bundle)
+        self.categories = tuple(
+            (field, frozenset(known)) for field, known in bundle.categories.items()
+        )
         self._low, self._high = task_of(spec).score_bounds
         sent = SERVICES[spec.feature_service].request
         wanted = {
-            *self.plan.request.numbers,
+            *self.plan.request.names,
             self.plan.request.time_input,
             *(fields.entity for fields in self.plan.entities),
         }
-        if missing := wanted - {*sent.numbers, sent.time_input, *spec.entities}:
+        if missing := wanted - {*sent.names, sent.time_input, *spec.entities}:
             raise CorruptBundleError(
                 f"{bundle.feature_service} wants {sorted(missing)}, which callers of {spec.name} do"
                 " not send"

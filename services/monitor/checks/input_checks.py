@@ -1,6 +1,7 @@
 """Checks of a version's inputs and answers per window, against its reference profile. Pure.
 
-    input_drift       PSI of each feature
+    input_drift       PSI of each feature. A category's last bin is all that the version does not
+                      know, and its note names these.
     prediction_drift  PSI of the scores, and of the items that are shown
     data_quality      values missing, out of range
 
@@ -38,6 +39,9 @@ Counts = npt.NDArray[np.int64]
 # The reference for an hour is widened by neighbouring hours until it has this many rows. Its own
 # noise is then a tenth of a window's.
 REFERENCE_ROWS = 3_000
+
+# New categories that a note names.
+NAMED = 5
 
 # The subject of the shown items.
 ITEMS = "items"
@@ -227,7 +231,19 @@ def _psi(
         excess=column.quiet_hour if asked.kind == "hour" else column.quiet_day,
     )
     psi = population_stability_index(reference, current)
-    return Measured(name, psi, levels, rows, noise, distances=distances)
+    note = _new_categories(asked, name, current) if column.categories else ""
+    return Measured(name, psi, levels, rows, noise, note, distances)
+
+
+def _new_categories(asked: WindowComparison, name: str, current: Counts) -> str:
+    """Name the categories that the version does not know, the most frequent first."""
+    rows = int(current.sum())
+    found = sorted(
+        asked.window.new_categories.get(name, {}).items(), key=lambda one: (-one[1], one[0])
+    )
+    named = ", ".join(f"{category} {count / rows:.1%}" for category, count in found[:NAMED])
+    more = "" if len(found) <= NAMED else f" and {len(found) - NAMED} more"
+    return f"new: {named}{more}; {current[-1] / rows:.1%} in all" if named else ""
 
 
 def _distances(
@@ -244,6 +260,11 @@ def _distances(
         edges = np.asarray(column.edges, dtype=np.float64)
         low, high = min(column.low, minimum, edges[0]), max(column.high, maximum, edges[-1])
         area = wasserstein_of_counts(reference, current, edges, low, high)
+    if column.categories:  # without an order there is no distance along it
+        return Distances(
+            kullback_leibler=kullback_leibler(reference, current),
+            jensen_shannon=jensen_shannon(reference, current),
+        )
     return Distances(
         kullback_leibler=kullback_leibler(reference, current),
         jensen_shannon=jensen_shannon(reference, current),

@@ -12,7 +12,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from dojo.core.categories import with_codes
 from dojo.core.events.types import Event, Outcome, Prediction, Stream
+from dojo.core.registry.reference_profile import ReferenceProfile
 from services.monitor.counting.state import Key, MonitorMemory, short_hash
 from services.monitor.counting.windows import CountedWindow, LabelWindow, floor
 
@@ -57,7 +59,7 @@ def fold_predictions(known: MonitorMemory, events: Sequence[Prediction]) -> Fold
         profile = known.profiles.get(key)
         shown = profile.shown if profile is not None else None
         window.add(
-            _matrix(group, names),
+            _with_codes(_matrix(group, names), names, profile),
             flagged=sum(event.flagged is True for event in group),
             degraded=sum(bool(event.degraded) for event in group),
             missing=(
@@ -72,6 +74,7 @@ def fold_predictions(known: MonitorMemory, events: Sequence[Prediction]) -> Fold
                 for event in group
                 if event.flagged and shown is not None and shown.entity in event.entity_keys
             ),
+            new_categories=(named for event in group for named in event.new_categories.items()),
         )
         folded.predictions.add((key, hour))
     return folded
@@ -157,6 +160,17 @@ def _contains(sorted_hashes: Hashes, wanted: Hashes) -> npt.NDArray[np.bool_]:
         return np.zeros(len(wanted), dtype=bool)
     at = np.minimum(np.searchsorted(sorted_hashes, wanted), len(sorted_hashes) - 1)
     return np.equal(sorted_hashes[at], wanted)
+
+
+def _with_codes(
+    rows: npt.NDArray[np.float32], names: Sequence[str], profile: ReferenceProfile | None
+) -> npt.NDArray[np.float32]:
+    known = (
+        {name: of.categories for name, of in profile.features.items() if of.categories}
+        if profile is not None
+        else {}
+    )
+    return with_codes(rows, names, known)
 
 
 def _matrix(events: Sequence[Prediction], names: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -20,6 +20,9 @@ from dojo.stats.histograms.histogram import MatrixHistogram
 Kind = Literal["hour", "day"]
 LENGTH: dict[Kind, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 
+# New categories of a feature and window that are kept by name. A caller could send any number.
+MOST_NAMES = 20
+
 # The column of the scores. It follows the features.
 SCORE = "score"
 
@@ -49,6 +52,7 @@ class _StoredWindow(msgspec.Struct, array_like=True, frozen=True):
     score_counts: bytes
     score_sums: bytes
     items: bytes = b""
+    new_categories: dict[str, dict[str, int]] = {}
 
 
 class CountedWindow:
@@ -65,6 +69,8 @@ class CountedWindow:
         score_sums: Sum of the scores by bin of SCORE_EDGES.
         items: Number of flagged answers by bin of their item. All 0 where the profile names no
             item.
+        new_categories: Feature -> name -> number of answers with a category that the version does
+            not know. At most MOST_NAMES names of a feature, the first ones.
     """
 
     def __init__(self) -> None:
@@ -75,6 +81,7 @@ class CountedWindow:
         self.score_counts: npt.NDArray[np.int64] = np.zeros(width, dtype=np.int64)
         self.score_sums: npt.NDArray[np.float64] = np.zeros(width)
         self.items: npt.NDArray[np.int64] = np.zeros(ITEM_BINS, dtype=np.int64)
+        self.new_categories: dict[str, dict[str, int]] = {}
 
     def add(
         self,
@@ -84,14 +91,17 @@ class CountedWindow:
         missing: Iterable[str],
         plan: BinPlan | None,
         items: Iterable[str] = (),
+        new_categories: Iterable[tuple[str, str]] = (),
     ) -> None:
         """Count answers.
 
         Args:
             matrix: Shape (answers, features + 1), the score last. It is float32 like the
                 model's input. As float64, 0.7 would lie above an edge at the float32 of 0.7.
+                Categories are codes.
             missing: A view's name for each answer without its values.
             items: Key of each flagged answer's item.
+            new_categories: A feature and its unknown category, for each answer with one.
         """
         self.rows += len(matrix)
         self.flagged += flagged
@@ -102,10 +112,17 @@ class CountedWindow:
         self.score_counts += counts
         self.score_sums += sums
         self.items += item_histogram(items)
+        for feature, name in new_categories:
+            self._name(feature, name, 1)
         if plan is not None:
             if self.histogram is None:
                 self.histogram = MatrixHistogram(plan)
             self.histogram.add(matrix)
+
+    def _name(self, feature: str, name: str, count: int) -> None:
+        names = self.new_categories.setdefault(feature, {})
+        if name in names or len(names) < MOST_NAMES:
+            names[name] = names.get(name, 0) + count
 
     @property
     def answers(self) -> AnswerCounts:
@@ -122,6 +139,9 @@ class CountedWindow:
         self.score_counts = self.score_counts + other.score_counts
         self.score_sums = self.score_sums + other.score_sums
         self.items = self.items + other.items
+        for feature, names in other.new_categories.items():
+            for name, count in names.items():
+                self._name(feature, name, count)
         if other.histogram is not None:
             if self.histogram is None:
                 self.histogram = MatrixHistogram(other.histogram.plan)
@@ -134,6 +154,7 @@ class CountedWindow:
                 self.histogram.to_bytes() if self.histogram else None,
                 self.score_counts.astype("<i8").tobytes(), self.score_sums.astype("<f8").tobytes(),
                 self.items.astype("<i8").tobytes() if self.items.any() else b"",
+                self.new_categories,
             )
         )  # fmt: skip
 
@@ -154,6 +175,7 @@ class CountedWindow:
         window = CountedWindow()
         window.rows, window.flagged, window.degraded = stored.rows, stored.flagged, stored.degraded
         window.missing = dict(stored.missing)
+        window.new_categories = {name: dict(of) for name, of in stored.new_categories.items()}
         window.score_counts = np.frombuffer(stored.score_counts, "<i8").astype(np.int64)
         window.score_sums = np.frombuffer(stored.score_sums, "<f8").astype(np.float64)
         if stored.items:

@@ -173,6 +173,7 @@ def _summary(check: Check, findings: Sequence[Finding], rows: int, pace: str, wi
         text += f", chance {_number(first.noise)})" if first.noise is not None else ")"
         text += f" in {first.confirmed} windows" if first.confirmed else ""
         text += f", and {len(troubled) - 1} more" if len(troubled) > 1 else ""
+        text += f"; {first.note}" if check == "input_drift" and first.note else ""
         return f"{pace}: {text}" if pace else text
     judged = [finding for finding in findings if finding.severity == "ok"]
     if not judged:

@@ -186,8 +186,13 @@ def _beside(distances: Distances | None) -> str:
     """Return other distances in a few characters: `KS 0.31-0.38 JS 0.082 W 12`."""
     if distances is None:
         return ""
-    ks = f"KS {distances.ks[0]:.2f}-{distances.ks[1]:.2f} JS {distances.jensen_shannon:.3f}"
-    return ks if distances.wasserstein is None else f"{ks} W {distances.wasserstein:.3g}"
+    ks, wasserstein = distances.ks, distances.wasserstein
+    shown = [
+        "" if ks is None else f"KS {ks[0]:.2f}-{ks[1]:.2f}",
+        f"JS {distances.jensen_shannon:.3f}",
+        "" if wasserstein is None else f"W {wasserstein:.3g}",
+    ]
+    return " ".join(part for part in shown if part)
 
 
 def _number(value: float | None) -> str:

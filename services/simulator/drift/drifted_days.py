@@ -1,10 +1,11 @@
-"""The effects of caused drift (dojo/shop/world_drift.py) on a day's payments.
+"""The effects of caused drift (dojo/shop/world_drift.py) on a day's payments and orders.
 
 Pure: seed, payment and world time alone decide them.
 
 `drifted_day` is all of it for a source's day. First the fraud of the day changes
-(`fraud_drift.py`), then the rows (`apply`). `label_drift.py` decides when labels arrive. Live
-traffic, a restart's repetition and a bulk experiment call the same functions.
+(`fraud_drift.py`), then the rows (`apply`). `drifted_orders` changes orders. `label_drift.py`
+decides when labels arrive. Live traffic, a restart's repetition and a bulk experiment call the same
+functions.
 
 A row's changes depend on its own time and on drifts that began before it. They never depend on the
 other rows. So a drift that is started or stopped now changes nothing that was emitted.
@@ -42,6 +43,8 @@ SALE_OPENS = 20 * 3_600_000_000  # microseconds after midnight UTC
 SELLERS_A_DAY = 150
 
 CENTS = 100  # in a euro
+
+NEW_CARRIER, NEW_CARRIER_FACTOR = "skyhook", 0.5  # of the usual time to the door
 
 
 @runtime_checkable
@@ -107,6 +110,27 @@ def apply(
                 changed, _Situation(level, times, _for_kind(payments, kind), drifts, shops, seed)
             )
     return changed if changed is rows else changed.sort("time", "transaction_id")
+
+
+def drifted_orders(orders: pl.DataFrame, drifts: Iterable[ActiveDrift], seed: int) -> pl.DataFrame:
+    """A day's orders, of which a new carrier brings some, earlier than they would come.
+
+    Whether an order comes back stays as it was.
+
+    Args:
+        orders: Rows of `services/simulator/town/orders.py: Orders.day`.
+    """
+    level = levels(tuple(drifts), "new_carrier", times_of(orders["time"]))
+    if not level.any():
+        return orders
+    chance = uniform(_for_kind(keys(orders["order_id"], seed, "drift"), "new_carrier"))
+    flies = pl.lit(pl.Series(chance < level))
+    sooner = {
+        name: pl.when(flies).then((pl.col(name) * NEW_CARRIER_FACTOR).round(3)).otherwise(name)
+        for name in ("delivery_days", "usual_days")
+    }
+    carrier = pl.when(flies).then(pl.lit(NEW_CARRIER)).otherwise("carrier")
+    return orders.with_columns(carrier=carrier, **sooner)
 
 
 @dataclass(frozen=True, slots=True)

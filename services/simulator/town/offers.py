@@ -23,7 +23,7 @@ from services.simulator.town.chance import Floats, keys, of_pairs, purposed, uni
 from services.simulator.town.ids import numbered
 from services.simulator.town.intensity import microseconds
 from services.simulator.town.orders import PRODUCTS, USUAL_EURO, Orders
-from services.simulator.town.population import CATEGORIES, Ints
+from services.simulator.town.population import CATEGORIES, Ints, category_names
 from services.simulator.town.rhythm import WEEKDAY_FACTOR
 
 USUAL_UNITS = (6.0, 0.7)  # median, and sigma of the logarithm, over the products
@@ -89,6 +89,7 @@ class Offers:
             pl.Series("price", price),
             pl.Series("regular_price", self._regular[product]),
             pl.Series("kind", self._kind[product].astype(np.float64)),
+            pl.Series("category", category_names(self._kind[product])),
             "list_id",
             pl.Series("happens", happens),
             pl.Series("by_chance", uniform(purposed(offer, "decided")) < BY_CHANCE),

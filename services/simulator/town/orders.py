@@ -6,8 +6,8 @@ a customer waits for:
     waiting for the next working day + the merchant's handling + the way
 
 A parcel leaves on a working day before the cut-off hour. Handling depends on the merchant and the
-season. The way depends on the distance. Express shortens both. The chance of a return depends on
-the product's kind, the product, the customer, the price and the delay:
+season. The way depends on the distance and the carrier. Express shortens both. The chance of a
+return depends on the product's kind, the product, the customer, the price and the delay:
 
     logit(p) = base + kind + product + customer + weight * ln(price / usual price) + late
 """
@@ -31,7 +31,7 @@ from services.simulator.town.chance import (
 )
 from services.simulator.town.ids import numbered, seats
 from services.simulator.town.intensity import times_of
-from services.simulator.town.population import CATEGORIES, Ints, Population
+from services.simulator.town.population import CATEGORIES, Ints, Population, category_names
 
 ORDER_SHARE = 0.4  # of the payments
 SELLERS = 400  # the merchants that sell by post, so that each sells several times a day
@@ -48,6 +48,13 @@ HANDLING = (1.0, 0.5)  # median in days, and sigma of the logarithm, over the me
 SALES_WEEK = (11, 24, 30, 1.4)  # the week of sales: month, first and last day, factor on handling
 WAY_DAYS = (0.6, 2.0)  # next door, and in addition for a way through the whole town
 EXPRESS_FACTOR = 0.5
+# Carrier -> share of the parcels, and factor on the way. The mean factor is 1.
+CARRIERS: dict[str, tuple[float, float]] = {
+    "post": (0.5, 1.2),
+    "parcelline": (0.3, 0.9),
+    "swift": (0.15, 0.6),
+    "cyclists": (0.05, 0.8),
+}
 CHANCE_SIGMA = 0.25  # sigma of the logarithm of pure chance, of handling and way
 
 # The chance of a return.
@@ -74,6 +81,8 @@ RETURN_DAYS = 30.0  # after the order. What is not back by then was kept.
 LOST_DAYS = 14.0  # a parcel that takes longer is written off
 
 _MICROSECONDS_PER_HOUR = 3_600_000_000
+_UP_TO = np.cumsum([share for share, _ in CARRIERS.values()])[:-1]
+_WAY_FACTORS = np.array([factor for _, factor in CARRIERS.values()])
 _SATURDAY, _SUNDAY = 5, 6
 
 
@@ -88,6 +97,7 @@ class Ordered:
         price: Euro.
         express: 1 for a quick delivery, else 0.
         distance: Share of the way through the whole town.
+        carrier: Number of the carrier in CARRIERS.
     """
 
     seat: Ints
@@ -96,6 +106,7 @@ class Ordered:
     price: Floats
     express: Floats
     distance: Floats
+    carrier: Ints
 
 
 class Orders:
@@ -164,6 +175,8 @@ class Orders:
             pl.Series("price", ordered.price),
             pl.Series("express", ordered.express),
             pl.Series("distance_km", (ordered.distance * TOWN_KM).round(1)),
+            pl.Series("category", category_names(self._population.category[ordered.seller])),
+            pl.Series("carrier", list(CARRIERS)).gather(ordered.carrier),
             *(pl.Series(name, values) for name, values in hidden.items()),
         )
 
@@ -186,6 +199,7 @@ class Orders:
             np.maximum(price.round(2), 0.01),
             express.astype(np.float64),
             np.hypot(way[:, 0], way[:, 1]),
+            np.searchsorted(_UP_TO, uniform(purposed(ids, "carrier"))),
         )
 
     def _usual_price(self, seller: Ints, product: Ints) -> Floats:
@@ -220,7 +234,8 @@ class Orders:
             waits *= 2.0
         month, first, last, factor = SALES_WEEK
         rush = factor if day.month == month and first <= day.day <= last else 1.0
-        work = self._handling[ordered.seller] * rush + WAY_DAYS[0] + WAY_DAYS[1] * ordered.distance
+        way = (WAY_DAYS[0] + WAY_DAYS[1] * ordered.distance) * _WAY_FACTORS[ordered.carrier]
+        work = self._handling[ordered.seller] * rush + way
         usual: Floats = waits + work * np.where(ordered.express > 0, EXPRESS_FACTOR, 1.0)
         return usual
 

@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -32,6 +33,11 @@ CATEGORIES: dict[str, tuple[float, float, float]] = {
     "clothing": (1.5, 0.40, 0.15),
     "electronics": (2.6, 0.55, 0.10),
 }
+
+
+def category_names(kinds: Ints) -> pl.Series:
+    """The names of kinds, which are numbers in CATEGORIES."""
+    return pl.Series(list(CATEGORIES)).gather(kinds)
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,7 @@ def answer(lake: Lake, model: str, version: str, rows: pl.DataFrame, start: date
             "trace_id": "",
             "propensity": 1.0,
             "cached_seconds": None,
+            "new_categories": "{}",
         },
         schema_overrides={"degraded": pl.List(pl.String), "cached_seconds": pl.Float64},
     )

@@ -125,6 +125,7 @@ def predictions(served: pl.DataFrame, features: tuple[str, ...] = FEATURES) -> p
             "cached_seconds": served["cached_seconds"]
             if "cached_seconds" in served.columns
             else pl.Series([None] * len(rows), dtype=pl.Float64),
+            "new_categories": ["{}"] * len(rows),
         }
     )
 

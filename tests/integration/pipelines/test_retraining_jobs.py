@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -27,6 +28,7 @@ from dojo.core.lake import Lake
 from dojo.core.registry.promotion import Change, RoleChanges
 from dojo.core.registry.versions import CHALLENGER, CHAMPION, ModelRegistry
 from dojo.core.settings import Settings
+from dojo.core.spec.schema import Smaller
 from dojo.core.state.audit import AuditTrail, Entry
 from dojo.core.state.inbox import Inbox, Message
 from dojo.core.state.rollouts import Rollout, Rollouts
@@ -35,8 +37,11 @@ from dojo.shop.events import TRANSACTIONS
 from feature_repo import catalog
 from pipelines import retraining as pipeline
 from pipelines import tasks
+from pipelines.gate.report import markdown
+from pipelines.release.artefacts import dump_spec
 from pipelines.release.job_runs import DRY_RUN_TAG, JOB_TAG, logged_decision
 from pipelines.release.tracking import tracking_client
+from pipelines.reproduce import reproduce, reproduced
 from pipelines.retraining import BEFORE_THE_GATE, run_retraining
 from pipelines.training import steps
 from pipelines.training.dataset.build import DATASET_FILE
@@ -46,6 +51,7 @@ from pipelines.training.errors import (
     RetrainingRunningError,
     RolloutRefusedError,
     StaleDataError,
+    TrainingRefusedError,
 )
 from pipelines.training.job import Job, key_by_hand
 from pipelines.training.schedule import ScheduleStore
@@ -458,6 +464,47 @@ def learn_nonsense(run: Run) -> None:
     dataset.write_parquet(file)
 
 
+def test_smaller_versions_of_a_champion_pass_the_gate_by_what_they_may_lose(
+    settings: Settings, registry: ModelRegistry, redis: Redis, tmp_path: Path
+) -> None:
+    model = "retraining_smaller"
+    spec = write_spec(settings.models_dir, model)
+    section = Smaller(pruning_loss=0.2, allowed_loss=0.6, trees=5, leaves=7, learning_rate=0.5)
+    training = spec.training.model_copy(update={"smaller": section})
+    guards = spec.gate.guards.model_copy(
+        update=dict.fromkeys(type(spec.gate.guards).model_fields, 1.0)
+    )
+    gate = spec.gate.model_copy(update={"guards": guards})
+    spec = spec.model_copy(update={"training": training, "gate": gate})
+    (settings.models_dir / f"{model}.yaml").write_text(dump_spec(spec))
+    job = msgspec.structs.replace(first_job(model), smaller="pruned", key="too-early")
+    with pytest.raises(TrainingRefusedError, match="expected a champion to make smaller"):
+        run_retraining(job, settings)
+    run_retraining(first_job(model), settings)
+    (champion,) = registry.versions(model)
+
+    pruned = msgspec.structs.replace(job, key="pruned", dry_run=True)
+    answer = run_retraining(pruned, settings)
+    decision = logged_decision(registry, model, answer["run_id"])
+    assert (answer["outcome"], decision.allowed_loss) == ("promote", 0.6)
+    assert "loses at most 60.0%" in decision.reason
+    assert decision.champion is not None
+    assert decision.challenger.size_bytes < decision.champion.size_bytes
+    assert min(decision.challenger.batch_seconds, decision.champion.batch_seconds) > 0
+    assert "| 32 rows at once, µs |" in markdown(decision, {})
+    made = next(change for change in decision.parameters if change.name == "made")
+    assert (made.champion, made.challenger) == (None, "pruned from version 1")
+
+    distilled = msgspec.structs.replace(job, key="distilled", smaller="distilled")
+    answer = run_retraining(distilled, settings)
+    assert (answer["outcome"], answer["version"], answer["stage"]) == ("promote", "2", "shadow")
+    version = registry.get(model, "2")
+    assert version.tags.made == "distilled from version 1"
+    assert champion.tags.made is None
+    made_again = reproduce(registry, Lake(settings.lake_dir), version, tmp_path / "again")
+    assert reproduced(made_again), made_again
+
+
 def test_stale_data_is_refused_at_once_and_the_owner_is_paged(
     settings: Settings, redis: Redis
 ) -> None:
@@ -570,6 +617,8 @@ def test_dojo_retrain_here_and_dojo_gate_show(
             2,
             "together with --in-process",
         ),
+        (("retrain", APPROVED, "--smaller", "pruned", "--why", "x"), 2, "with --in-process"),
+        (("retrain", APPROVED, "--smaller", "tiny", "--in-process", "--why", "x"), 2, "'tiny'"),
         (("gate", "show", "nobody"), 1, "the gate has decided about nothing yet"),
         (("gate", "show", f"{APPROVED}@77"), 1, "not in the registry"),
         (("gate", "show", "@2"), 2, "expected MODEL or MODEL@VERSION"),

@@ -44,9 +44,10 @@ def test_hours_and_weekdays_are_those_of_the_calendar(now: int) -> None:
 def test_an_order_after_the_cut_off_or_on_a_weekend_is_known(
     now: float, late: float, saturday: float, sunday: float
 ) -> None:
-    assert promise({"order_time": now, "express": 1.0, "distance_km": 7.5}) == {
+    assert promise({"order_time": now, "express": 1.0, "distance_km": 7.5, "carrier": 9.0}) == {
         "express": 1.0,
         "distance_km": 7.5,
+        "carrier": 9.0,
         "ordered_after_cutoff": late,
         "ordered_on_saturday": saturday,
         "ordered_on_sunday": sunday,
@@ -54,9 +55,14 @@ def test_an_order_after_the_cut_off_or_on_a_weekend_is_known(
 
 
 def test_a_price_is_compared_with_the_products_usual_one_or_1_without_any() -> None:
-    asked = {"price": 42.0, "express": 0.0, "order_time": MONDAY}
+    asked = {"price": 42.0, "express": 0.0, "category": 9.0, "order_time": MONDAY}
     usual = purchase({**asked, "product_price_mean": 20.0})
-    assert usual == {"price": 42.0, "express": 0.0, "price_to_product_mean": 2.0}
+    assert usual == {
+        "price": 42.0,
+        "express": 0.0,
+        "category": 9.0,
+        "price_to_product_mean": 2.0,
+    }
     assert purchase({**asked, "product_price_mean": 0.0})["price_to_product_mean"] == 1.0
 
 
@@ -102,10 +108,10 @@ def test_a_price_in_a_list_is_compared_with_the_customers_means_or_1_for_a_stran
 
 
 def test_an_offer_has_its_level_or_1_without_a_regular_price() -> None:
-    asked = {"price": 9.0, "regular_price": 10.0, "kind": 3.0, "offer_time": SATURDAY}
+    asked = {"price": 9.0, "regular_price": 10.0, "category": 3.0, "offer_time": SATURDAY}
     found = offer(asked)
     assert found["price_level"] == pytest.approx(0.9)
-    assert (found["kind"], found["offer_weekday"]) == (3.0, 5.0)
+    assert (found["category"], found["offer_weekday"]) == (3.0, 5.0)
     assert offer({**asked, "price": 0.0})["price_level"] == 0.0
     assert offer({**asked, "regular_price": 0.0})["price_level"] == 1.0
 

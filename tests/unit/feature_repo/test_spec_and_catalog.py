@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from dojo.core.spec.read import SpecError
 from dojo.core.spec.regulated import Fairness, Regulated
 from dojo.core.tasks.specs import load_spec, load_specs
 from feature_repo import catalog
+from feature_repo.orders.requests import CARRIER
+from feature_repo.shop.payments import PAYMENTS
+from feature_repo.views import Feature
 
 
 def test_the_specs_of_this_repository_agree_with_the_feature_catalogue() -> None:
@@ -150,3 +154,29 @@ def test_a_regulated_model_must_not_see_the_protected_attribute_and_must_have_re
     )
     with pytest.raises(SpecError, match=reason):
         catalog.agreed({spec.name: spec.model_copy(update={"regulated": rules})})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "segment", "reason"),
+    [
+        ((), "customer_tx_count_30d", "has categories that callers do not send: carrier"),
+        ((CARRIER,), "carrier", "drift.segment: carrier is a category"),
+        ((CARRIER,), "customer_tx_count_30d", ""),
+    ],
+)
+def test_a_category_must_be_sent_and_cuts_no_segments(
+    inputs: tuple[Feature, ...], segment: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = load_specs(Path("models"), ("fraud_detection",))["fraud_detection"]
+    spec = spec.model_copy(update={"drift": spec.drift.model_copy(update={"segment": segment})})
+    known = catalog.SERVICES["fraud_detection_v1"]
+    events = replace(PAYMENTS, columns=(*PAYMENTS.columns, "carrier"))
+    request = replace(known.request, inputs=(*known.request.inputs, *inputs), recorded=events)
+    service = replace(known, features=(*known.features, "carrier"), request=request)
+    monkeypatch.setitem(catalog.SERVICES, service.name, service)
+    monkeypatch.setitem(catalog.FEATURES, "carrier", CARRIER)
+    if reason:
+        with pytest.raises(SpecError, match=reason):
+            catalog.agreed({spec.name: spec})
+    else:
+        assert catalog.agreed({spec.name: spec})

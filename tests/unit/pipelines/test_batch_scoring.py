@@ -171,6 +171,7 @@ def answered(
         pl.lit("").alias("trace_id"),
         pl.lit(1.0).alias("propensity"),
         pl.lit(None, dtype=pl.Float64).alias("cached_seconds"),
+        pl.lit("{}").alias("new_categories"),
     ).with_columns(**changed)  # type: ignore[arg-type]
     lake.write(Stream.PREDICTIONS, frame.select(SCHEMAS[Stream.PREDICTIONS].keys()), "part-1")
 

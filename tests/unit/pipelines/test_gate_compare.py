@@ -70,6 +70,30 @@ def test_a_permuted_challenger_is_worse(seed: int) -> None:
     assert (decision.verdict, decision.outcome) == ("worse", "regression")
 
 
+@pytest.mark.parametrize(
+    ("allowed", "latency", "outcome", "said"),
+    [
+        (0.9, 1e-6, "promote", "loses at most 90.0%, and no guard objects"),
+        (0.01, 1e-6, "keep", "may lose more than 1.0%"),
+        (0.9, 1.0, "keep", "vetoed by latency"),
+    ],
+)
+def test_a_smaller_version_need_not_win_and_may_lose_what_is_allowed(
+    allowed: float, latency: float, outcome: str, said: str
+) -> None:
+    champion = candidate(BETTER, "1", latency=1e-6)
+    random = np.random.default_rng(5)
+    close = np.where(random.random(len(BETTER)) < 0.01, random.permutation(BETTER), BETTER)
+    challenger = replace(candidate(close, latency=latency), batch_seconds=2e-5)
+    judged = judge(spec(), "job", holdout(LABELS), champion, challenger, "", allowed)
+    assert judged.decision.verdict != "improved"
+    assert (judged.decision.outcome, judged.decision.allowed_loss) == (outcome, allowed)
+    assert said in judged.decision.reason
+    shown = markdown(judged.decision, {})
+    assert f"may reach a loss of {allowed:.1%}" in shown
+    assert ("smaller version is good enough" in shown) == (outcome == "promote")
+
+
 def test_swapping_the_two_swaps_the_verdict() -> None:
     assert decide(GOOD, BETTER).verdict == "improved"
     assert decide(BETTER, GOOD).verdict == "worse"

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightgbm import LGBMClassifier
 
-from dojo.core.registry.bundle import PARITY_TOLERANCE, CorruptBundleError
+from dojo.core.categories import category_number, with_codes
+from dojo.core.registry.bundle import PARITY_TOLERANCE, CorruptBundleError, OnnxScorer
 from pipelines.training.convert import prove_parity, round_down, to_onnx, with_float32_thresholds
 
 
@@ -45,7 +46,7 @@ def test_onnx_gives_the_same_scores_between_neighbouring_inputs(
 ) -> None:
     classifier, inputs = fine_grained
     booster = with_float32_thresholds(classifier.booster_, 20)
-    (tmp_path / "model.onnx").write_bytes(to_onnx(booster, 2).SerializeToString())
+    (tmp_path / "model.onnx").write_bytes(to_onnx(booster, ("a", "b")).SerializeToString())
     assert (
         prove_parity(np.asarray(booster.predict(inputs)), tmp_path / "model.onnx", inputs)
         <= PARITY_TOLERANCE
@@ -56,9 +57,36 @@ def test_the_parity_gate_refuses_a_model_that_was_converted_without_care(
     fine_grained: tuple[LGBMClassifier, np.ndarray], tmp_path: Path
 ) -> None:
     classifier, inputs = fine_grained
-    (tmp_path / "model.onnx").write_bytes(to_onnx(classifier.booster_, 2).SerializeToString())
+    (tmp_path / "model.onnx").write_bytes(
+        to_onnx(classifier.booster_, ("a", "b")).SerializeToString()
+    )
     with pytest.raises(CorruptBundleError, match="parity: scores differ by up to"):
         prove_parity(classifier.predict_proba(inputs)[:, 1], tmp_path / "model.onnx", inputs)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_file_alone_gives_categories_their_codes(place: int, tmp_path: Path) -> None:
+    """Each reader of the file scores a category as training did. Unknown ones score alike."""
+    random, known = np.random.default_rng(2), ("post", "swift", "parcelline")
+    names = np.array([*known, "rare"])[random.integers(0, 4, 3000)]
+    rows = random.random((3000, 3)).astype(np.float32)
+    rows[:, place] = [category_number(name) for name in names]
+    labels = (names == "swift") | (names == "rare")
+    features = ("a", "b", "c")
+    categories = {features[place]: known}
+    coded = with_codes(rows, features, categories)
+    made = LGBMClassifier(n_estimators=20, verbose=-1, n_jobs=1).fit(coded, labels)
+    booster = with_float32_thresholds(made.booster_, 20)
+    file = tmp_path / "model.onnx"
+    file.write_bytes(to_onnx(booster, features, categories).SerializeToString())
+    assert prove_parity(np.asarray(booster.predict(coded)), file, rows) <= PARITY_TOLERANCE
+
+    rare, unknown = rows[names == "rare"][:1], rows[names == "post"][:1]
+    assert OnnxScorer(file).score(unknown)[0] < 0.3
+    unknown[0] = rare[0]
+    for number in (category_number("skyhook"), category_number("post") + 0.5, -1.0, 3.0):
+        unknown[0, place] = number
+        assert OnnxScorer(file).score(unknown)[0] == OnnxScorer(file).score(rare)[0] > 0.3
 
 
 @given(st.floats(-1e30, 1e30))

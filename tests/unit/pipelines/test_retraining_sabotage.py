@@ -25,7 +25,7 @@ def scorers(tmp_path_factory: pytest.TempPathFactory) -> tuple[OnnxScorer, OnnxS
     rows[:, NIGHT] = generator.integers(0, 2, len(rows))
     booster = LGBMClassifier(n_estimators=5, verbose=-1).fit(rows, rows[:, AMOUNT] > 50).booster_
     directory: Path = tmp_path_factory.mktemp("sabotage")
-    model = to_onnx(booster, WIDTH)
+    model = to_onnx(booster, [str(at) for at in range(WIDTH)])
     onnx.save(model, str(directory / "good.onnx"))
     onnx.save(with_detour(model, NIGHT, iterations=20_000), str(directory / "bad.onnx"))
     return OnnxScorer(directory / "good.onnx"), OnnxScorer(directory / "bad.onnx"), rows

@@ -72,6 +72,7 @@ def judge(
     champion: Candidate | None,
     challenger: Candidate,
     obstacle: str = "",
+    allowed_loss: float | None = None,
 ) -> GateJudgement:
     """Decide about the challenger.
 
@@ -83,6 +84,8 @@ def judge(
         challenger: The candidate to judge.
         obstacle: Why the holdout or the champion allows no comparison, if this is already known.
             Otherwise empty.
+        allowed_loss: Largest loss of a smaller version's primary metric, relative. None for a
+            version that must gain.
     """
     if champion is None:
         return GateJudgement(_first(spec, job, holdout, challenger), None)
@@ -119,10 +122,15 @@ def judge(
         if verdict == "improved" and not vetoes
         else "keep"
     )
+    reason = _reason(spec, verdict, vetoes, gain)
+    if allowed_loss is not None:
+        within = gain.low >= -allowed_loss
+        outcome = "promote" if within and not vetoes else "keep"
+        reason = _reason_of_smaller(spec, allowed_loss, vetoes, gain)
     decided = _decision(
-        spec, job, holdout, champion, challenger, verdict, outcome,
-        _reason(spec, verdict, vetoes, gain),
+        spec, job, holdout, champion, challenger, verdict, outcome, reason,
         vetoes=vetoes, gain=gain, guarded=guarded, segments=segments, fairness=fairness,
+        allowed_loss=allowed_loss,
     )  # fmt: skip
     return GateJudgement(decided, gain.drawn)
 
@@ -177,11 +185,7 @@ def _segment(spec: ModelSpec, name: str, old: Answered, new: Answered) -> Segmen
 def _reason(
     spec: ModelSpec, verdict: GateVerdict, vetoes: Sequence[str], gain: RelativeGain
 ) -> str:
-    metric = task_of(spec).metrics[spec.gate.primary_metric].short
-    found = (
-        f"{metric} {gain.value:+.1%} relative to the champion's, {spec.gate.confidence:.0%}"
-        f" interval {gain.low:+.1%} to {gain.high:+.1%}"
-    )
+    found = _found(spec, gain)
     if verdict == "worse":
         return f"{found}: the challenger is worse. The champion stays."
     if verdict == "improved" and vetoes:
@@ -194,6 +198,30 @@ def _reason(
         else "the holdout cannot tell the two apart"
     )
     return f"{found}: {why}. The champion stays."
+
+
+def _reason_of_smaller(
+    spec: ModelSpec, allowed_loss: float, vetoes: Sequence[str], gain: RelativeGain
+) -> str:
+    found = _found(spec, gain)
+    if gain.low < -allowed_loss:
+        return (
+            f"{found}: the smaller version may lose more than {allowed_loss:.1%}. The champion"
+            " stays."
+        )
+    if vetoes:
+        return (
+            f"{found}: small enough a loss, but vetoed by {', '.join(vetoes)}. The champion stays."
+        )
+    return f"{found}: the smaller version loses at most {allowed_loss:.1%}, and no guard objects."
+
+
+def _found(spec: ModelSpec, gain: RelativeGain) -> str:
+    metric = task_of(spec).metrics[spec.gate.primary_metric].short
+    return (
+        f"{metric} {gain.value:+.1%} relative to the champion's, {spec.gate.confidence:.0%}"
+        f" interval {gain.low:+.1%} to {gain.high:+.1%}"
+    )
 
 
 def _decision(
@@ -211,6 +239,7 @@ def _decision(
     guarded: tuple[Guard, ...] = (),
     segments: tuple[Segment, ...] = (),
     fairness: tuple[RateGap, ...] = (),
+    allowed_loss: float | None = None,
 ) -> GateDecision:
     gate = spec.gate
     return GateDecision(
@@ -226,7 +255,7 @@ def _decision(
         champion=None if champion is None else _contender(spec, champion, holdout),
         challenger=_contender(spec, challenger, holdout),
         guards=guarded, segments=segments, segmentation=holdout.segmentation, fairness=fairness,
-        baseline=_baseline(spec, holdout, champion, challenger),
+        baseline=_baseline(spec, holdout, champion, challenger), allowed_loss=allowed_loss,
     )  # fmt: skip
 
 
@@ -238,6 +267,7 @@ def _contender(spec: ModelSpec, candidate: Candidate, holdout: GateHoldout) -> C
         version=candidate.version, run_id=candidate.run_id, as_of=candidate.as_of,
         decision=dict(candidate.decision),
         metrics=metrics, latency_seconds=candidate.latency_seconds, size_bytes=candidate.size_bytes,
+        batch_seconds=candidate.batch_seconds,
     )  # fmt: skip
 
 

@@ -21,6 +21,9 @@ GateVerdict = Literal["improved", "inconclusive", "worse", "insufficient_data"]
 Outcome = Literal["promote", "keep", "regression", "first"]
 GuardVerdict = Literal["ok", "veto", "insufficient_data"]
 
+# Rows that are scored at once for `Contender.batch_seconds`, as in a request with a list.
+BATCH = 32
+
 # Gate outcome -> the tasks that follow, in Airflow and without it. A model's first version has no
 # champion to compare with and none to replace. The table stands here, because Airflow reads the DAG
 # file every half minute and that file must import nothing heavy.
@@ -44,6 +47,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
         metrics: Metrics by name. Empty when it could not be scored.
         latency_seconds: Median time to score one row. Both models score in turn.
         size_bytes: Size of the model file, bytes.
+        batch_seconds: Median time to score BATCH rows at once. 0 where it was not measured.
     """
 
     version: str
@@ -53,6 +57,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
     latency_seconds: float
     size_bytes: int
+    batch_seconds: float = 0.0
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,6 +187,8 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
             is not regulated.
         worth: In euros. None where the answers have no worth one by one. It decides nothing.
         training_sets: None without a champion, and where its profile has no training set.
+        allowed_loss: Largest loss of a smaller version's primary metric, relative. None for a
+            version that must gain.
     """
 
     model: str
@@ -215,6 +222,7 @@ class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[ParameterChange, ...] = ()
     training_sets: TrainingSetChange | None = None
     worth: Worth | None = None
+    allowed_loss: float | None = None
 
     def write(self, directory: Path) -> Path:
         path = directory / DECISION_FILE

@@ -68,6 +68,7 @@ class Candidate:
         as_of: As in decision.Contender.
         decision: As in decision.Contender.
         latency_seconds: As in decision.Contender.
+        batch_seconds: As in decision.Contender.
         size_bytes: As in decision.Contender.
         scores: Shape (rows,). None if the model cannot score.
     """
@@ -79,3 +80,4 @@ class Candidate:
     latency_seconds: float
     size_bytes: int
     scores: Scores | None
+    batch_seconds: float = 0.0

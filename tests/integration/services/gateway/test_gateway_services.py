@@ -10,10 +10,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc
+import numpy as np
 import pytest
 from redis import Redis
 
+from dojo.core.categories import category_number
 from dojo.core.events.types import Prediction
+from dojo.core.registry.bundle import MODEL_FILE, OnnxScorer
 from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.routes import Arm
 from feature_repo.online_layout import ViewLayout, entity_key
@@ -21,13 +25,15 @@ from tests.integration.services.gateway.conftest import WORLD_NOW
 from tests.support.bundles import cache_bundle, make_bundle
 from tests.support.further_features import HABITS_V1, PULSE, RETURNS_V1, write_specs
 from tests.support.gateways import GatewayServer, generation, logged_predictions, set_route
+from tests.support.grpc_calls import message, methods
 from tests.support.online_rows import stored_value
 from tests.support.servers import RedisServer, wait_until
 
 pytestmark = pytest.mark.integration
 
 FRAUD = {"customer_id": "c1", "merchant_id": "m2", "amount": 81.5}
-RETURNS = {"customer_id": "c1", "items": 4}
+RETURNS = {"customer_id": "c1", "items": 4, "channel": "web"}
+CHANNELS = ("app", "web")
 HABITS = {"customer_id": "c1"}
 PULSE_VALUES = [WORLD_NOW.timestamp() - 60, 3.0, 12.5, 40.25]
 
@@ -43,7 +49,14 @@ def gateway(
     )
     cache_bundle(gateway.home, *bundle)
     for name, service in (("returns", RETURNS_V1), ("habits", HABITS_V1)):
-        made = make_bundle(tmp_path / name, name, features=service.features, service=service.name)
+        known = {"channel": CHANNELS} if name == "returns" else None
+        made = make_bundle(
+            tmp_path / name,
+            name,
+            features=service.features,
+            service=service.name,
+            categories=known,
+        )
         cache_bundle(gateway.home, tmp_path / name, made, model=name)
     row = ViewLayout(PULSE.name, PULSE.names).pack(WORLD_NOW - timedelta(minutes=1), PULSE_VALUES)
     Redis.from_url(breakable_redis.url).hset(entity_key("customer", "c1"), PULSE.name, row)
@@ -94,16 +107,28 @@ def test_each_model_takes_its_own_inputs_and_scores_its_own_features(
     event = logged(breakable_redis, returns)
     assert event.features == {
         "items": 4.0,
+        "channel": category_number("web"),
         "items_per_visit": 1.0,
         "pulse_sum_2h": 12.5,
     }  # 4 / (3 + 1)
+    assert event.new_categories == {}
     assert event.entity_keys == {"customer": "c1"}
     assert event.feature_age_seconds == {"customer_pulse": 60.0}
     event = logged(breakable_redis, habits)
     assert event.features == {name: stored_value(name, 1) for name in HABITS_V1.features}
 
-    assert refused(gateway, "returns", {**FRAUD}) == ["amount", "items", "merchant_id"]
-    assert refused(gateway, "fraud_detection", {**RETURNS}) == ["amount", "items", "merchant_id"]
+    assert refused(gateway, "returns", {**FRAUD}) == [
+        "amount",
+        "channel",
+        "items",
+        "merchant_id",
+    ]
+    assert refused(gateway, "fraud_detection", {**RETURNS}) == [
+        "amount",
+        "channel",
+        "items",
+        "merchant_id",
+    ]
     assert refused(gateway, "habits", {**HABITS, "items": 4}) == ["items"]
     for model, instance, time in (
         ("returns", RETURNS, "checkout_time"),
@@ -173,6 +198,46 @@ def test_a_repeated_answer_says_its_age_and_is_logged_as_a_fresh_one_is(
     assert counted == {"hit": 3.0, "miss": 6.0}
 
 
+def test_a_new_category_is_scored_as_any_other_and_named_by_every_door(
+    gateway: GatewayServer, breakable_redis: RedisServer, tmp_path: Path
+) -> None:
+    scorer = OnnxScorer(tmp_path / "returns" / MODEL_FILE)
+    scores, reason = {}, "new_category:channel"
+    for channel in ("app", "kiosk", "phone"):
+        (answer,) = gateway.predict({**RETURNS, "channel": channel}, model="returns")
+        assert answer["degraded"] == ([reason] if channel not in CHANNELS else None)
+        event = logged(breakable_redis, answer)
+        assert event.new_categories == ({"channel": channel} if channel not in CHANNELS else {})
+        row = np.array([list(event.features.values())], dtype=np.float32)
+        assert answer["score"] == pytest.approx(float(scorer.score(row)[0]), abs=1e-6)
+        scores[channel] = answer["score"]
+    assert scores["kiosk"] == scores["phone"] != scores["app"]
+
+    columns = {"customer_id": ["c1", "c1"], "items": [4.0, 4.0], "channel": ["kiosk", "app"]}
+    inputs = [
+        {
+            "name": name,
+            "shape": [2],
+            "datatype": "FP64" if name == "items" else "BYTES",
+            "data": values,
+        }
+        for name, values in columns.items()
+    ]
+    status, over_http, _ = gateway.request("POST", "/v2/models/returns/infer", {"inputs": inputs})
+    assert status == 200
+    assert over_http["parameters"]["degraded"] == reason
+    with grpc.insecure_channel(gateway.grpc_address) as channel_to:
+        over_grpc = methods(channel_to)["ModelInfer"](message("returns", columns))
+    assert over_grpc.parameters["degraded"].string_param == reason
+    (found,) = (one["data"] for one in over_http["outputs"] if one["name"] == "score")
+    assert found == [scores["kiosk"], scores["app"]]
+    told = gateway.metric("dojo_gateway_degraded_total", model="returns", reason=reason)
+    assert told == 4
+
+    for wrong in (7, "", "x" * 65, None, ["web"]):
+        assert refused(gateway, "returns", {**RETURNS, "channel": wrong}) == ["channel"]
+
+
 def test_each_models_documents_show_its_own_schema(gateway: GatewayServer) -> None:
     document = gateway.request("GET", "/openapi.json")[1]
     for model, fields in (
@@ -180,7 +245,7 @@ def test_each_models_documents_show_its_own_schema(gateway: GatewayServer) -> No
             "fraud_detection",
             {"customer_id", "merchant_id", "amount", "transaction_time", "request_id"},
         ),
-        ("returns", {"customer_id", "items", "checkout_time", "request_id"}),
+        ("returns", {"customer_id", "items", "channel", "checkout_time", "request_id"}),
         ("habits", {"customer_id", "request_time", "request_id"}),
     ):
         operation = document["paths"][f"/v1/models/{model}:predict"]["post"]
@@ -216,6 +281,7 @@ def test_columns_reach_a_model_under_its_own_names(gateway: GatewayServer) -> No
     columns = [
         ("customer_id", "BYTES", "c1"),
         ("items", "FP64", 4.0),
+        ("channel", "BYTES", "web"),
         ("checkout_time", "INT64", 1529063880),
     ]
     inputs = [
@@ -226,6 +292,7 @@ def test_columns_reach_a_model_under_its_own_names(gateway: GatewayServer) -> No
     status, problem, _ = gateway.request("POST", "/v2/models/habits/infer", {"inputs": inputs})
     assert status == 422
     assert sorted(error["field"] for error in problem["errors"]) == [
+        "inputs[channel]",
         "inputs[checkout_time]",
         "inputs[items]",
     ]

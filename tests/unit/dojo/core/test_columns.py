@@ -42,6 +42,7 @@ ON_DISK = {
     ORDERS: {
         **dict.fromkeys(("order_id", "customer_id", "merchant_id", "product_id"), STRING),
         **dict.fromkeys(("price", "express", "distance_km"), FLOAT),
+        **dict.fromkeys(("category", "carrier"), STRING),
     },
     BANNERS: dict.fromkeys(("impression_id", "customer_id", "banner_id"), STRING),
     MEMBERSHIPS: {
@@ -56,6 +57,7 @@ ON_DISK = {
     OFFERS: {
         **{"offer_id": STRING, "product_id": STRING},
         **dict.fromkeys(("price", "regular_price", "kind"), FLOAT),
+        "category": STRING,
     },
     SEARCHES: {
         **{"customer_id": STRING, "product_id": STRING, "price": FLOAT, "position": INT8},
@@ -92,6 +94,7 @@ ON_DISK = {
         "trace_id": STRING,
         "propensity": FLOAT,
         "cached_seconds": FLOAT,
+        "new_categories": STRING,
     },
     Stream.SHADOWS: {
         **dict.fromkeys(("prediction_id", "request_id", "model", "version"), STRING),

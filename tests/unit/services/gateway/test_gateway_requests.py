@@ -86,7 +86,7 @@ def test_the_schema_follows_the_spec() -> None:
 SHOWN: dict[str, dict[str, object]] = {
     "search_ranking": {"customer_id": "c", "product_id": "p", "match": 0.5, "price": 9.9},
     "recommendation": {"customer_id": "c", "product_id": "p", "interest": 1, "price": 9.9},
-    "demand": {"product_id": "p", "price": 9.9, "regular_price": 11, "kind": 2},
+    "demand": {"product_id": "p", "price": 9.9, "regular_price": 11, "category": "fuel"},
 }
 
 

@@ -143,7 +143,7 @@ def test_row_wise_drift_neither_adds_nor_loses_a_payment_nor_touches_a_label(kin
     assert not changed(both(drift(kind)), "label").any()
 
 
-@pytest.mark.parametrize("kind", ["label_delay", "stale_features"])
+@pytest.mark.parametrize("kind", ["new_carrier", "label_delay", "stale_features"])
 def test_kinds_that_are_not_about_payments_leave_them_alone(kind: str) -> None:
     assert under(drift(kind)).equals(BEFORE)
 

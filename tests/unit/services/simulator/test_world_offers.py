@@ -99,7 +99,7 @@ def test_the_demand_has_the_weekdays_of_the_shop_and_each_kind_its_elasticity(
     lost = np.log(monday / made.usual_units(DAYS[0], product, 1.1 * ten)) / np.log(1.1)
     assert set(lost.round(6)) == set(ELASTICITY.values())
     kinds = offers.filter(pl.col("time").dt.date() == FIRST).unique("product_id")
-    of_kind = [list(ELASTICITY.values())[int(kind)] for kind in kinds.sort("product_id")["kind"]]
+    of_kind = [ELASTICITY[name] for name in kinds.sort("product_id")["category"]]
     assert np.allclose(lost, of_kind)
 
 

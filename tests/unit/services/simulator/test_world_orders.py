@@ -11,15 +11,19 @@ import numpy as np
 import polars as pl
 import pytest
 
+from dojo.core.lake import start_of
 from dojo.core.spec.read import SpecError
 from dojo.core.spec.schema import Label, LabelDelay
 from dojo.core.tasks.specs import load_spec
 from dojo.shop.events import ORDERS, TRANSACTIONS, Order
+from dojo.shop.world_drift import new_drift
 from services.simulator.days import WorldDays
+from services.simulator.drift.drifted_days import NEW_CARRIER
 from services.simulator.events import event_history, events_of
 from services.simulator.opening import check_asked
 from services.simulator.sources.synthetic import SyntheticSource
 from services.simulator.town.ids import customer_id, seats
+from services.simulator.town.orders import CARRIERS
 from tests.support.towns import DAYS, FIRST, assert_each_row_follows_from_its_payment, scenes, town
 
 DELIVERY = Label(
@@ -142,3 +146,38 @@ def test_an_order_is_the_same_as_an_event_and_in_the_lake(orders: pl.DataFrame) 
         plain = msgspec.to_builtins(event, builtin_types=(type(event.world_time),))
         del row["wall_time"], plain["wall_time"], plain["schema_version"]
         assert plain == row
+
+
+def test_each_carrier_has_its_share_and_its_speed(orders: pl.DataFrame) -> None:
+    slow = orders.filter(pl.col("express") == 0)
+    found = dict(slow.group_by("carrier").agg(pl.col("delivery_days").mean()).iter_rows())
+    assert found["post"] > found["parcelline"] > found["swift"]
+    shares = dict(orders["carrier"].value_counts(normalize=True).iter_rows())
+    assert shares == pytest.approx({name: of for name, (of, _) in CARRIERS.items()}, abs=0.02)
+    back = dict(orders.group_by("category").agg(pl.col("returned").mean()).iter_rows())
+    assert back["clothing"] > back["electronics"] > back["grocery"]
+
+
+def test_a_new_carrier_takes_its_share_from_its_begin_on_and_changes_nothing_else(
+    source: SyntheticSource,
+) -> None:
+    noon = start_of(FIRST) + timedelta(hours=12)
+    quiet, changed = (
+        WorldDays(source, LABELS, 3, FIRST, drifts).events(ORDERS, FIRST)
+        for drifts in ((), (new_drift("new_carrier", noon, 0.4),))
+    )
+    flies = pl.col("carrier") == NEW_CARRIER
+    assert not quiet.filter(flies).height
+    before, after = pl.col("time") < noon, pl.col("time") >= noon
+    assert changed.filter(before).equals(quiet.filter(before))
+    later = changed.filter(after)
+    assert 0.3 < later.filter(flies).height / later.height < 0.5
+    both = later.join(quiet, on="order_id", suffix="_quiet")
+    same = both.filter(~flies).select(pl.col("delivery_days") == pl.col("delivery_days_quiet"))
+    assert same.to_series().all()
+    flown = both.filter(flies)
+    assert flown["delivery_days"].sum() == pytest.approx(flown["delivery_days_quiet"].sum() / 2)
+    assert both["returned"].equals(both["returned_quiet"])
+    decided = {"carrier", "delivery_days", "usual_days", "arrival_delivery_time"}
+    kept = [name for name in quiet.columns if name not in decided]
+    assert changed.select(kept).equals(quiet.select(kept))
