@@ -97,6 +97,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
         DOJO_MODELS=",".join((MODEL, *FLEET)),
         DOJO_HISTORY_DAYS="75",
         DOJO_SYNTHETIC_CUSTOMERS="200",
+        DOJO_WITHOUT="airflow,prometheus",  # test_stack.py has the alerts
     )
     shutil.copy(SPECS / "spending_order.yaml", stack.models)
     for model in SHOP:
