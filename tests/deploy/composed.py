@@ -126,8 +126,8 @@ class Composed:
         """Run Python code inside the network, with the stack's settings."""
         return self.inside("python", "-c", code)
 
-    def inside(self, *command: str) -> str:
-        return self.compose("exec", "--no-TTY", "trainer", *command)
+    def inside(self, *command: str, check: bool = True) -> str:
+        return self.compose("exec", "--no-TTY", "trainer", *command, check=check)
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """Return service -> its entry of `docker compose ps`."""

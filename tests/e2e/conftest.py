@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,7 +34,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def trained(stack: Stack) -> dict[str, Any]:
     """Materialise features, train a version and serve it. Return the answer of `dojo train`."""
     stack.json("features", "materialize", within=180)
-    version: dict[str, Any] = stack.json("train", "fraud_detection", within=240)
+    trained = stack.dojo("train", "fraud_detection", "--json", within=240)
+    assert "mlflow" not in trained.stderr.lower(), "the output of libraries is no news"
+    version: dict[str, Any] = json.loads(trained.stdout)
     wait_until(
         lambda: stack.predict(PAYMENT)["version"] == version["version"],
         60,

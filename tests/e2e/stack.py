@@ -90,6 +90,25 @@ class Stack:
         """Return what a `dojo` command prints with `--json`."""
         return json.loads(self.dojo(*arguments, "--json", check=check, within=within).stdout)
 
+    def json_each(self, *commands: Sequence[str], within: float = 120) -> list[Any]:
+        """Return what each `dojo` command prints with `--json`.
+
+        One process runs them in turn, because the imports of a training take 5 s of processor time.
+        The first failure ends it, fails the test and shows its output.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.e2e.commands", json.dumps(commands)],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=within,
+            check=False,
+        )
+        assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        answers: list[Any] = [json.loads(line) for line in done.stdout.splitlines()]
+        return answers
+
     def run_here(self, arguments: Sequence[str]) -> Result:
         """Run a `dojo` command that only looks, in this process. Raises what the command raises.
 

@@ -97,6 +97,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
         DOJO_MODELS=",".join((MODEL, *FLEET)),
         DOJO_HISTORY_DAYS="75",
         DOJO_SYNTHETIC_CUSTOMERS="200",
+        DOJO_WITHOUT="airflow,prometheus",  # test_stack.py has the alerts
     )
     shutil.copy(SPECS / "spending_order.yaml", stack.models)
     for model in SHOP:
@@ -113,7 +114,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStack]:
             every=1,
         )
         stack.dojo("responder", "pause", "--why", "the world runs too fast to be judged")
-        stack.trained = {model: stack.json("train", model, within=240) for model in FLEET}
+        trained = stack.json_each(*(["train", model] for model in FLEET), within=400)
+        stack.trained = dict(zip(FLEET, trained, strict=True))
         assert PAGE.dojo("train") == ["train", "basket_value"]
         yield stack
     finally:
@@ -283,12 +285,17 @@ def test_answers_are_acted_on_and_their_worth_is_known(lived: FleetStack) -> Non
     assert first.mean().collect().item() > last.mean().collect().item() + 0.5
 
 
+@pytest.fixture(scope="module")
+def retrained(lived: FleetStack) -> FleetStack:
+    lived.json_each(*(["retrain", model, "--why", "a test"] for model in JUDGED), within=400)
+    return lived
+
+
 @pytest.mark.parametrize("model", JUDGED)
 def test_a_retraining_is_compared_by_the_tasks_own_metric_and_guards(
-    lived: FleetStack, model: str
+    retrained: FleetStack, model: str
 ) -> None:
-    lived.dojo("retrain", model, "--why", "a test", within=400)
-    decision = lived.look("gate", "show", model)
+    decision = retrained.look("gate", "show", model)
     assert decision["verdict"] in ("improved", "inconclusive", "worse")
     assert decision["primary_metric"] == JUDGED[model][0]
     assert decision["low"] <= decision["gain"] <= decision["high"]

@@ -47,9 +47,14 @@ def published_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bare_stack(tmp_path: Path) -> Iterator[Stack]:
     """A stack that is not started.
 
-    Its MLflow is remote and away. These tests need none, and it would take longest to start.
+    Its MLflow is remote and away. These tests need none, and it would take longest to start. They
+    need no alerts either.
     """
-    stack = Stack(tmp_path, DOJO_MLFLOW_URL=f"http://127.0.0.1:{free_port()}")
+    stack = Stack(
+        tmp_path,
+        DOJO_MLFLOW_URL=f"http://127.0.0.1:{free_port()}",
+        DOJO_WITHOUT="airflow,prometheus",
+    )
     yield stack
     stack.dojo("down", check=False)
 

@@ -5,16 +5,16 @@ test_retraining.py tests that training keeps reference rows.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from dojo.cli.app import build as build_commands
 from dojo.core.events.types import Stream
 from dojo.core.lake import Lake
 from dojo.core.registry.errors import UnknownVersionError
@@ -196,25 +196,18 @@ def test_the_command_draws_a_quiet_window_with_nothing_drifted(
     tmp_path: Path,
 ) -> None:
     environment = {
-        **os.environ,
         "DOJO_HOME": str(settings.home),
         "DOJO_MODELS_DIR": str(settings.models_dir),
         "DOJO_MLFLOW_URL": settings.mlflow_url,
     }
     start, end = (f"{moment:%Y-%m-%dT%H:%M}" for moment in (QUIET, QUIET + HOUR))
 
-    def command(number: str) -> subprocess.CompletedProcess[str]:
+    def command(number: str) -> Result:
         arguments = ["drift", "report", f"{spec.name}@{number}", start, end]
-        return subprocess.run(
-            [sys.executable, "-m", "dojo", *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return CliRunner().invoke(build_commands(), arguments, env=environment)
 
     drawn = command(version.version)
-    assert drawn.returncode == 0, drawn.stderr
+    assert drawn.exit_code == 0, drawn.output
     url, drifted = drawn.stdout.splitlines()
     assert drifted == "drifted: none (1500 rows against 2000)"
     assert (
@@ -228,7 +221,7 @@ def test_the_command_draws_a_quiet_window_with_nothing_drifted(
     assert "all features together</b>: cannot be told apart beyond chance: AUC 0." in page
     assert '{"value": "0", "label": "Drifted Columns"}' in page
     refused = command("999")
-    assert refused.returncode == 1
+    assert refused.exit_code == 1
     assert "not in the registry" in refused.stderr
 
 
