@@ -120,7 +120,7 @@ def _measured(spec: ModelSpec, directory: Path) -> dict[str, float | str | int]:
     from pipelines.training import steps
     from services.simulator.sources.span import SYNTHETIC_HISTORY_END
 
-    _, days, seconds = train_in_default_world(spec, directory)
+    run, days, seconds = train_in_default_world(spec, directory)
     end = SYNTHETIC_HISTORY_END
     metrics = steps.read_evaluation(directory).metrics
 
