@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,9 @@ import polars as pl
 
 from dojo.core.events.columns import schema_of
 from dojo.core.events.streams import LAKE_TYPES
+
+# The last bytes of every Parquet file.
+PARQUET_END = b"PAR1"
 
 # Column names and types on disk, per stream.
 SCHEMAS = {stream: schema_of(event_type) for stream, event_type in LAKE_TYPES.items()}
@@ -34,6 +38,10 @@ class LakeFile:
 
     path: str
     sha256: str
+
+
+class UnreadableFileError(OSError):
+    """Files of the lake are not whole. The message names them."""
 
 
 class Lake:
@@ -147,6 +155,28 @@ class Lake:
         )
         return newest.astimezone(UTC)
 
+    def unreadable(self) -> list[Path]:
+        """Return the files without a Parquet file's end, as an interrupted copy leaves them."""
+        return [path for path in sorted(self.root.glob("*/date=*/*.parquet")) if not _ends(path)]
+
+    @contextmanager
+    def naming_unreadable(self) -> Iterator[None]:
+        """Let an error of reading name the files at which it failed.
+
+        Raises:
+            UnreadableFileError: Polars could not read a file that is not whole.
+        """
+        try:
+            yield
+        except pl.exceptions.ComputeError as error:
+            if not (broken := self.unreadable()):
+                raise
+            names = ", ".join(map(str, broken))
+            raise UnreadableFileError(
+                f"not whole Parquet files: {names}. Every reader of their days fails. Move them out"
+                " of the lake, and leave the others there"
+            ) from error
+
     def delete(self, stream: str, before: date) -> None:
         """Delete the partitions of earlier days. Repeating it finishes what was cut short."""
         for partition in (self.root / stream).glob("date=*"):
@@ -163,6 +193,18 @@ class Lake:
 
 def _day_of(partition: Path) -> date:
     return date.fromisoformat(partition.name.removeprefix("date="))
+
+
+def _ends(path: Path) -> bool:
+    """Return whether a file has a Parquet file's last bytes. A file that is gone has."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(PARQUET_END), os.SEEK_END)
+            return file.read() == PARQUET_END
+    except FileNotFoundError:
+        return True
+    except OSError:  # shorter than its end
+        return False
 
 
 def _holds_a_file(partition: Path) -> bool:

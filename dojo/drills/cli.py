@@ -232,6 +232,25 @@ def stop(as_json: JsonFlag = False) -> None:
     _show(run, as_json, f"stopped, and undone. It was {run.drill}: dojo drill report {run.number}")
 
 
+@app.command("post-mortem")
+def write_up(
+    number: Annotated[int, typer.Argument(help="Of `dojo drill history`. 0 is the latest.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the form of a run's post-mortem, for you to fill in. The report compares it.
+
+    Example: [bold]dojo drill post-mortem[/]
+    """
+    from dojo.drills.post_mortem import draft
+    from dojo.drills.report import ended_run
+
+    with CommandContext() as here:
+        records = Records(here.settings.home)
+        run = ended_run(records, number)
+        file = draft(run, records.directory(run.number))
+    _show(run, as_json, f"fill in {file}, then dojo drill report {run.number}")
+
+
 @app.command()
 def report(
     number: Annotated[int, typer.Argument(help="Of `dojo drill history`. 0 is the latest.")] = 0,
@@ -241,14 +260,17 @@ def report(
 
     Example: [bold]dojo drill report[/]
     """
-    from dojo.drills.report import ended_run, show
-    from dojo.drills.score import score
+    from dojo.drills.post_mortem import FormError
+    from dojo.drills.report import ended_run, scored, show
 
-    with CommandContext() as here:
+    with (
+        CommandContext() as here,
+        errors_become_messages(FormError, next_step="correct the form"),
+    ):
         records = Records(here.settings.home)
         run = ended_run(records, number)
         spec = drill(run.drill)
-        found = score(run, spec, records.commands(run), records.samples(run))
+        found = scored(records, run, spec)
     if as_json:
         print_json({"run": run, "score": found, "story": spec.story})
         return
@@ -263,19 +285,16 @@ def history(as_json: JsonFlag = False) -> None:
     """
     from rich.table import Table
 
-    from dojo.drills.score import score
+    from dojo.drills.post_mortem import FormError
+    from dojo.drills.report import scored
 
-    with CommandContext() as here:
+    with CommandContext() as here, errors_become_messages(FormError):
         records = Records(here.settings.home)
         rows = []
         for run in records.all():
             told = run.state in ("closed", "stopped", "invalid")
             spec: DrillSpec | None = catalogue().get(run.drill)
-            of = (
-                score(run, spec, records.commands(run), records.samples(run))
-                if spec and run.state == "closed"
-                else None
-            )
+            of = scored(records, run, spec) if spec and run.state == "closed" else None
             rows.append((run, run.drill if told else "sealed", of))
     if as_json:
         print_json(

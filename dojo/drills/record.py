@@ -4,6 +4,7 @@
     <home>/drills/<n>/run.json       the run, rewritten whole at each step
     <home>/drills/<n>/commands.jsonl the `dojo` commands called meanwhile (dojo/cli/trace.py)
     <home>/drills/<n>/samples.jsonl  the outcome's probe over time (watch.py)
+    <home>/drills/<n>/lake.txt       the lake's files at the start
 
 The steps of the injection are written before they are taken. So a drill that was killed can be
 undone by any later command.
@@ -28,7 +29,7 @@ State = Literal["armed", "injected", "witnessed", "paged", "closed", "stopped", 
 # States in which something may still be injected.
 OPEN_STATES: frozenset[State] = frozenset({"armed", "injected", "witnessed", "paged"})
 
-RUN_FILE, SAMPLES_FILE = "run.json", "samples.jsonl"
+RUN_FILE, SAMPLES_FILE, LAKE_FILES = "run.json", "samples.jsonl", "lake.txt"
 
 
 class Step(msgspec.Struct, kw_only=True):
@@ -81,6 +82,7 @@ class DrillRun(msgspec.Struct, kw_only=True):
         speed_before: World speed before the drill.
         marks: Name of a moment -> wall time.
         unanswered: Answers and missing answers of the callers at the page, and at the end.
+        lost: Files of the lake that were there at the start, and are gone.
         left: What of the injected things existed when the person had finished.
         reason: Why the run is invalid, or what was last found missing.
     """
@@ -97,6 +99,7 @@ class DrillRun(msgspec.Struct, kw_only=True):
     diagnoses: list[Diagnosis] = []
     hints: int = 0
     unanswered: dict[str, tuple[float, float]] = {}
+    lost: list[str] = []
     left: list[str] = []
     reason: str = ""
 
@@ -158,6 +161,16 @@ class Records:
 
     def commands(self, run: DrillRun) -> list[TracedCommand]:
         return read_commands(self.directory(run.number))
+
+    def note_lake(self, run: DrillRun, lake: Path) -> None:
+        """Write down which files the lake has."""
+        files = sorted(str(path.relative_to(lake)) for path in lake.glob("*/date=*/*.parquet"))
+        (self.directory(run.number) / LAKE_FILES).write_text("\n".join(files))
+
+    def lost_from(self, run: DrillRun, lake: Path) -> list[str]:
+        """Return the files that the lake had at the start and has no more."""
+        files = (self.directory(run.number) / LAKE_FILES).read_text().splitlines()
+        return [file for file in files if not (lake / file).exists()]
 
     def samples(self, run: DrillRun) -> Sequence[Sample]:
         try:

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dojo.actions.errors import NothingToActOnError
+from dojo.drills.post_mortem import compared, read_form
 from dojo.drills.record import OPEN_STATES, DrillRun, Records
-from dojo.drills.score import Score
+from dojo.drills.score import Score, mitigated_at, score
 from dojo.drills.seal import seal
 from dojo.drills.spec import DrillSpec
 
@@ -31,13 +32,25 @@ def ended_run(records: Records, number: int) -> DrillRun:
     return run
 
 
-def show(console: Console, run: DrillRun, spec: DrillSpec, score: Score) -> None:
+def scored(records: Records, run: DrillRun, spec: DrillSpec) -> Score:
+    """Score a run with its post-mortem.
+
+    Raises:
+        FormError: The form of the post-mortem is wrong.
+    """
+    samples = records.samples(run)
+    ended = mitigated_at(spec, samples, run)
+    form = read_form(records.directory(run.number))
+    return score(run, spec, records.commands(run), samples, compared(form, run, spec, ended))
+
+
+def show(console: Console, run: DrillRun, spec: DrillSpec, found: Score) -> None:
     """Print the report."""
     table = Table(title=f"drill {run.number}: {spec.id}, {run.state}", title_justify="left")
     for name in ("part", "what", "points", "of", "evidence"):
         table.add_column(name, justify="right" if name in ("points", "of") else "left")
     last = ""
-    for part in score.parts:
+    for part in found.parts:
         table.add_row(
             part.part if part.part != last else "",
             part.what,
@@ -47,8 +60,8 @@ def show(console: Console, run: DrillRun, spec: DrillSpec, score: Score) -> None
         )
         last = part.part
     console.print(table)
-    console.print(f"[bold]{score.total:g} points: {score.grade}[/]", highlight=False)
-    for gate in score.gates:
+    console.print(f"[bold]{found.total:g} points: {found.grade}[/]", highlight=False)
+    for gate in found.gates:
         console.print(f"  {gate}", highlight=False, markup=False)
     for line in times(run, spec):
         console.print(f"  {line}", highlight=False, markup=False)

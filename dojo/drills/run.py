@@ -60,6 +60,7 @@ def start(desk: Desk, spec: DrillSpec, tell: Tell, seed: str = "") -> DrillRun:
         speed_before=desk.clock.speed(),
     )
     records.begin(run)
+    records.note_lake(run, desk.settings.lake_dir)
     try:
         _expose(desk, records, run, spec, tell)
     except BaseException as error:
@@ -196,6 +197,7 @@ def resolve(desk: Desk, run: DrillRun, spec: DrillSpec, tell: Tell) -> bool:
     run.reason = ""
     records.mark(run, "closed", "closed")
     run.left = leftovers(desk, run)
+    run.lost = records.lost_from(run, desk.settings.lake_dir)
     finish(desk, records, run)
     return True
 

@@ -52,6 +52,7 @@ SECOND_ANSWER = 0.75  # of the diagnosis, for each answer after the first
 UNSUPPORTED = 10  # at most, for a diagnosis without a look at what shows the cause
 PER_PERCENT = 1  # point, for each percent of the answers that callers did not get
 MOST_LOST, MOST_WRONG, MOST_LEFT = 4, 4, 2
+CATASTROPHE = 39.0  # at most, for who loses recorded data
 
 
 class ScoreLine(msgspec.Struct, frozen=True):
@@ -110,7 +111,7 @@ def score(
     paged = run.marks.get("paged")
     since = [one for one in commands if paged is not None and one.at >= paged]
     calls = [one for one in since if one.words[:1] != ("drill",)]
-    seen = _Seen(run, spec, calls, mitigated_at(spec, samples, paged))
+    seen = _Seen(run, spec, calls, mitigated_at(spec, samples, run))
     parts = (
         *_order(seen),
         *_hypotheses(seen),
@@ -121,17 +122,20 @@ def score(
         *post_mortem,
     )
     total = sum(part.points for part in parts) - HINT_COST * run.hints
-    total = round(min(100.0, max(0.0, total)), 1)
+    total = round(min(CATASTROPHE if run.lost else 100.0, max(0.0, total)), 1)
     gates = tuple(_gates(seen, parts))
     return Score(total, _grade(total, parts, seen), parts, gates)
 
 
-def mitigated_at(
-    spec: DrillSpec, samples: Sequence[Sample], paged: datetime | None
-) -> datetime | None:
-    """Return when the outcome began to hold for good. None if it does not hold at the end."""
-    since = None
+def mitigated_at(spec: DrillSpec, samples: Sequence[Sample], run: DrillRun) -> datetime | None:
+    """Return when the outcome began to hold for good. None if it does not hold at the end.
+
+    The end is the moment at which the outcome was found to last. A replay may break it again.
+    """
+    since, paged, held = None, run.marks.get("paged"), run.marks.get("held")
     for sample in samples:
+        if held is not None and sample.at > held:
+            break
         if paged is not None and sample.at >= paged and spec.outcome.holds(sample.value):
             since = since or sample.at
         else:
@@ -380,6 +384,8 @@ def _gates(seen: _Seen, parts: Sequence[ScoreLine]) -> list[str]:
         found.append("the impact was not looked at before the first change")
     if not _points(parts, "mitigation", "the harm ended, and stayed away"):
         found.append("the harm was not ended")
+    if seen.run.lost:
+        found.append(f"recorded data is lost: {len(seen.run.lost)} files of the lake")
     if seen.run.hints:
         found.append(f"{seen.run.hints} hints")
     return found

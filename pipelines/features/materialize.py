@@ -108,6 +108,7 @@ def materialize(
 
     Raises:
         EmptyLakeError: The lake has no events before `as_of`.
+        UnreadableFileError: A file of the lake is not whole.
         redis.RedisError: The online store is away, or was emptied meanwhile. Offline days stay.
     """
     started = time.monotonic()
@@ -115,9 +116,10 @@ def materialize(
     if was_emptied(redis, online):
         redis.delete(MATERIALIZED_KEY)
     online.set(MARK_KEY, b"")
-    days, rows = build_days(
-        lake, offline_dir, as_of, lambda what, share: report(f"offline: {what}", 0.7 * share)
-    )
+    with lake.naming_unreadable():
+        days, rows = build_days(
+            lake, offline_dir, as_of, lambda what, share: report(f"offline: {what}", 0.7 * share)
+        )
     results = []
     for number, view in enumerate(VIEWS.values()):
         report(f"online: {view.name}", 0.7 + 0.3 * number / len(VIEWS))

@@ -14,6 +14,9 @@ import pytest
 
 from dojo.core.events.types import Stream
 from dojo.core.settings import Settings
+from dojo.drills.catalogue import drill
+from dojo.drills.record import Records
+from dojo.drills.seal import seal
 from dojo.shop.events import TRANSACTIONS
 from dojo.stack.observability.installed import alerting_runs
 from dojo.stack.paths import lock_file, status_file
@@ -295,6 +298,58 @@ def test_every_look_that_a_runbook_asks_for_works(stack: Stack, trained: dict[st
         return seen.exit_code, seen.stderr
 
     assert not failures(run, stack.status()["processes"])
+
+
+def test_a_drill_goes_from_its_seal_to_its_score(stack: Stack, trained: dict[str, Any]) -> None:
+    """Nothing done is no outcome. Then the right work is, and its record has a score."""
+    installed("prometheus")
+    paused = stack.dojo("drill", "start", "two-recorders", check=False)
+    assert paused.returncode == 1
+    assert "the world is paused" in paused.stderr
+    stack.json("world", "resume")
+    try:
+        begun = stack.json("drill", "start", "two-recorders", within=300)
+        assert list(begun["marks"]) == ["injected", "witnessed", "paged"]
+        again = stack.dojo("drill", "start", "two-recorders", check=False)
+        assert "drill 1 is open" in again.stderr
+        assert "open, so it has no report" in stack.dojo("drill", "report", check=False).stderr
+        stack.json("drill", "ack")
+        stack.json("alerts")
+        stack.json("drill", "hypothesis", "saturation_storage", "--because", "alerts")
+        waits = stack.status()["processes"]["recorder"]["details"]["reason"]
+        stack.dojo("logs", "recorder")
+        stack.json("drill", "refute", "saturation_storage", "--because", "logs recorder")
+        stack.json("drill", "hypothesis", "lock", "--because", "logs recorder")
+        stack.json("audit", "list")
+        stack.json(
+            *("drill", "answer", "--component", "stray_process", "--mechanism", "lock"),
+            *("--trigger", "manual_command", "--impact", "none"),
+        )
+        stray = int(waits.partition("(process ")[2].split()[0])
+        assert psutil.Process(stray).status() == psutil.STATUS_STOPPED
+        spec = drill("two-recorders")
+        harmed = Records(stack.home).samples(Records(stack.home).read(1))[-5:]
+        assert harmed
+        assert not any(spec.outcome.holds(sample.value) for sample in harmed), "still harmed"
+        os.kill(stray, signal.SIGKILL)
+        wait_until(lambda: reads_again(stack), 60, "the stack's own recorder has the lake", every=1)
+        stack.dojo("status", check=False)
+        shown = stack.json("drill", "resolve", within=300)
+    finally:
+        stack.dojo("drill", "stop", check=False)
+        stack.json("world", "pause")
+    points = {part["what"]: part["points"] for part in shown["score"]["parts"]}
+    assert points["the harm ended, and stayed away"] == 10
+    assert points["it survived a restart of recorder"] == 5
+    assert points["component stray_process"] == 6
+    assert points["nothing left behind"] == 2
+    assert shown["score"]["total"] >= 75, shown["score"]
+    assert stack.json("drill", "history")[0]["state"] == "closed"
+    assert seal("two-recorders", shown["run"]["salt"]) == begun["seal"]
+
+
+def reads_again(stack: Stack) -> bool:
+    return stack.status()["processes"]["recorder"]["details"]["state"] != "waiting"
 
 
 def test_every_process_comes_back_from_a_kill_and_the_loop_goes_on(

@@ -19,6 +19,7 @@ from dojo.core.events.types import Stream
 from dojo.core.lake import (
     SCHEMAS,
     Lake,
+    UnreadableFileError,
     content_hash,
     midnight,
     utc_date,
@@ -45,6 +46,25 @@ def transactions(*times: datetime) -> pl.DataFrame:
         for number, time in enumerate(times)
     ]
     return pl.DataFrame(rows, schema=SCHEMAS[TRANSACTIONS])
+
+
+def test_an_error_of_reading_names_the_file_that_is_not_whole(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    whole = tmp_path / "shadows" / "date=2025-01-05" / "whole.parquet"
+    write_parquet_atomically(pl.DataFrame({"event_id": ["a"]}), whole)
+    with lake.naming_unreadable():
+        pl.scan_parquet(lake.files("shadows")).collect()
+    cut, empty = whole.with_name("cut.parquet"), whole.with_name("empty.parquet")
+    cut.write_bytes(whole.read_bytes()[:-20])
+    empty.touch()
+    assert lake.unreadable() == [cut, empty]
+    named = pytest.raises(UnreadableFileError, match=r"cut\.parquet.*empty\.parquet")
+    with named, lake.naming_unreadable():
+        pl.scan_parquet([cut, empty]).collect()
+    cut.unlink()
+    empty.unlink()
+    with pytest.raises(pl.exceptions.ComputeError, match="other"), lake.naming_unreadable():
+        raise pl.exceptions.ComputeError("other")
 
 
 def test_rows_go_into_the_partition_of_their_day(tmp_path: Path) -> None:

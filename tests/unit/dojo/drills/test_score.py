@@ -236,6 +236,13 @@ def test_a_hint_costs_five_points_and_is_named() -> None:
     assert "2 hints" in found.gates
 
 
+def test_who_loses_recorded_data_is_no_hire() -> None:
+    found = scored(run(lost=["transactions/date=2025-01-05/history.parquet"]), after=POST_MORTEM)
+    assert found.total == 39
+    assert found.grade == "no hire"
+    assert "recorded data is lost: 1 files of the lake" in found.gates
+
+
 def test_the_symptom_counts_when_it_is_read_after_the_mitigation_and_apart() -> None:
     once = [*LOOKS, *CHECKS[:1]]
     assert points(scored(run(), once), "verification", "read the symptom") == 2
@@ -245,13 +252,15 @@ def test_the_symptom_counts_when_it_is_read_after_the_mitigation_and_apart() -> 
 
 
 def test_the_mitigation_begins_with_the_last_unbroken_stretch() -> None:
-    flapping = [
-        Sample(at(n), value) for n, value in enumerate((90.0, 3.0, 3.0, 90.0, None, 3.0, 3.0))
-    ]
-    assert mitigated_at(SPEC, flapping, at(0)) == at(5)
-    assert mitigated_at(SPEC, flapping[:4], at(0)) is None
-    assert mitigated_at(SPEC, [], at(0)) is None
-    assert mitigated_at(SPEC, flapping, None) is None
+    values = (90.0, 3.0, 3.0, 90.0, None, 3.0, 3.0, 90.0)
+    flapping = [Sample(at(n), value) for n, value in enumerate(values)]
+    known = {"paged": at(0)}
+    assert mitigated_at(SPEC, flapping[:7], run(marks=known)) == at(5)
+    assert mitigated_at(SPEC, flapping, run(marks=known)) is None
+    assert mitigated_at(SPEC, flapping, run(marks={**known, "held": at(6)})) == at(5), "a replay"
+    assert mitigated_at(SPEC, flapping[:4], run(marks=known)) is None
+    assert mitigated_at(SPEC, [], run(marks=known)) is None
+    assert mitigated_at(SPEC, flapping[:7], run(marks={})) is None
 
 
 MOMENTS = st.integers(-600, 3600).map(at)
