@@ -32,7 +32,7 @@ class FormError(ValueError):
     """The form cannot be read. The message names the field and the reason."""
 
 
-class Action(Section):
+class ActionItem(Section):
     """What will be done. `kind` says whether it prevents such a fault, or detects it earlier."""
 
     kind: Literal["prevent", "detect"]
@@ -58,7 +58,7 @@ class Form(Section):
     cause: str = ""
     detection_gap: str = ""
     went_well: str = ""
-    actions: tuple[Action, ...] = ()
+    actions: tuple[ActionItem, ...] = ()
 
 
 def draft(run: DrillRun, directory: Path) -> Path:
