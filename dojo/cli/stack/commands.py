@@ -38,6 +38,7 @@ def down(
     """
     import shutil
 
+    from dojo.cli.stack.open_drill import end_open_drill
     from dojo.stack.control import stop
 
     settings = settings_here()
@@ -49,6 +50,7 @@ def down(
         _check_purgeable(home)
     if purge and not yes:
         typer.confirm(f"Delete {home.resolve()} with its lake, models and features?", abort=True)
+    end_open_drill(home)
     with err.status("stopping"):
         stopped = stop(home)
     deleted = [home.resolve()] if purge else []

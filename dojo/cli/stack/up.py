@@ -65,6 +65,7 @@ def up(
 
     Examples: [bold]DOJO_GATEWAY_PORT=9000 dojo up[/], [bold]dojo up --models all[/]
     """
+    from dojo.cli.stack.open_drill import end_open_drill
     from dojo.cli.stack.view import print_started
     from dojo.stack.control import StackError, running, stop
     from dojo.stack.environment import WorldConflictError
@@ -87,6 +88,7 @@ def up(
             if already:
                 _check_joining(settings, transactions, without or [])
             else:
+                end_open_drill(settings.home)
                 _start(settings, transactions)
         status = _wait_until_healthy(settings.home) if wait else running(settings.home)
     except StackError as error:

@@ -13,13 +13,16 @@ import polars as pl
 import psutil
 import pytest
 from redis import Redis
+from typer.testing import CliRunner
 
+from dojo.cli.app import build
 from dojo.core.lake import Lake, UnreadableFileError, write_parquet_atomically
 from dojo.core.settings import Settings, load_settings
 from dojo.core.state.clock import RedisWorldClock
 from dojo.drills.faults.broken_file import BrokenFile
 from dojo.drills.faults.fault import FaultRefusedError, Receipt
 from dojo.drills.faults.stray_recorder import COMMAND, PORT_VARIABLE, StrayRecorder
+from dojo.drills.record import DrillRun, Records, Step
 from dojo.shop.events import TRANSACTIONS
 from tests.support.servers import RedisServer, free_port, wait_until
 
@@ -71,6 +74,33 @@ def test_without_a_file_of_yesterday_it_is_refused_and_nothing_is_written(
     with pytest.raises(FaultRefusedError, match="2025-01-05"):
         BrokenFile().inject(settings, written.append)
     assert written == []
+
+
+def test_a_drill_whose_process_was_killed_is_undone_by_the_next_down(settings: Settings) -> None:
+    """The fault is in the lake, and no server runs any more."""
+    whole, records, run = yesterdays_file(settings), Records(settings.home), a_run("half-a-file")
+    records.begin(run)
+
+    def write_down(receipt: Receipt) -> None:
+        run.steps.append(Step(fault="broken_file", receipt=receipt))
+        records.write(run)
+
+    BrokenFile().inject(settings, write_down)
+    lake = Lake(settings.lake_dir)
+    assert len(lake.files(TRANSACTIONS)) == 2
+    away = {"DOJO_HOME": str(settings.home), "DOJO_REDIS_URL": f"redis://127.0.0.1:{free_port()}"}
+    ended = CliRunner().invoke(build(), ["down"], env=away)
+    assert ended.exit_code == 0, ended.stderr
+    assert "a drill was open: stopped, and undone. It was half-a-file" in ended.stderr
+    assert lake.files(TRANSACTIONS) == [whole]
+    assert records.open() is None
+    assert records.read(run.number).state == "stopped"
+    again = CliRunner().invoke(build(), ["drill", "stop"], env=away)
+    assert "no drill is open" in again.stderr
+
+
+def a_run(name: str) -> DrillRun:
+    return DrillRun(number=1, drill=name, seal="", salt="")
 
 
 @pytest.fixture
