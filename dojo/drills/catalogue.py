@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import yaml
@@ -52,6 +53,21 @@ def catalogue(directory: Path = DIRECTORY) -> dict[str, DrillSpec]:
     """
     found = [load_drill(path) for path in sorted(directory.glob("*/*.yaml"))]
     return {spec.id: spec for spec in sorted(found, key=lambda one: (one.level, one.id))}
+
+
+def any_drill(level: int = 0, directory: Path = DIRECTORY) -> DrillSpec:
+    """Return a drill by chance.
+
+    Args:
+        level: Only of this level. 0 is any.
+
+    Raises:
+        UnknownDrillError: There is none of this level.
+    """
+    found = [one for one in catalogue(directory).values() if level in (0, one.level)]
+    if not found:
+        raise UnknownDrillError(f"no drill of level {level}")
+    return secrets.choice(found)
 
 
 def drill(name: str, directory: Path = DIRECTORY) -> DrillSpec:

@@ -8,14 +8,16 @@ import typer
 
 from dojo.cli.context import CommandContext
 from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
-from dojo.drills.catalogue import DrillFileError, UnknownDrillError, catalogue, drill
+from dojo.drills.catalogue import DrillFileError, UnknownDrillError, any_drill, catalogue, drill
 from dojo.drills.record import Diagnosis, DrillRun, Hypothesis, Records
 from dojo.drills.spec import DrillSpec
 from dojo.drills.taxonomy import COMPONENTS, IMPACTS, MECHANISMS, TRIGGERS
 
 app = typer.Typer(no_args_is_help=True)
 
-DrillName = Annotated[str, typer.Argument(help="A drill of `dojo drill list`.", metavar="DRILL")]
+DrillName = Annotated[
+    str, typer.Argument(help="A drill of `dojo drill list`. Or --random.", metavar="[DRILL]")
+]
 
 
 @app.command("list")
@@ -47,14 +49,25 @@ def show_all(as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def start(name: DrillName, as_json: JsonFlag = False) -> None:
+def start(
+    name: DrillName = "",
+    by_chance: Annotated[
+        bool, typer.Option("--random", help="Let chance choose, and do not say which one.")
+    ] = False,
+    level: Annotated[
+        int, typer.Option(min=0, max=4, help="With --random, only of this level. 0 is any.")
+    ] = 0,
+    as_json: JsonFlag = False,
+) -> None:
     """Inject a drill's fault into the running stack, and wait for its page.
 
     An independent measurement must see harm before you are paged. Else the drill is undone, and
     counts as invalid. Ctrl-C undoes it too.
 
-    Example: [bold]dojo drill start two-recorders[/]
+    Examples: [bold]dojo drill start two-recorders[/], [bold]dojo drill start --random[/]
     """
+    if bool(name) == by_chance:
+        raise fail("name a drill, or let chance choose with --random", "dojo drill list", 2)
     from dojo.drills import run as runs
 
     with (
@@ -63,7 +76,7 @@ def start(name: DrillName, as_json: JsonFlag = False) -> None:
         errors_become_messages(UnknownDrillError, next_step="dojo drill list"),
         errors_become_messages(runs.InvalidDrillError, next_step="dojo drill start, once more"),
     ):
-        run = runs.start(here, drill(name), _tell)
+        run = runs.start(here, drill(name) if name else any_drill(level), _tell)
     if as_json:
         print_json({"run": run.number, "seal": run.seal, "marks": run.marks})
         return

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from dojo.cli.app import COMMANDS
+from dojo.cli.app import COMMANDS, build
 from dojo.drills.catalogue import (
     DIRECTORY,
     DrillFileError,
     UnknownDrillError,
+    any_drill,
     catalogue,
     drill,
     load_drill,
@@ -62,6 +64,22 @@ def test_health_is_no_harm(spec: DrillSpec) -> None:
 def test_the_commands_that_the_score_knows_exist() -> None:
     known = {command.split()[0] for command in (*IMPACT, *SCOPE, *CHANGES, *CHANGING)}
     assert known <= set(COMMANDS)
+
+
+def test_chance_chooses_among_all_or_those_of_a_level() -> None:
+    assert {any_drill().id for _ in range(200)} == set(ALL)
+    levels = {spec.level for spec in ALL.values()}
+    for level in levels:
+        assert any_drill(level).level == level
+    with pytest.raises(UnknownDrillError, match="level"):
+        any_drill(next(level for level in (1, 2, 3, 4, 9) if level not in levels))
+
+
+@pytest.mark.parametrize("words", [[], ["half-a-file", "--random"]])
+def test_a_start_needs_a_name_or_chance(words: list[str]) -> None:
+    refused = CliRunner().invoke(build(), ["drill", "start", *words])
+    assert refused.exit_code == 2
+    assert "--random" in refused.stderr
 
 
 def test_an_unknown_drill_is_refused_with_the_known_ones() -> None:
