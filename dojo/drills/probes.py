@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
 
 from prometheus_client.parser import text_string_to_metric_families
 from redis.exceptions import RedisError
@@ -26,6 +29,9 @@ DAILY = timedelta(days=1)
 # Of dojo_world_gateway_answers_total: an answer came.
 ANSWERED = frozenset({"scored", "degraded", "refused"})
 ANSWERS = "dojo_world_gateway_answers_total"
+
+# Of the answers of a minute. Below it, a page about unanswered callers is no false one.
+WELL_SHARE = 0.999
 
 
 def measure(desk: Desk, probe: ProbeName) -> float | None:
@@ -54,6 +60,36 @@ def features_behind_days(desk: Desk) -> float | None:
     return max(ages) / DAILY if ages else None
 
 
+def false_alarm(desk: Desk) -> float | None:
+    """Return 2 while CallersUnanswered fires and callers get answers, 0 while its rule is right.
+
+    1 is a rule that differs from the shipped one, or is gone, without such an alarm.
+    """
+    rules = _ask(desk, "/api/v1/rules?type=alert")["groups"]
+    found = [
+        rule for group in rules for rule in group["rules"] if rule["name"] == "CallersUnanswered"
+    ]
+    if any(rule["state"] == "firing" for rule in found) and _callers_are_well(desk):
+        return 2.0
+    shipped = 'outcome=~"timeout|failed|unreachable|malformed|skipped"'
+    return 0.0 if found and all(shipped in rule["query"] for rule in found) else 1.0
+
+
+def _callers_are_well(desk: Desk) -> bool:
+    """Return whether almost all answers of the last minute came, as the callers count them."""
+    answered = "|".join(sorted(ANSWERED))
+    query = (
+        f'sum(rate({ANSWERS}{{outcome=~"{answered}"}}[1m])) / sum(rate({ANSWERS}[1m]))'
+        f" >= {WELL_SHARE}"
+    )
+    return bool(_ask(desk, f"/api/v1/query?query={quote(query)}")["result"])
+
+
+def _ask(desk: Desk, path: str) -> Any:
+    with urllib.request.urlopen(f"{desk.settings.url_of('prometheus')}{path}", timeout=2) as answer:
+        return json.load(answer)["data"]
+
+
 def callers(desk: Desk) -> tuple[float, float] | None:
     """Return how many answers callers asked for, and how many they did not get."""
     try:
@@ -74,4 +110,5 @@ def callers(desk: Desk) -> tuple[float, float] | None:
 _PROBES: Mapping[ProbeName, Callable[[Desk], float | None]] = {
     "lake_behind_seconds": lake_behind_seconds,
     "features_behind_days": features_behind_days,
+    "false_alarm": false_alarm,
 }

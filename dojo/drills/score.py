@@ -286,6 +286,9 @@ def _mechanism_points(given: Diagnosis, right: str) -> float:
 def _mitigation(seen: _Seen) -> list[ScoreLine]:
     marks, name = seen.run.marks, "mitigation"
     held, replayed = "held" in marks, "replayed" in marks or not seen.spec.replay
+    if seen.spec.control and (wrong := _wrong_changes(seen)):
+        told = f"the service was well, and was changed: dojo {wrong[0].said}"
+        return [ScoreLine(name, "nothing that serves was changed", 0.0, 15, told)]
     done = f"at {seen.mitigated:%H:%M:%S}" if seen.mitigated else seen.run.reason or "never seen"
     return [
         ScoreLine(name, "the harm ended, and stayed away", 10.0 if held else 0.0, 10, done),
@@ -314,11 +317,7 @@ def _damage(seen: _Seen) -> list[ScoreLine]:
     else:
         lost = min(MOST_LOST, PER_PERCENT * 100 * missed / asked)
         told = f"{missed:,.0f} of {asked:,.0f} answers did not come"
-    wrong = [
-        one
-        for one in seen.commands
-        if begins(one, CHANGING) and one.code == 0 and not begins(one, seen.spec.allowed)
-    ]
+    wrong = _wrong_changes(seen)
     left = run.left
     return [
         ScoreLine(name, "answers that callers got", MOST_LOST - lost, MOST_LOST, told),
@@ -336,6 +335,15 @@ def _damage(seen: _Seen) -> list[ScoreLine]:
             MOST_LEFT,
             ", ".join(left) or "clean",
         ),
+    ]
+
+
+def _wrong_changes(seen: _Seen) -> list[TracedCommand]:
+    """Return the successful changes that a right mitigation does not need."""
+    return [
+        one
+        for one in seen.commands
+        if begins(one, CHANGING) and one.code == 0 and not begins(one, seen.spec.allowed)
     ]
 
 

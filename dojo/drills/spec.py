@@ -12,8 +12,8 @@ from dojo.drills.taxonomy import COMPONENTS, IMPACTS, MECHANISMS, TRIGGERS
 
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=40)]
 
-FaultName = Literal["stray_recorder", "broken_file"]
-ProbeName = Literal["lake_behind_seconds", "features_behind_days"]
+FaultName = Literal["stray_recorder", "broken_file", "changed_rule"]
+ProbeName = Literal["lake_behind_seconds", "features_behind_days", "false_alarm"]
 
 
 def _one_of(words: tuple[str, ...], found: str) -> str:
@@ -143,6 +143,7 @@ class DrillSpec(Section):
         title: One line without the cause, for the list.
         designs: The designs that it practises.
         level: 1 has one hop and one signal, 4 is delayed or silent.
+        control: True if the service is well. Then a change of what serves is no mitigation.
         fault: What is injected (dojo/drills/faults).
         witness: An independent measurement that sees data or callers hurt.
         outcome: What a mitigation must reach.
@@ -158,6 +159,7 @@ class DrillSpec(Section):
     level: Annotated[int, Field(ge=1, le=4)]
     par: Par
     pace: WorldPace
+    control: bool = False
     fault: FaultName
     witness: Condition
     page: AwaitedPage

@@ -223,6 +223,17 @@ def test_each_change_of_a_healthy_part_costs_two_points_unless_it_failed(command
     assert points(scored(run(), failed), "damage", "healthy") == 4
 
 
+def test_in_a_control_a_change_of_what_serves_takes_the_whole_mitigation() -> None:
+    control = drill("cry-wolf")
+    assert control.control
+    changed = [*LOOKS, *calls((250, "models rollback")), *CHECKS]
+    found = score(run(), control, changed, samples())
+    assert points(found, "mitigation") == 0
+    assert sum(part.most for part in found.parts) == 90
+    mended = [*LOOKS, *calls((250, "restart prometheus")), *CHECKS]
+    assert points(score(run(), control, mended, samples()), "mitigation") == 15
+
+
 def test_an_allowed_change_costs_nothing_and_calls_before_the_page_do_not_count() -> None:
     fine = [*calls((-30, "models rollback")), *LOOKS, *calls((250, "restart recorder")), *CHECKS]
     assert points(scored(run(), fine), "damage", "healthy") == 4
