@@ -39,6 +39,8 @@ class Serving(Section):
     bound waiting, for the online store and for versions in a process of their own. A fast
     champion's scoring runs in the gateway's process and cannot be cut short.
 
+    `batching` lets requests wait for others. Trees gain nothing by it, large networks do.
+
     There are two objectives over 30 days. `availability_slo` is the share of answered requests,
     where a 5xx is no answer. `latency_slo_share` is the share of answers that take at most
     `latency_slo`.

@@ -96,7 +96,7 @@ class InferAnswer(msgspec.Struct, frozen=True):
         msgspec.Meta(
             description=(
                 "`degraded`: what any instance lacked. `versions`: one per instance, when they"
-                " differ."
+                " differ. `cached_seconds`: age of a repeated result, world seconds."
             )
         ),
     ]
