@@ -143,7 +143,7 @@ def explain(desk: Desk, answer: str, model: str = "") -> Explanation:
             f"{answer}: the trees of version {version} give {implied:.6g}, and the answer was"
             f" {row['score']:.6g}: they do not explain it"
         )
-    meanings, names = _meanings(spec.regulated), _categories(row, features, bundle)
+    meanings, names = _meanings(spec.regulated), categories_of(row, features, bundle)
     found = sorted(
         (
             Contribution(
@@ -216,7 +216,7 @@ def letter(rules: Regulated, found: list[Contribution]) -> str:
     return f"{rules.refusal}\n\nThese points counted most against it:\n{named}\n\n{rules.review}"
 
 
-def _categories(
+def categories_of(
     row: Mapping[str, Any], features: Mapping[str, float], bundle: Bundle
 ) -> dict[str, str]:
     """Return the name of each category of an answer, by feature."""

@@ -32,7 +32,7 @@ class KindOfDrift:
         lowest: Smallest allowed strength, in `unit`.
         highest: Largest allowed strength, in `unit`.
         ramp: Default world time over which it grows. None for a kind that cannot grow.
-        synthetic_only: True if it needs simulated fraudsters, not a replay.
+        synthetic_only: True if it needs simulated fraudsters or orders, which a replay lacks.
     """
 
     what: str
@@ -83,6 +83,7 @@ KINDS: dict[Kind, KindOfDrift] = {
     "new_carrier": KindOfDrift(
         "a carrier that nobody knows brings parcels by air, in half of the usual time",
         *("of the orders", 0.3, 0.01, 1.0),
+        synthetic_only=True,
     ),
     "label_delay": KindOfDrift(
         "labels take longer, those under way too",

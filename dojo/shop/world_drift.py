@@ -103,11 +103,11 @@ def require_possible(kind: str, world_source: str) -> None:
     """Refuse a kind that a replayed world cannot have, because it repeats recorded payments.
 
     Raises:
-        DriftError: The kind changes fraudsters' behaviour, and the world is replayed.
+        DriftError: The kind needs a simulated town, and the world is replayed.
     """
     if kind in KINDS and KINDS[kind].synthetic_only and world_source == "replay":
         raise DriftError(
-            f"{kind} changes what fraudsters do; this world repeats recorded payments"
+            f"{kind} changes what only a simulated town does; this world repeats recorded payments"
             " (DOJO_WORLD_SOURCE=replay)"
         )
 

@@ -135,7 +135,9 @@ def retrain(
     if as_json:
         print_json(answer)
         return
-    table = Table(title=f"{model}: {answer['verdict']}", title_justify="left", show_header=False)
+    good_enough = smaller and answer["outcome"] == "promote"
+    found = "good enough" if good_enough else answer["verdict"]
+    table = Table(title=f"{model}: {found}", title_justify="left", show_header=False)
     for name in ("version", "champion", "rollout", "stage", "run", "url", "run_id"):
         if answer.get(name):
             table.add_row(name, str(answer[name]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from dojo.core.registry.reference_profile import Distribution, ReferenceProfile, TrainingSet
@@ -102,12 +103,24 @@ def _leaks(examples: pl.DataFrame, spec: ModelSpec) -> list[str]:
     ]
 
 
+def _psi(past: Distribution, counts: npt.NDArray[np.int64]) -> float:
+    """Return the PSI of an example's counts against the champion's.
+
+    New categories are no break, because a version learns them only from examples. Without any known
+    category it is infinite.
+    """
+    before = np.asarray(past.counts)
+    if past.categories:
+        before, counts = before[:-1], counts[:-1]
+    return population_stability_index(before, counts) if counts.any() else float("inf")
+
+
 def _breaks(examples: pl.DataFrame, spec: ModelSpec, champion: ReferenceProfile) -> list[str]:
     checks, faults = spec.training.checks, []
     found = training_set(examples, spec.feature_service, champion.features)
     for name, counts in found.counts.items():
         past = champion.features[name]
-        psi = population_stability_index(np.asarray(past.counts), np.asarray(counts))
+        psi = _psi(past, np.asarray(counts))
         key = "count_psi" if name in catalog.COUNTS else "feature_psi"
         if psi > (limit := getattr(checks, key)):
             faults.append(

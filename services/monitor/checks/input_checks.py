@@ -243,7 +243,9 @@ def _new_categories(asked: WindowComparison, name: str, current: Counts) -> str:
     )
     named = ", ".join(f"{category} {count / rows:.1%}" for category, count in found[:NAMED])
     more = "" if len(found) <= NAMED else f" and {len(found) - NAMED} more"
-    return f"new: {named}{more}; {current[-1] / rows:.1%} in all" if named else ""
+    if len(found) > 1:
+        more += f"; {current[-1] / rows:.1%} in all"
+    return f"new: {named}{more}" if named else ""
 
 
 def _distances(

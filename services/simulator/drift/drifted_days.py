@@ -59,7 +59,7 @@ class FraudsterSource(Source, Protocol):
 
 
 class NeedsSyntheticWorldError(ValueError):
-    """A drift of the fraudsters' method, over a source that only repeats recorded payments."""
+    """A drift that needs a simulated town, over a source that only repeats recorded payments."""
 
 
 def drifted_day(
@@ -75,11 +75,12 @@ def drifted_day(
     undisturbed = source.day(day)
     felt = [drift for drift in drifts if _touches(drift, day)]
     rows = undisturbed
+    # Orders change by themselves (`drifted_orders`), but a recorded day has none.
     if ways := [drift for drift in felt if KINDS[drift.kind].synthetic_only]:
         if not isinstance(source, FraudsterSource):
             raise NeedsSyntheticWorldError(
-                f"{ways[0].kind} changes what fraudsters do, and this world repeats recorded"
-                " payments"
+                f"{ways[0].kind} changes what only a simulated town does, and this world repeats"
+                " recorded payments"
             )
         rows = source.day_under(day, ways)
     return apply(rows, felt, seed, undisturbed["merchant_id"])

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dojo.core.registry.reference_profile import ReferenceProfile
+from dojo.core.categories import category_number
+from dojo.core.registry.reference_profile import Distribution, ReferenceProfile
 from dojo.stats.histograms.binning import information_value
 from feature_repo import catalog
 from pipelines.training.dataset.features_check import (
@@ -180,3 +181,21 @@ def test_the_information_value_is_the_sum_over_bins_of_siddiqis_formula() -> Non
     assert information_value(values, labels) == pytest.approx(2 * (0.8 - 0.2) * np.log(0.8 / 0.2))
     with pytest.raises(ValueError, match="needs rows on both sides"):
         information_value(values, np.zeros(200, dtype=int))
+
+
+def test_a_new_category_is_no_break_and_renamed_ones_are() -> None:
+    """A version learns new categories from examples, and would never see them if they broke it."""
+    known, feature = ("post", "swift"), FEATURES[0]
+    past = champion()
+    bins = Distribution(edges=(0.5, 1.5), counts=(600, 400, 0), mean=0, std=0, categories=known)
+    past = msgspec.structs.replace(past, features={**past.features, feature: bins})
+
+    def carried(*names: str) -> pl.DataFrame:
+        numbers = [category_number(name) for name in names] * (ROWS // len(names))
+        return examples(2).with_columns(pl.Series(feature, numbers, dtype=pl.Float32))
+
+    require_sound_features(carried("post", "skyhook", "swift", "skyhook"), SPEC, past)
+    (fault,) = faults(carried("swift", "swift", "swift", "skyhook"), past)
+    assert fault.startswith(f"{feature}: expected a distribution near the champion's")
+    (fault,) = faults(carried("Post", "Swift"), past)
+    assert "found PSI inf" in fault

@@ -94,6 +94,19 @@ def test_a_smaller_version_need_not_win_and_may_lose_what_is_allowed(
     assert ("smaller version is good enough" in shown) == (outcome == "promote")
 
 
+def test_the_whole_interval_of_a_smaller_versions_loss_must_be_allowed() -> None:
+    random = np.random.default_rng(5)
+    close = np.where(random.random(len(BETTER)) < 0.01, random.permutation(BETTER), BETTER)
+    pair = candidate(BETTER, "1"), candidate(close)
+    found = judge(spec(), "job", holdout(LABELS), *pair, "", 0.9).decision
+    assert found.gain is not None
+    assert found.low is not None
+    assert found.low < found.gain < 0
+    between = -(found.low + found.gain) / 2
+    decided = judge(spec(), "job", holdout(LABELS), *pair, "", between).decision
+    assert (found.outcome, decided.outcome) == ("promote", "keep")
+
+
 def test_swapping_the_two_swaps_the_verdict() -> None:
     assert decide(GOOD, BETTER).verdict == "improved"
     assert decide(BETTER, GOOD).verdict == "worse"

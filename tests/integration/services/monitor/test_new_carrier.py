@@ -29,5 +29,5 @@ def test_only_the_category_drifts_and_the_new_one_is_named_with_its_share(tmp_pa
     severity, note = changed.pop("carrier")
     assert severity == "critical"
     assert note.startswith("new: skyhook ")
-    assert 25 < float(note.split()[2].rstrip("%;")) < 35
+    assert 25 < float(note.split()[2].rstrip("%")) < 35
     assert {severity for severity, _ in changed.values()} == {"ok"}

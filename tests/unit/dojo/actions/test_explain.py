@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import combinations
 
 import lightgbm
 import numpy as np
 import pytest
 
-from dojo.actions.explain import Contribution, contributions, letter, meaning_of, unit_of
+from dojo.actions.explain import (
+    Contribution,
+    categories_of,
+    contributions,
+    letter,
+    meaning_of,
+    unit_of,
+)
+from dojo.core.categories import category_number
+from dojo.core.registry.bundle import Bundle
 from dojo.core.spec.regulated import Fairness, Regulated
 
 RULES = Regulated(
@@ -87,3 +97,20 @@ def _expected(node: dict[str, object], row: np.ndarray, known: set[int]) -> floa
     counts = [int(one.get("internal_count", one.get("leaf_count"))) for one in (left, right)]
     both = [_expected(one, row, known) for one in (left, right)]
     return (counts[0] * both[0] + counts[1] * both[1]) / sum(counts)
+
+
+def test_categories_are_named_the_unknown_ones_by_what_the_answer_logged() -> None:
+    """An answer's row may be older than the names of new categories."""
+    bundle = Bundle(
+        model="m", feature_service="s", features=("x", "carrier"), stored_defaults={}, decision={},
+        trained_as_of=datetime(2025, 1, 6, tzinfo=UTC), sha256={},
+        categories={"carrier": ("post", "swift")},
+    )  # fmt: skip
+
+    def named(carrier: str, logged: str | None) -> dict[str, str]:
+        features = {"x": 1.0, "carrier": category_number(carrier)}
+        return categories_of({"new_categories": logged}, features, bundle)
+
+    assert named("swift", "{}") == {"carrier": "swift"}
+    assert named("skyhook", '{"carrier":"skyhook"}') == {"carrier": "skyhook"}
+    assert named("skyhook", None) == {"carrier": "other"}

@@ -128,7 +128,7 @@ def test_a_new_category_is_named_and_judged_by_threshold_chance_and_windows() ->
     found = judged(sent)
     share = f"{(sent == 'skyhook').mean():.1%}"
     assert found.severity == "critical"
-    assert found.note == f"new: skyhook {share}; {share} in all"
+    assert found.note == f"new: skyhook {share}"
 
     quiet = {"carrier": judged(carriers(np.random.default_rng(5), 2000))}
     first = confirm([quiet, quiet, {"carrier": found}], SPEC.drift.daily)
