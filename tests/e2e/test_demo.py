@@ -48,6 +48,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "minimum_positives": 5,
     }
     spec["gate"]["bootstrap_draws"] = 300
+    spec["training"]["window"] = "45d"  # holds 2,000 frauds, and less of the time before the shift
     spec["drift"]["minimum_rows"] = 100  # 125 payments an hour; the demo's town has 300
     spec["drift"]["performance"] |= {"window": "5d", "minimum_positives": 30}  # 45 positives a day
     file.write_text(yaml.safe_dump(spec))
