@@ -23,6 +23,9 @@ import pytest
 
 WITH_PROCESSES = (Path("tests/integration"), Path("tests/e2e"))
 MOST_FILES = 4
+# Files that are tested side by side share the cores. A second thread in one of them only competes,
+# and by default it spins while it waits for the first.
+ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}
 STACK_BYTES = 4 * 2**30  # of a file that starts a whole stack and trains in it
 
 
@@ -74,7 +77,8 @@ def workers(cores: int, free_bytes: int) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    return subprocess.run([sys.executable, "-m", "pytest", *arguments], check=False).returncode
+    command = [sys.executable, "-m", "pytest", *arguments]
+    return subprocess.run(command, env=ENVIRONMENT | os.environ, check=False).returncode
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -61,7 +61,7 @@ class Stack:
             "DOJO_MODELS_DIR": str(self.models),
             "DOJO_SYNTHETIC_CUSTOMERS": "300",
             "DOJO_SYNTHETIC_MERCHANTS": "200",
-            "DOJO_WITHOUT": "airflow",  # 1 GB and 20 s of a core; test_demo.py has one
+            "DOJO_WITHOUT": "airflow",  # 1 GB and 20 s of a core; test_worlds.py has one
             **settings,
         }
         self.gateway = f"http://127.0.0.1:{self.ports['DOJO_GATEWAY_PORT']}"

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from dojo.stack.supervisor.identity import ProcessId
 from tests.e2e.stack import Stack
 from tests.support.servers import free_port, wait_until
 
@@ -62,14 +63,24 @@ def bare_stack(tmp_path: Path) -> Iterator[Stack]:
 def test_a_replayed_world_is_remembered_and_never_continued_as_another(
     bare_stack: Stack, published_file: Path
 ) -> None:
+    """Its first start has Airflow, which comes and goes with the stack."""
     stack = bare_stack
-    stack.dojo("up", "--transactions", str(published_file), within=240)
+    stack.environment["DOJO_WITHOUT"] = "prometheus"
+    stack.dojo("up", "--transactions", str(published_file), within=300)
     wait_until(
         lambda: stack.status()["world"] is not None, 60, "the replayed world has a time", every=0.5
     )
     time = datetime.fromisoformat(stack.status()["world"]["time"]).replace(tzinfo=None)
     assert FIRST_DAY < time <= FIRST_DAY + timedelta(days=DAYS)
+    status = stack.status()
+    assert status["airflow"]["password"], "people log in to see a retraining's tasks"
+    airflow = status["processes"]["airflow"]
+    assert airflow["state"] == "healthy"
+    members = [ProcessId(**member) for member in airflow["members"]]
+    assert len(members) >= 4, "launcher, API server, scheduler, DAG processor"
     stack.dojo("down")
+    assert not [member for member in members if member.process() is not None]
+    stack.environment["DOJO_WITHOUT"] = "airflow,prometheus"
 
     refused = stack.dojo("up", check=False, DOJO_WORLD_SOURCE="synthetic")
     assert refused.returncode == 1

@@ -26,6 +26,7 @@ from dojo.core.state.clock import RedisWorldClock
 from dojo.core.state.freshness import read_freshness
 from dojo.core.state.inbox import Inbox, Message
 from dojo.core.state.rollouts import Rollouts
+from dojo.core.state.work_orders import Work, WorkOrder, WorkOrders
 from pipelines.training.dataset.build import DATASET_FILE
 from services.trainer import airflow as trigger
 from services.trainer.airflow_client import (
@@ -251,9 +252,10 @@ def test_collection_that_keeps_failing_is_tried_four_times_then_pages(platform: 
     assert "collect: FileExistsError" in page.text
 
 
-def test_what_is_due_in_world_time_is_run_once_however_much_was_missed(
+def test_what_is_due_in_world_time_is_run_once_and_an_order_is_followed_to_its_end(
     platform: Platform, tmp_path: Path
 ) -> None:
+    """Four weekly runs were missed."""
     airflow, client = platform.airflow, platform.airflow.client
     dag = f"retrain_{STALE}"
     airflow.finished(platform.runs[STALE], PATIENCE)
@@ -269,13 +271,36 @@ def test_what_is_due_in_world_time_is_run_once_however_much_was_missed(
             "the schedule counts from now",
         )
         assert [run.run_id for run in client.runs(dag)] == ["by-hand"]
-        now = AS_OF + timedelta(days=30)  # four weekly runs were missed
+        now = AS_OF + timedelta(days=30)
         RedisWorldClock(platform.redis).set(now, 0)
         wait_until(lambda: len(client.runs(dag)) > 1, 60, "the retraining is asked for", every=0.25)
         newest = airflow.finished(client.runs(dag)[0], PATIENCE)
         assert (newest.conf["as_of"], newest.conf["who"]) == (now.isoformat(), "schedule")
         assert "7d" in newest.conf["reason"]
         assert len(client.runs(dag)) == 2
+        orders = WorkOrders(platform.redis)
+        orders.place(
+            WorkOrder(
+                id="ordered",
+                model=STALE,
+                kind="retrain",
+                who="responder",
+                why="why",
+                world_time=now,
+            )
+        )
+
+        def ended() -> Work | None:
+            work = orders.get("ordered")
+            return work if work and work.ended else None
+
+        wait_until(lambda: ended() is not None, PATIENCE, "the order has ended", every=0.25)
+        work = ended()
+        assert work is not None
+        assert work.state == "failed"
+        assert "stale data: expected transactions" in work.answer["error"]
+        run = client.run(dag, "ordered")
+        assert (run.state, run.conf["who"], run.conf["reason"]) == ("failed", "responder", "why")
     finally:
         trainer.stop()
 
