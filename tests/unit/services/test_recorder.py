@@ -70,6 +70,7 @@ _CONVERTED = {
     "feature_age_seconds",
     "degraded",
     "findings",
+    "new_categories",
 }
 
 

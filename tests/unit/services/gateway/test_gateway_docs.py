@@ -39,6 +39,8 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
     with pytest.MonkeyPatch.context() as patch:
         for service in SERVICES:
             patch.setitem(catalog.SERVICES, service.name, service)
+            for feature in (*service.request.features, *PULSE.features):
+                patch.setitem(catalog.FEATURES, feature.name, feature)
         patch.setitem(catalog.VIEWS, PULSE.name, PULSE)
         app = build(Settings(home=home, models_dir=write_specs(home / "models"))).app
     found: Document = json.loads(json.dumps(app.openapi()))
