@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import urllib.request
@@ -47,12 +48,22 @@ class RunningGateway(NamedTuple):
 
     def scored(self, model: str) -> float:
         """Return the instances that version 1 answered so far. The fallback answers the others."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-        found = re.findall(
-            rf'^dojo_gateway_predictions_total{{.*model="{model}",version="1"}} (.+)$', text, re.M
-        )
+        series = rf'dojo_gateway_predictions_total{{.*model="{model}",version="1"}}'
+        found = re.findall(rf"^{series} (.+)$", self._text("metrics"), re.MULTILINE)
         return sum(map(float, found))
+
+    def wait_for_its_log(self) -> None:
+        """Return once every answer is in the event log. Writing them is part of the work."""
+
+        def is_written() -> bool:
+            return bool(json.loads(self._text("healthz"))["buffered_events"] == 0)
+
+        wait_until(is_written, 60, "all answers are logged", every=0.2)
+
+    def _text(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=10) as answer:
+            text: str = answer.read().decode()
+        return text
 
 
 @contextmanager

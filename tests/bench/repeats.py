@@ -67,8 +67,10 @@ def measure(directory: Path) -> dict[str, object]:
         for _ in range(ROUNDS):
             for kind, gateway in gateways.items():
                 run_load(gateway.port, requests(kind), CONNECTIONS, SECONDS / 2)
+                gateway.wait_for_its_log()
                 before = gateway.cpu_seconds()
                 found = run_load(gateway.port, requests(kind), CONNECTIONS, SECONDS, warm_up=0.0)
+                gateway.wait_for_its_log()
                 cpu[kind].append((gateway.cpu_seconds() - before) / len(found.latencies))
                 full[kind].append(found)
         rate = LOAD * median(result.rate for result in full[WITHOUT])

@@ -93,7 +93,7 @@ class CacheRules(Section):
 
     Attributes:
         keep: World time for which a result answers the same request again.
-        rows: Most rows of results in a gateway's memory. A row of 11 features takes 1.2 kB.
+        rows: Most rows of results in a gateway's memory. A row of 11 features takes 240 bytes.
     """
 
     keep: Duration

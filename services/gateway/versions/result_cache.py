@@ -13,31 +13,40 @@ route with other arms ends all of them. A route whose draw needs the features ha
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from dojo.core.spec.serving import CacheRules
 from services.gateway.features.lookup import StoredFeatures
+from services.gateway.features.online_store import EntityRow
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.versions.arms import ServedArm, ServedRoute
 
 
-class KeptScore(msgspec.Struct, frozen=True, gc=False):
-    """One instance's score and its inputs. It holds no cycles, so gc=False is safe.
+class KeptScore(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One instance's score and its inputs.
 
     Attributes:
+        row: The scored row.
         seconds: Wall time of scoring alone, when it was computed.
+        stamps: `EntityRow.timestamps` of each entity.
     """
 
-    stored: StoredFeatures
-    row: tuple[float, ...]
+    row: list[float]
     score: float
     seconds: float
+    stamps: tuple[tuple[float | None, ...], ...]
+
+    @property
+    def stored(self) -> StoredFeatures:
+        """The stored features as far as they are kept: their times."""
+        return StoredFeatures(tuple([EntityRow((), stamps) for stamps in self.stamps]), ())
 
 
-Results: TypeAlias = tuple[KeptScore, ...]  # one per instance
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[KeptScore]).decode
 
 
 class Question(NamedTuple):
@@ -51,15 +60,24 @@ class Question(NamedTuple):
     """
 
     live: tuple[ServedArm, ...]
-    key: Hashable
+    key: bytes
     moment: float
     now: float
 
 
 class _Kept(msgspec.Struct, frozen=True, gc=False):
-    results: Results
+    """The results of a request.
+
+    Attributes:
+        results: A list of KeptScore in MessagePack. As objects it takes five times the memory.
+        count: Number of instances.
+        computed: The world's now at that time, unix seconds.
+    """
+
+    results: bytes
+    count: int
     moment: float
-    computed: float  # the world's now at that time
+    computed: float
 
 
 class ResultCache:
@@ -77,7 +95,7 @@ class ResultCache:
         self._keep, self._most = rules.keep.total_seconds(), rules.rows
         self._numbers = tuple(numbers)
         self._live: tuple[ServedArm, ...] = ()
-        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()  # the latest used last
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()  # the latest used last
         self._rows = 0
         self._hits, self._misses = (
             metrics.cache_requests.labels(model, outcome) for outcome in ("hit", "miss")
@@ -107,13 +125,14 @@ class ResultCache:
         moment = inputs[0][time_input]
         if any(sent[time_input] != moment for sent in inputs):
             return None
-        sent_values: list[str | float] = []
-        for of, sent in zip(keys, inputs, strict=True):
-            sent_values += of.values()
-            sent_values += [sent[name] for name in self._numbers]
-        return Question(route.live, (*arms, *sent_values), moment, now)
+        values: list[str | float] = []
+        for arm, of, sent in zip(arms, keys, inputs, strict=True):
+            values.append(arm.name)
+            values += of.values()
+            values += [sent[name] for name in self._numbers]
+        return Question(route.live, _encode(values), moment, now)
 
-    def find(self, question: Question) -> tuple[Results, float] | None:
+    def find(self, question: Question) -> tuple[list[KeptScore], float] | None:
         """Return the results of an equal request, and their age in world seconds."""
         if question.live is not self._live:
             self._outdated.inc(len(self._kept))
@@ -130,21 +149,23 @@ class ResultCache:
         elif min(later, age) >= 0:
             self._kept.move_to_end(question.key)
             self._hits.inc()
-            return kept.results, age
+            return _decode(kept.results), age
         self._misses.inc()
         return None
 
-    def keep(self, question: Question, results: Results) -> None:
+    def keep(self, question: Question, results: Sequence[KeptScore]) -> None:
         """Keep whole results. The least recently used ones make room."""
         if question.live is not self._live or len(results) > self._most:
             return  # the route has changed meanwhile, or the request is too large
         if question.key in self._kept:
             self._remove(question.key)
-        self._kept[question.key] = _Kept(results, question.moment, question.now)
+        self._kept[question.key] = _Kept(
+            _encode(results), len(results), question.moment, question.now
+        )
         self._rows += len(results)
         while self._rows > self._most:
             self._remove(next(iter(self._kept)))
             self._evicted.inc()
 
-    def _remove(self, key: Hashable) -> None:
-        self._rows -= len(self._kept.pop(key).results)
+    def _remove(self, key: bytes) -> None:
+        self._rows -= self._kept.pop(key).count

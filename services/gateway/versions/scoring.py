@@ -32,7 +32,7 @@ from services.gateway.versions.batches import (
     Scoring,
     SharedBatch,
 )
-from services.gateway.versions.result_cache import KeptScore, Question, ResultCache, Results
+from services.gateway.versions.result_cache import KeptScore, Question, ResultCache
 
 # Reserve of the deadline for scoring and answering, seconds. 5 ms is 20 times the need of one
 # instance.
@@ -124,12 +124,7 @@ class ArmScorer:
             return _repeated(*found, chosen, asked)
         scored = await self._score_chosen(route, chosen, asked, started)
         if all(one.by is one.chosen and not one.stored.degraded for one in scored):
-            cache.keep(
-                question,
-                tuple(
-                    KeptScore(one.stored, tuple(one.row), one.score, one.seconds) for one in scored
-                ),
-            )
+            cache.keep(question, [_kept(one) for one in scored])
         return scored
 
     async def _score_in_context(
@@ -251,14 +246,22 @@ class ArmScorer:
         return failed
 
 
+def _kept(scoring: Scoring) -> KeptScore:
+    stamps = tuple([row.timestamps for row in scoring.stored.rows])
+    return KeptScore(scoring.row, scoring.score, scoring.seconds, stamps)
+
+
 def _repeated(
-    results: Results, age: float, chosen: Sequence[ServedArm], asked: Sequence[ChosenRow]
+    results: Sequence[KeptScore],
+    age: float,
+    chosen: Sequence[ServedArm],
+    asked: Sequence[ChosenRow],
 ) -> list[Scoring]:
     """Return kept results as those of another request."""
     done, scorings = time.perf_counter(), []
     for result, arm, one in zip(results, chosen, asked, strict=True):
         scoring = Scoring(arm, one.propensity)
-        scoring.by, scoring.stored, scoring.row = arm, result.stored, list(result.row)
+        scoring.by, scoring.stored, scoring.row = arm, result.stored, result.row
         scoring.score, scoring.seconds = result.score, result.seconds
         scoring.done, scoring.cached_seconds = done, age
         scorings.append(scoring)
