@@ -226,7 +226,9 @@ def _require_categories(spec: ModelSpec) -> None:
             Or the segments are cut by one.
     """
     service = SERVICES[spec.feature_service]
-    categories = {name for name in service.features if FEATURES[name].is_category}
+    groups: list[View | RequestFeatures] = [*views_of(service.name), service.request]
+    described = {one.name for group in groups for one in group.features if one.is_category}
+    categories = described & set(service.features)
     if unsent := sorted(categories - set(service.request.categories)):
         raise SpecError(
             f"{spec.name}: feature_service: {service.name} has categories that callers do not send:"

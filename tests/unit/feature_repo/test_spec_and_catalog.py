@@ -171,10 +171,14 @@ def test_a_category_must_be_sent_and_cuts_no_segments(
     spec = spec.model_copy(update={"drift": spec.drift.model_copy(update={"segment": segment})})
     known = catalog.SERVICES["fraud_detection_v1"]
     events = replace(PAYMENTS, columns=(*PAYMENTS.columns, "carrier"))
-    request = replace(known.request, inputs=(*known.request.inputs, *inputs), recorded=events)
+    request = replace(
+        known.request,
+        inputs=(*known.request.inputs, *inputs),
+        recorded=events,
+        features=(*known.request.features, CARRIER),
+    )
     service = replace(known, features=(*known.features, "carrier"), request=request)
     monkeypatch.setitem(catalog.SERVICES, service.name, service)
-    monkeypatch.setitem(catalog.FEATURES, "carrier", CARRIER)
     if reason:
         with pytest.raises(SpecError, match=reason):
             catalog.agreed({spec.name: spec})
