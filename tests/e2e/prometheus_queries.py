@@ -31,6 +31,15 @@ ABSENT_WHILE_WELL: Mapping[str, str] = {
         for chosen in ("", '{model="fraud_detection", version=~".+"}')
     },
     **{
+        f"dojo_gateway_result_cache_{figure}": "this stack's model has no result cache"
+        for figure in (
+            'requests_total{model="fraud_detection", outcome="hit"}',
+            'requests_total{model="fraud_detection"}',
+            'rows{model="fraud_detection"}',
+            'removed_total{model="fraud_detection"}',
+        )
+    },
+    **{
         f'dojo_bandit_{figure}{{model="fraud_detection"}}': "no bandit runs in this stack"
         for figure in ("share", "reward_euro", "pending_answers")
     },

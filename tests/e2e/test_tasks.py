@@ -165,7 +165,7 @@ def test_a_new_model_answers_with_the_features_that_it_shares(fleet: FleetStack)
 
 def test_an_answer_is_the_tasks(fleet: FleetStack) -> None:
     known = fleet.lake.scan(ORDERS).last().collect().row(0, named=True)
-    instance = {name: known[name] for name in ("merchant_id", "express", "distance_km")}
+    instance = {name: known[name] for name in ("merchant_id", "express", "distance_km", "carrier")}
     (answer,) = ask(fleet, "delivery_time", instance)
     assert set(answer) == {"prediction_id", "value", "low", "high", "version", "arm", "degraded"}
     assert not answer["degraded"]

@@ -174,6 +174,7 @@ def lake_rows(live: Live, start: datetime, end: datetime) -> tuple[pl.DataFrame,
         pl.lit("").alias("trace_id"),
         pl.lit(1.0).alias("propensity"),
         pl.lit("{}").alias("new_categories"),
+        pl.lit(None, dtype=pl.Float64).alias("cached_seconds"),
     )
     known = live.labels.filter(pl.col("arrival").is_between(start, end, closed="left"))
     return predictions, outcome_history(known)
