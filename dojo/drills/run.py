@@ -67,6 +67,8 @@ def start(desk: Desk, spec: DrillSpec, tell: Tell, seed: str = "") -> DrillRun:
         run.reason = str(error) or type(error).__name__
         records.mark(run, "ended", "invalid")
         finish(desk, records, run)
+        if not isinstance(error, Exception):  # Ctrl-C, or a signal
+            tell("interrupted: what was injected is undone")
         raise
     return run
 
