@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 from datetime import date, datetime, timedelta
 from http import HTTPStatus
-from typing import Any
 
 from redis import Redis
 
@@ -16,6 +12,7 @@ from dojo.core.settings import Settings
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.freshness import read_freshness
 from dojo.shop.events import TRANSACTIONS
+from dojo.stack.answers import get_json
 from dojo.stack.overview import UNKNOWN, read_champions
 
 # The age of the demo's first version when its viewer comes. It learned before the synthetic world's
@@ -101,14 +98,3 @@ def history_begins(settings: Settings, now: datetime) -> date:
 
     first, _ = Lake(settings.lake_dir).days(TRANSACTIONS) or (now.date(), now.date())
     return first
-
-
-def get_json(url: str) -> tuple[int, dict[str, Any]]:
-    """Status and body. Status 0 when no answer comes within 2 s: the server may still start."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return int(answer.status), dict(json.load(answer))
-    except urllib.error.HTTPError as error:
-        return error.code, {}
-    except (OSError, ValueError):
-        return 0, {}

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from dojo.core.spec.read import explain
+from dojo.core.spec.read import faults_of
 from dojo.drills.spec import DrillSpec
 
 # Beside the package, as in a checkout and in the images.
@@ -35,11 +35,7 @@ def load_drill(path: Path) -> DrillSpec:
     except (OSError, yaml.YAMLError) as error:
         raise DrillFileError(f"{path}: {error}") from error
     except ValidationError as error:
-        faults = (
-            f"{path}: {'.'.join(map(str, e['loc']))}: {explain(e['type'], e['msg'], e['input'])}"
-            for e in error.errors()
-        )
-        raise DrillFileError("\n".join(faults)) from error
+        raise DrillFileError(faults_of(error, str(path))) from error
     if spec.id != path.stem:
         raise DrillFileError(f"{path}: id: must equal the file's name, got {spec.id!r}")
     return spec

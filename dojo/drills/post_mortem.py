@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import yaml
 from pydantic import Field, ValidationError
 
-from dojo.core.spec.read import explain
+from dojo.core.spec.read import faults_of
 from dojo.core.spec.section import Section
 from dojo.drills.record import DrillRun
 from dojo.drills.score import ScoreLine
@@ -95,11 +95,7 @@ def read_form(directory: Path) -> Form | None:
     except yaml.YAMLError as error:
         raise FormError(f"{file}: {error}") from error
     except ValidationError as error:
-        faults = (
-            f"{file}: {'.'.join(map(str, e['loc']))}: {explain(e['type'], e['msg'], e['input'])}"
-            for e in error.errors()
-        )
-        raise FormError("\n".join(faults)) from error
+        raise FormError(faults_of(error, str(file))) from error
 
 
 def compared(

@@ -17,6 +17,7 @@ from dojo.core.events.log import RedisEventLog
 from dojo.core.lake import Lake
 from dojo.core.state.clock import ClockNotSetError, wall_now
 from dojo.core.state.freshness import read_freshness
+from dojo.drills.faults.changed_rule import SHIPPED
 from dojo.drills.spec import ProbeName
 from dojo.shop.events import TRANSACTIONS
 
@@ -71,8 +72,7 @@ def false_alarm(desk: Desk) -> float | None:
     ]
     if any(rule["state"] == "firing" for rule in found) and _callers_are_well(desk):
         return 2.0
-    shipped = 'outcome=~"timeout|failed|unreachable|malformed|skipped"'
-    return 0.0 if found and all(shipped in rule["query"] for rule in found) else 1.0
+    return 0.0 if found and all(SHIPPED in rule["query"] for rule in found) else 1.0
 
 
 def _callers_are_well(desk: Desk) -> bool:

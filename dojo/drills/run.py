@@ -14,11 +14,12 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+
+from redis.exceptions import RedisError
 
 from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError, PartlyDoneError
-from dojo.core.state.clock import wall_now
+from dojo.core.state.clock import ClockNotSetError
 from dojo.core.state.inbox import KEPT, Inbox, Message, is_resolved
 from dojo.drills.faults.fault import FaultRefusedError, Receipt
 from dojo.drills.faults.table import FAULTS
@@ -38,12 +39,11 @@ class InvalidDrillError(RuntimeError):
     """The drill did not become one: no harm was seen, or no page came. It was undone."""
 
 
-def start(desk: Desk, spec: DrillSpec, tell: Tell, seed: str = "") -> DrillRun:
+def start(desk: Desk, spec: DrillSpec, tell: Tell) -> DrillRun:
     """Inject a drill's fault, and return when the person is paged.
 
     Args:
         tell: Takes progress that gives nothing away.
-        seed: Salt of the seal. Empty takes a new one.
 
     Raises:
         ActionRefusedError: The stack is not fit for a drill. Nothing was changed.
@@ -51,7 +51,7 @@ def start(desk: Desk, spec: DrillSpec, tell: Tell, seed: str = "") -> DrillRun:
     """
     records = Records(desk.settings.home)
     _require_fit(desk, records, spec)
-    salt = seed or new_salt()
+    salt = new_salt()
     run = DrillRun(
         number=records.next_number(),
         drill=spec.id,
@@ -60,8 +60,8 @@ def start(desk: Desk, spec: DrillSpec, tell: Tell, seed: str = "") -> DrillRun:
         speed_before=desk.clock.speed(),
     )
     records.begin(run)
-    records.note_lake(run, desk.settings.lake_dir)
     try:
+        records.note_lake(run, desk.settings.lake_dir)
         _expose(desk, records, run, spec, tell)
     except BaseException as error:
         run.reason = str(error) or type(error).__name__
@@ -250,7 +250,7 @@ def finish(desk: Desk, records: Records, run: DrillRun) -> None:
         except Exception as error:  # each step on its own
             failed.append(f"{step.fault}: {error}")
     records.write(run)
-    with suppress(Exception):  # a Redis that is away keeps the speed
+    with suppress(RedisError, ClockNotSetError):  # a Redis that is away keeps the speed
         desk.clock.set_speed(run.speed_before)
     if failed:
         raise PartlyDoneError(f"not undone: {'; '.join(failed)}", "dojo drill stop, once more")
@@ -267,11 +267,6 @@ def open_run(desk: Desk) -> DrillRun:
     if run is None:
         raise NothingToActOnError("no drill is open", "dojo drill start NAME")
     return run
-
-
-def elapsed(run: DrillRun, since: str) -> timedelta | None:
-    """Return the wall time since a moment of the run. None if it has not come."""
-    return wall_now() - run.marks[since] if since in run.marks else None
 
 
 def _said(value: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from dojo.core.spec.durations import Duration
 from dojo.core.spec.section import Section, Text
@@ -16,10 +16,21 @@ FaultName = Literal["stray_recorder", "broken_file", "changed_rule"]
 ProbeName = Literal["lake_behind_seconds", "features_behind_days", "false_alarm"]
 
 
-def _one_of(words: tuple[str, ...], found: str) -> str:
-    if found not in words:
-        raise ValueError(f"must be one of {', '.join(words)}; got {found!r}")
-    return found
+def _word(words: tuple[str, ...]) -> AfterValidator:
+    """Return what refuses other words."""
+
+    def check(found: str) -> str:
+        if found not in words:
+            raise ValueError(f"must be one of {', '.join(words)}; got {found!r}")
+        return found
+
+    return AfterValidator(check)
+
+
+Component = Annotated[str, _word(COMPONENTS)]
+Mechanism = Annotated[str, _word(MECHANISMS)]
+Trigger = Annotated[str, _word(TRIGGERS)]
+Impact = Annotated[str, _word(IMPACTS)]
 
 
 class Par(Section):
@@ -83,37 +94,12 @@ class RightAnswer(Section):
         forbidden: Mechanisms that a reading of the evidence excludes.
     """
 
-    component: str
-    mechanism: str
-    trigger: str
-    impact: str
+    component: Component
+    mechanism: Mechanism
+    trigger: Trigger
+    impact: Impact
     scope: Text
-    forbidden: tuple[str, ...] = ()
-
-    @field_validator("component")
-    @classmethod
-    def _known_component(cls, found: str) -> str:
-        return _one_of(COMPONENTS, found)
-
-    @field_validator("mechanism")
-    @classmethod
-    def _known_mechanism(cls, found: str) -> str:
-        return _one_of(MECHANISMS, found)
-
-    @field_validator("trigger")
-    @classmethod
-    def _known_trigger(cls, found: str) -> str:
-        return _one_of(TRIGGERS, found)
-
-    @field_validator("impact")
-    @classmethod
-    def _known_impact(cls, found: str) -> str:
-        return _one_of(IMPACTS, found)
-
-    @field_validator("forbidden")
-    @classmethod
-    def _known_forbidden(cls, found: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_one_of(MECHANISMS, one) for one in found)
+    forbidden: tuple[Mechanism, ...] = ()
 
 
 class TellingCommands(Section):
@@ -127,12 +113,7 @@ class TellingCommands(Section):
 
     cause: Annotated[tuple[str, ...], Field(min_length=1)]
     symptom: Annotated[tuple[str, ...], Field(min_length=1)]
-    excludes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-
-    @field_validator("excludes")
-    @classmethod
-    def _known_rivals(cls, found: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        return {_one_of(MECHANISMS, name): commands for name, commands in found.items()}
+    excludes: dict[Mechanism, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class DrillSpec(Section):

@@ -25,6 +25,7 @@ from dojo.shop.drift_kinds import KINDS
 from dojo.shop.events import DECISIONS, ORDERS, SHOP_EVENTS, TRANSACTIONS, Decision, Settlement
 from dojo.shop.uses import USES, Use
 from services.simulator.advice import NO_VERSION
+from services.simulator.earned import settlement
 from services.simulator.feed import DueBatch
 from services.simulator.gateway_client import GatewayReply
 from services.simulator.logged import logged
@@ -289,15 +290,5 @@ class Decisions:
         self, use: Use, decision: Decision, label: float, at: datetime, wall: datetime
     ) -> Settlement:
         works = float(self._chance(decision.request_id, "works") <= use.effect)
-        return Settlement(
-            event_id=Settlement.id_for(decision.model, decision.request_id),
-            world_time=at,
-            wall_time=wall,
-            model=decision.model,
-            version=decision.version,
-            arm=decision.arm,
-            request_id=decision.request_id,
-            request_time=decision.world_time,
-            action=decision.action,
-            value_euro=use.worth(decision.action, decision.amount, label, works),
-        )
+        euro = use.worth(decision.action, decision.amount, label, works)
+        return settlement(decision, decision.request_id, at, wall, euro)

@@ -27,18 +27,25 @@ def settlements_of(decision: Decision, due: Sequence[Row], wall: datetime) -> It
     """
     parts = _price_part(due) if decision.action == "priced" else _list_parts(due)
     for row, euro in parts:
-        yield Settlement(
-            event_id=Settlement.id_for(decision.model, row["request_id"]),
-            world_time=row["arrival"],
-            wall_time=wall,
-            model=decision.model,
-            version=decision.version,
-            arm=decision.arm,
-            request_id=decision.request_id,
-            request_time=decision.world_time,
-            action=decision.action,
-            value_euro=euro,
-        )
+        yield settlement(decision, row["request_id"], row["arrival"], wall, euro)
+
+
+def settlement(
+    decision: Decision, part: str, at: datetime, wall: datetime, euro: float
+) -> Settlement:
+    """Return the worth of a decision, or of the part with this request id, due `at`."""
+    return Settlement(
+        event_id=Settlement.id_for(decision.model, part),
+        world_time=at,
+        wall_time=wall,
+        model=decision.model,
+        version=decision.version,
+        arm=decision.arm,
+        request_id=decision.request_id,
+        request_time=decision.world_time,
+        action=decision.action,
+        value_euro=euro,
+    )
 
 
 def _price_part(due: Sequence[Row]) -> Iterator[tuple[Row, float]]:

@@ -6,12 +6,11 @@ the past of models that joined.
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
 
 from dojo.cli.output import note
 from dojo.core.settings import Settings
+from dojo.stack.answers import get_json
 
 # Between looks, wall seconds.
 LOOK_SECONDS = 0.5
@@ -34,8 +33,4 @@ def wait_for_past(settings: Settings) -> None:
 
 
 def _state(settings: Settings) -> str:
-    try:
-        with urllib.request.urlopen(f"{settings.url_of('simulator')}/healthz", timeout=2) as answer:
-            return str(json.load(answer).get("state", ""))
-    except (OSError, ValueError):
-        return ""
+    return str(get_json(f"{settings.url_of('simulator')}/healthz")[1].get("state", ""))

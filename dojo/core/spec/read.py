@@ -23,6 +23,14 @@ def explain(kind: str, message: str, found: object) -> str:
     return message if isinstance(found, (dict, list, tuple)) else f"{message} (found {found!r})"
 
 
+def faults_of(error: ValidationError, where: str) -> str:
+    """Return all faults, one line each, `<where>: <field>: <reason>`."""
+    return "\n".join(
+        f"{where}: {'.'.join(map(str, e['loc']))}: {explain(e['type'], e['msg'], e['input'])}"
+        for e in error.errors()
+    )
+
+
 class SpecError(ValueError):
     """A model spec is missing or wrong. The message names file, line, field and reason."""
 

@@ -339,7 +339,7 @@ def test_a_request_waits_for_others_and_they_share_a_run() -> None:
     async def ask() -> float:
         by, began = route(served(scorer)), time.perf_counter()
         first = asyncio.ensure_future(asking(by, 0.5))
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0)  # it has asked, and waits
         both = await asyncio.gather(scores(first), scores(asking(by, 0.25)))
         assert both == [[0.5], [0.25]]
         return time.perf_counter() - began
@@ -394,8 +394,9 @@ def test_the_next_batch_fills_while_a_process_scores_and_starts_when_it_is_free(
         spec, sandbox = waiting(timedelta(milliseconds=5), deadline=60), SlowSandbox()
         by, asking = route(sandboxed(sandbox, spec)), Asking(spec)
         first = asyncio.ensure_future(asking(by, 0.5))
-        while not sandbox.runs:
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(5):
+            while not sandbox.runs:
+                await asyncio.sleep(0.001)
         others = []
         for _ in range(3):
             others.append(asyncio.ensure_future(asking(by, 0.5)))
@@ -415,8 +416,9 @@ def test_a_busy_process_is_asked_in_time_for_its_last_row() -> None:
         spec, sandbox = waiting(timedelta(milliseconds=1)), SlowSandbox()
         by, asking = route(sandboxed(sandbox, spec)), Asking(spec)
         asked = [asyncio.ensure_future(asking(by, 0.5))]
-        while not sandbox.runs:
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(5):
+            while not sandbox.runs:
+                await asyncio.sleep(0.001)
         began = time.perf_counter()
         asked.append(asyncio.ensure_future(asking(by, 0.5)))
         async with asyncio.timeout(5):
