@@ -136,7 +136,7 @@ def test_half_of_the_flagged_members_get_no_offer_and_stand_for_all() -> None:
 
 
 def test_actions_that_hide_labels_wait_for_the_setting_and_others_do_not() -> None:
-    decisions = Decisions(Policy("none", 0, 0.05), LABELS, seed=1)
+    decisions = Decisions(Policy("none", 0, 1.0), LABELS, seed=1)
     made = decide(
         decisions,
         said("fraud_detection", flagged=True),
