@@ -94,7 +94,7 @@ def test_a_night_s_scores_are_found_once_and_late_ones_later(
     assert looked(nights, days, evening + HOUR / 2) == [], "a look a world hour"
     assert looked(nights, days, evening + HOUR) == [(names[0], "7", "batch", True)]
     score(1, timedelta(0))
-    score(2, -30 * DAY)  # of the statement a month ago
+    score(2, -HOUR)  # of another statement
     assert looked(nights, days, evening + 2 * DAY) == [(names[1], "7", "batch", True)]
     assert looked(nights, days, evening + 9 * DAY) == []
 
