@@ -330,7 +330,7 @@ def test_a_drill_goes_from_its_seal_to_its_score(stack: Stack, trained: dict[str
         spec = drill("two-recorders")
         harmed = Records(stack.home).samples(Records(stack.home).read(1))[-5:]
         assert harmed
-        assert not any(spec.outcome.holds(sample.value) for sample in harmed), "still harmed"
+        assert not any(spec.outcome.holds(sample.values) for sample in harmed), "still harmed"
         os.kill(stray, signal.SIGKILL)
         wait_until(lambda: reads_again(stack), 60, "the stack's own recorder has the lake", every=1)
         stack.dojo("status", check=False)
