@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -355,6 +355,41 @@ def report(
         print_json({"run": run, "score": found, "story": spec.story})
         return
     show(out, run, spec, found)
+
+
+@app.command("timeline")
+def show_timeline(
+    number: Annotated[int, typer.Argument(help="Of `dojo drill history`. 0 is the latest.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what happened when in a run: the fault, alerts, changes, and what the person did.
+
+    Example: [bold]dojo drill timeline[/]
+    """
+    from dojo.drills.report import ended_run
+    from dojo.drills.score import mitigated_at
+    from dojo.drills.timeline import after, read_around, timeline
+
+    with CommandContext() as here:
+        records = Records(here.settings.home)
+        run = ended_run(records, number)
+    around = read_around(records.directory(run.number))
+    over = mitigated_at(drill(run.drill), records.samples(run), run)
+    moments = timeline(run, records.commands(run), around, over)
+    if as_json:
+        print_json(moments)
+        return
+    for moment in moments:
+        since = after(moment, run)
+        when = "" if since is None else _clocked(since)
+        line = f"{when:>8}  {moment.source:<7} {moment.what}"
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _clocked(since: timedelta) -> str:
+    seconds = round(abs(since.total_seconds()))
+    sign = "-" if since.total_seconds() < 0 else ""
+    return f"{sign}{seconds // 60}:{seconds % 60:02d}"
 
 
 @app.command()

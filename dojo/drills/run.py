@@ -29,6 +29,7 @@ from dojo.drills.probes import callers, firing, measure_all
 from dojo.drills.record import DrillRun, Records, Step
 from dojo.drills.seal import new_salt, seal
 from dojo.drills.spec import Condition, DrillSpec
+from dojo.drills.timeline import keep_around
 from dojo.stack.control import running
 
 Tell = Callable[[str], None]
@@ -273,6 +274,8 @@ def finish(desk: Desk, records: Records, run: DrillRun) -> None:
         except Exception as error:  # each step on its own
             failed.append(f"{step.fault['kind']}: {error}")
     records.write(run)
+    with suppress(RedisError):
+        keep_around(desk, run, records.directory(run.number))
     with suppress(RedisError, ClockNotSetError):  # a Redis that is away keeps the speed
         desk.clock.set_speed(run.speed_before)
     if failed:

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import msgspec
 
-from dojo.cli.trace import TracedCommand
+from dojo.cli.trace import COMMANDS_FILE, TracedCommand
 from dojo.core.settings import load_settings
 from dojo.drills.catalogue import DIRECTORY, catalogue
 from dojo.drills.record import DrillRun, Records, Sample
 from dojo.drills.score import score
 from dojo.drills.spec import DrillSpec
 from dojo.stack.snapshots import load, save, snapshots
+from tests.drills.leaks import leaks
 from tests.drills.responders import HERE, RESPONDERS, dojo
 
 RECORDED = HERE / "recorded"
@@ -133,6 +134,7 @@ def play(spec: DrillSpec, responder: str) -> Recorded:
     begin(spec)
     records = Records(load_settings().home)
     try:
+        _require_secrecy(spec, records)
         RESPONDERS[responder](spec)
     finally:
         if (run := records.open()) is not None:
@@ -144,6 +146,22 @@ def play(spec: DrillSpec, responder: str) -> Recorded:
         made_from=made_from(spec), commit=commit, run=run, commands=commands,
         samples=list(records.samples(run)),
     )  # fmt: skip
+
+
+def _require_secrecy(spec: DrillSpec, records: Records) -> None:
+    """Look everywhere, and leave no trace of it in the record.
+
+    Raises:
+        RuntimeError: Some place gives the drill away.
+    """
+    run = records.open()
+    assert run is not None
+    file = records.directory(run.number) / COMMANDS_FILE
+    before = file.read_bytes() if file.exists() else b""
+    told = leaks(load_settings(), spec)
+    file.write_bytes(before)
+    if told:
+        raise RuntimeError(f"it gives itself away: {told}")
 
 
 def main() -> int:
