@@ -15,7 +15,8 @@ from dojo.core.settings import Settings
 
 # Parts of Redis' error texts. An error from a script has its cause only in its text, not in its
 # type.
-FULL, DISK, CONNECTIONS = "OOM command not allowed", "MISCONF", "max number of clients"
+FULL = "command not allowed when used memory"  # behind an OOM only in the text of a script
+DISK, CONNECTIONS = "MISCONF", "max number of clients"
 
 
 def redis_words(error: RedisError, settings: Settings, url: str = "") -> tuple[str, str]:
