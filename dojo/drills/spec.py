@@ -18,7 +18,7 @@ ProbeName = Literal[
     "lake_behind_seconds", "features_behind_days", "changed_alarm",
     "role_without_traffic",
     "store_refuses_connections", "store_refuses_writes", "store_milliseconds", "store_evictions",
-    "store_free_megabytes",
+    "store_free_megabytes", "wrong_nights",
 ]  # fmt: skip
 
 # What a stack must have beyond Prometheus (dojo/drills/needs.py).

@@ -16,7 +16,8 @@ from dojo.core.settings import Settings
 from dojo.drills.spec import DrillSpec
 
 COMMANDS = (
-    "status --json", "audit list --json", "logs -n 2000", "alerts --json", "world drift list --json",
+    "status --json", "audit list --json", "logs -n 2000", "alerts --json",
+    "world drift list --json",
     "routes show --json", "models --json", "drift show --json", "features catalog --json",
     "rollout list --json", "orders --json", "dead-letters --json", "doctor --json",
 )  # fmt: skip
