@@ -33,7 +33,7 @@ BETRAYING = ("inject", "sabotage", "drill", "chaos", "side_program", "stray_", "
 # A series of a cause that does not act, and the process that measures a drill's outcome.
 HARMLESS = (
     "dojo_world_drift_intensity",
-    "dojo.drills.watch",
+    "dojo.drills.running.watch",
     "tests.drills",
     "dojo drill",
     "pytest",

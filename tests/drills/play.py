@@ -21,7 +21,7 @@ from dojo.cli.trace import COMMANDS_FILE, TracedCommand
 from dojo.core.settings import load_settings
 from dojo.drills.catalogue import catalogue
 from dojo.drills.record import DrillRun, Records, Sample
-from dojo.drills.score import score
+from dojo.drills.scoring.score import score
 from dojo.drills.spec import DrillSpec
 from dojo.stack.control import running
 from dojo.stack.snapshots import load, save, snapshots

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dojo.drills.catalogue import catalogue
-from dojo.drills.score import score
+from dojo.drills.scoring.score import score
 from tests.drills.play import RECORDED, made_from, read
 from tests.drills.responders import GOLD_LEAST, MOST
 

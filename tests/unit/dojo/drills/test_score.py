@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dojo.cli.trace import TracedCommand
 from dojo.drills.catalogue import drill
 from dojo.drills.record import Diagnosis, DrillRun, Hypothesis, Sample
-from dojo.drills.score import CHANGING, IMPACT, Score, ScoreLine, mitigated_at, score
+from dojo.drills.scoring.score import CHANGING, IMPACT, Score, ScoreLine, mitigated_at, score
 from dojo.drills.taxonomy import COMPONENTS, IMPACTS, MECHANISMS, TRIGGERS
 
 SPEC = drill("two-recorders")

@@ -24,12 +24,12 @@ from dojo.core.state.clock import ClockNotSetError
 from dojo.core.state.inbox import KEPT, Inbox, Message, is_resolved
 from dojo.drills.faults.fault import FaultRefusedError, Injection, Receipt
 from dojo.drills.faults.table import Fault
-from dojo.drills.needs import lacking
-from dojo.drills.probes import callers, firing, measure_all
 from dojo.drills.record import DrillRun, Records, Step
+from dojo.drills.running.needs import lacking
+from dojo.drills.running.probes import callers, firing, measure_all
+from dojo.drills.scoring.timeline import keep_around
 from dojo.drills.seal import new_salt, seal
 from dojo.drills.spec import Condition, DrillSpec
-from dojo.drills.timeline import keep_around
 from dojo.stack.control import running
 
 Tell = Callable[[str], None]
@@ -154,7 +154,7 @@ def fault_of(step: Step) -> Injection:
 
 def start_watch(desk: Desk, run: DrillRun) -> None:
     """Start the process that measures the outcome until the run ends."""
-    command = [sys.executable, "-m", "dojo.drills.watch", str(run.number)]
+    command = [sys.executable, "-m", "dojo.drills.running.watch", str(run.number)]
     nothing = subprocess.DEVNULL
     subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
 

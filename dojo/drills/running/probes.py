@@ -20,7 +20,7 @@ from dojo.core.events.types import Prediction, Stream
 from dojo.core.lake import Lake
 from dojo.core.state.clock import ClockNotSetError, wall_now
 from dojo.core.state.freshness import read_freshness
-from dojo.drills import store_probes
+from dojo.drills.running import store_probes
 from dojo.drills.spec import Bound, Condition, ProbeName
 from dojo.shop.events import TRANSACTIONS, Transaction
 
