@@ -1,4 +1,4 @@
-"""`python -m dojo.drills.running.watch NUMBER`: measures the outcome while a run is open, and then ends.
+"""`python -m dojo.drills.running.watch NUMBER`: measures the outcome while a run is open.
 
 The samples say when the harm was over. The person's own claim does not.
 """
