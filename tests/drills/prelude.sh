@@ -42,6 +42,11 @@ world_time_of_page() {
   dojo alerts --json | read_fact told "$(paged)"
 }
 
+# unsilence: end every silence of Alertmanager.
+unsilence() {
+  python3 "$HERE/unsilence.py"
+}
+
 # unreadable: the file of the lake that the materializer names.
 unreadable() {
   dojo logs materializer | grep -o '/[^ "]*\.parquet' | tail -1
