@@ -35,6 +35,7 @@ HARMLESS = (
     "dojo_world_drift_intensity",
     "dojo.drills.running.watch",
     "tests.drills",
+    "tests/drills",
     "dojo drill",
     "pytest",
 )
