@@ -31,9 +31,7 @@ class LostBundle(Injection):
         if champion is None:
             raise FaultRefusedError(f"{self.model} has no champion")
         home = settings.home.resolve()
-        stored = [
-            path for path in home.glob(f"mlflow/artifacts/*/{champion.run_id}/artifacts/model")
-        ]
+        stored = list(home.glob(f"mlflow/artifacts/*/{champion.run_id}/artifacts/model"))
         cached = home / "gateway" / "models" / self.model / champion.version
         if not stored or not cached.is_dir():
             raise FaultRefusedError(f"the files of {self.model} are not on this machine")
