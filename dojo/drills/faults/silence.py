@@ -26,7 +26,7 @@ class ForgottenSilence(Injection):
         lasting: Until its end, wall time.
     """
 
-    kind: Literal["silence"]
+    kind: Literal["forgotten_silence"]
     area: Text
     who: Text
     comment: Text

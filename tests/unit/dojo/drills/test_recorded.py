@@ -10,6 +10,7 @@ from dojo.drills.catalogue import catalogue
 from dojo.drills.scoring.score import score
 from tests.drills.play import RECORDED, made_from, read
 from tests.drills.responders import GOLD_LEAST, MOST
+from tests.drills.table import table, written
 
 ALL = catalogue()
 FILES = sorted(RECORDED.glob("*.json"))
@@ -28,6 +29,10 @@ def test_a_played_run_has_the_points_that_its_work_deserves(file: Path) -> None:
         assert played.run.left == []
     else:
         assert found.total <= MOST[responder], found.parts
+
+
+def test_the_page_has_the_figures_of_the_records() -> None:
+    assert written() == table(), "python -m tests.drills.table"
 
 
 @pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
