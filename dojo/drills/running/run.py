@@ -27,6 +27,7 @@ from dojo.drills.faults.table import Fault
 from dojo.drills.record import DrillRun, Records, Step
 from dojo.drills.running.needs import lacking
 from dojo.drills.running.probes import callers, firing, measure_all
+from dojo.drills.running.store_probes import keys
 from dojo.drills.scoring.timeline import keep_around
 from dojo.drills.seal import new_salt, seal
 from dojo.drills.spec import Condition, DrillSpec
@@ -125,8 +126,7 @@ def _expose(desk: Desk, records: Records, run: DrillRun, spec: DrillSpec, tell: 
     page = _page(desk, run, spec)
     if page is None:
         raise InvalidDrillError("the harm was seen, and no page came in time")
-    if (counted := callers(desk)) is not None:
-        run.unanswered["page"] = counted
+    _count(desk, run, "page")
     records.mark(run, "paged", "paged")
     tell(f"PAGE for {page.to}: {page.title}")
 
@@ -150,6 +150,14 @@ def fault_of(step: Step) -> Injection:
     """Return what a step injected, with its parameters."""
     fault: Injection = TypeAdapter(Fault).validate_python(step.fault)
     return fault
+
+
+def _count(desk: Desk, run: DrillRun, moment: str) -> None:
+    """Write down what callers got and what the online store has, as far as it can be counted."""
+    if (counted := callers(desk)) is not None:
+        run.unanswered[moment] = counted
+    if (found := keys(desk)) is not None:
+        run.keys[moment] = found
 
 
 def start_watch(desk: Desk, run: DrillRun) -> None:
@@ -218,8 +226,7 @@ def resolve(desk: Desk, run: DrillRun, spec: DrillSpec, tell: Tell) -> bool:
         for one in Inbox(desk.redis).newest(KEPT)
     ):
         records.mark(run, "alert_resolved")
-    if (counted := callers(desk)) is not None:
-        run.unanswered["end"] = counted
+    _count(desk, run, "end")
     run.reason = ""
     records.mark(run, "closed", "closed")
     run.left = leftovers(desk, run)

@@ -60,6 +60,17 @@ def evictions(desk: Desk) -> float | None:
     return after - before
 
 
+def keys(desk: Desk) -> int | None:
+    """Return the number of keys in the online store. None if it does not answer."""
+    store = connect_redis(desk.settings.online_store)
+    try:
+        return int(cast("int", store.dbsize()))
+    except RedisError:
+        return None
+    finally:
+        store.close()
+
+
 def free_megabytes(desk: Desk) -> float | None:
     """Return the online store's room up to its limit. A store without a limit has 1e6."""
     store = connect_redis(desk.settings.online_store)
