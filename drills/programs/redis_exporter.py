@@ -13,14 +13,14 @@ def main() -> None:
     """Ask for one figure after the other, and keep every connection."""
     kept = []
     while True:
-        client = redis.Redis.from_url(
-            sys.argv[1], client_name="redis-exporter", single_connection_client=True
-        )
         try:
+            client = redis.Redis.from_url(
+                sys.argv[1], client_name="redis-exporter", single_connection_client=True
+            )
             client.info("clients")
             kept.append(client)
         except redis.RedisError:
-            client.close()
+            pass  # the next figure may have more luck
         time.sleep(0.2)
 
 

