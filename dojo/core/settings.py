@@ -321,11 +321,21 @@ class Settings(BaseSettings):
     )
 
     # Gateway
+    gateway_workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description=(
+            "Processes that answer the gateway's requests. All of them serve both ports. One core"
+            " serves the demo, and more than the machine's cores bring nothing. Each process takes"
+            " about 250 MB."
+        ),
+    )
     max_in_flight: int = Field(
         default=250,
         ge=1,
         description=(
-            "Requests that one gateway process answers at a time. A further request gets 503 at"
+            "Requests that the gateway answers at a time. A further request gets 503 at"
             " once, and the others keep their latency. By Little's law, 250 at 2,500 requests a"
             " second are answered within 100 ms."
         ),
