@@ -327,17 +327,17 @@ class Settings(BaseSettings):
         le=64,
         description=(
             "Processes that answer the gateway's requests. All of them serve both ports. One core"
-            " serves the demo, and more than the machine's cores bring nothing. Each process takes"
-            " about 250 MB."
+            " serves the demo, so 1 is enough there. More than the free cores bring nothing. Two"
+            " and their parent take 0.33 GB, and one process takes 0.13."
         ),
     )
     max_in_flight: int = Field(
         default=250,
         ge=1,
         description=(
-            "Requests that the gateway answers at a time. A further request gets 503 at"
-            " once, and the others keep their latency. By Little's law, 250 at 2,500 requests a"
-            " second are answered within 100 ms."
+            "Requests that the gateway answers at a time. A further request gets 503 at once, and"
+            " the others keep their latency. By Little's law, 250 at 2,500 requests a second are"
+            " answered within 100 ms. Of several workers each takes an equal part, rounded up."
         ),
     )
     standard_room: float = Field(
@@ -404,7 +404,8 @@ class Settings(BaseSettings):
         ge=1_048_576,
         description=(
             "Disk for prediction events while Redis is away, bytes. Beyond it events are dropped"
-            " and counted. 256 MiB is about 15 minutes at 250 req/s."
+            " and counted. 256 MiB is about 15 minutes at 250 req/s. Of several workers each takes"
+            " an equal part."
         ),
     )
     order_deadline_seconds: float = Field(
