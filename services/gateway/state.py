@@ -52,7 +52,7 @@ class ProcessState:
         is_ready: Whether each model with a version serves it.
 
     Attributes:
-        serving: Whether the process takes requests. False during its start and after its end.
+        serving: Whether the process has begun to take requests.
     """
 
     def __init__(

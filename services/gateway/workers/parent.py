@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 from dojo.core.settings import Settings, variable
-from services.gateway.children import CRASHED, HUNG, RESTARTS, Backoff
+from services.gateway.children import CRASHED, HUNG, Backoff
 from services.gateway.workers import whole
 from services.gateway.workers.folders import prepare
 from services.gateway.workers.link import (
@@ -116,7 +116,8 @@ class Worker:
             problem = f"{whole.SILENT} for {silent:.0f} s"
         elif not self.serving:
             problem = whole.STARTING
-        return whole.WorkerState(self.number, problem, self.latest if self.process else None)
+        # A worker that starts takes no requests, so what it serves so far does not count.
+        return whole.WorkerState(self.number, problem, self.latest if self.serving else None)
 
     async def start(self, listener: socket.socket) -> None:
         ours, theirs = socket.socketpair()
@@ -225,7 +226,7 @@ class Parent:
             ["reason"],
             registry=self._registry,
         )
-        for reason in RESTARTS:
+        for reason in (CRASHED, HUNG):
             self._restarts.labels(reason)
 
     async def run(self) -> int:
@@ -302,7 +303,7 @@ class Parent:
             return msgspec.json.encode(whole.health(states))
         if about == "readiness":
             return msgspec.json.encode(whole.readiness(states))
-        reports = [worker.latest.metrics for worker in self._workers if worker.latest is not None]
+        reports = [state.report.metrics for state in states if state.report is not None]
         own = families_of(self._registry.collect())
         return generate_latest(whole.Merged([own, *reports, self._ended]))
 

@@ -104,7 +104,7 @@ class WorkerState:
 
     Attributes:
         problem: STARTING, SILENT, DOWN with the reason, or "" when it serves.
-        report: The last report of its present life.
+        report: The last report of its present life, once it takes requests.
     """
 
     number: int

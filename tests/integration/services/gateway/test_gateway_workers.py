@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from services.gateway.children import HUNG
+from services.gateway.rpc.protocol import CLASSES
 from services.gateway.workers.parent import HANGS_AFTER_SECONDS
 from tests.integration.services.gateway.conftest import StartGateway
 from tests.support.gateways import (
@@ -152,6 +153,22 @@ def test_a_kill_9_of_one_costs_its_requests_in_flight_and_no_count(
     assert all(abs(at - killed) < LOST_SECONDS for at in missing)
 
 
+def test_one_that_is_asked_to_end_loses_no_request_no_count_and_no_event(
+    gateway: GatewayServer, breakable_redis: RedisServer
+) -> None:
+    with Callers(gateway.port, callers=8, pause=0.001) as callers:
+        wait_until(lambda: len(callers.calls) > 500, 20, "traffic flows")
+        victim = workers_of(gateway)[0]
+        victim.terminate()
+        wait_until(lambda: victim not in workers_of(gateway), 15, "it has ended")
+        wait_for_both(gateway)
+    assert not callers.dropped
+    assert gateway.metric(REQUESTS, model=MODEL, code="200") == len(callers.calls)
+    wait_until(
+        lambda: len(logged_predictions(breakable_redis.url)) == len(callers.calls), 10, "all logged"
+    )
+
+
 def test_a_hanging_one_is_named_and_replaced_and_no_route_serves_before_both_serve_it(
     gateway: GatewayServer, breakable_redis: RedisServer
 ) -> None:
@@ -204,6 +221,23 @@ def test_a_kill_9_of_the_parent_leaves_no_worker_and_frees_both_ports(
     gateway.start()
     wait_for_both(gateway)
     assert gateway.predict(INSTANCE)
+
+
+def test_without_the_parent_s_word_there_is_no_health_and_requests_are_answered(
+    gateway: GatewayServer,
+) -> None:
+    gateway.signal(signal.SIGSTOP)
+    for path in ("/healthz", "/readyz", "/metrics"):
+        status, problem, _ = gateway.request("GET", path)
+        assert (status, problem["type"].rpartition("/")[2]) == (503, "no-state")
+    assert gateway.request("GET", "/v2/health/ready")[0] == 503
+    with grpc.insecure_channel(gateway.grpc_address) as channel:
+        call = methods(channel)
+        assert not call["ServerReady"](CLASSES["ServerReadyRequest"]()).ready
+        assert call["ModelInfer"](message(MODEL, COLUMNS)).model_version == "1"
+    assert gateway.predict(INSTANCE)[0]["degraded"] is None
+    gateway.signal(signal.SIGCONT)
+    wait_until(lambda: gateway.request("GET", "/healthz")[0] == 200, 5, "the parent answers again")
 
 
 def test_a_second_gateway_on_a_taken_port_ends_at_its_start(
