@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -117,7 +118,7 @@ def _gateways(directory: Path) -> Iterator[dict[int, GatewayServer]]:
             running.callback(gateway.stop)
             gateway.start()
             ready = f"{gateway.url}/readyz"
-            wait_until(lambda ready=ready: http_ok(ready), 60, f"it is ready: {gateway.log}")  # type: ignore[misc]
+            wait_until(partial(http_ok, ready), 60, f"it is ready: {gateway.log}")
             gateways[workers] = gateway
         yield gateways
 

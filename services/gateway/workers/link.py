@@ -1,9 +1,12 @@
 """The messages between the parent and a worker: length-prefixed msgpack over a socket.
 
-parent -> worker    Ask       report your state
-                    Whole     the answer to a Question
-worker -> parent    Report    its state, when asked, and at its start and end
-                    Question  a caller wants the state of the whole gateway
+    parent -> worker    Ask       the parent wants a Report
+                        Whole     answers a Question
+
+    worker -> parent    Report    the worker's state
+                        Question  a caller wants the state of the whole
+
+The parent stays small, so this module imports little.
 """
 
 from __future__ import annotations

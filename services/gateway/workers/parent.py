@@ -1,9 +1,9 @@
 """The parent of a gateway's workers. It serves no requests itself.
 
-It binds the HTTP port and starts the workers, which accept from that one socket. So a connection
-waits for whichever worker is free, and a hung or dead one holds up none. gRPC opens its port in
-each worker, and the kernel spreads the connections (SO_REUSEPORT). A worker that ends or hangs is
-started again. SIGTERM ends the workers in order, and they end with the parent in any case.
+It binds the HTTP port and starts the workers, which accept from that one socket. So the next free
+worker takes a connection, and a hanging one holds up none. Each worker opens the gRPC port itself,
+and the kernel spreads the connections (SO_REUSEPORT). A worker that ends or hangs is started again.
+SIGTERM drains the workers. When the parent is killed, they end at once.
 """
 
 from __future__ import annotations

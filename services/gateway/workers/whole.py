@@ -1,9 +1,8 @@
 """What the reports of all workers say together.
 
-counters, histograms   sums, with the counts of workers that have ended
-gauges                 GAUGES says how
-health                 per model the worker with the oldest route, so that a change is served
-                       only when every worker serves it
+Counters and histograms are sums, with the counts of workers that have ended. GAUGES has the rules
+of the gauges. Health names per model the oldest route, so a change counts once every worker serves
+it.
 """
 
 from __future__ import annotations
