@@ -65,18 +65,19 @@ def run_workers(settings: Settings, directory: Path) -> int:
     Args:
         directory: Of the gateway's cache and spool.
     """
-    listener, reservation = socket.socket(_family(settings.host)), None
-    try:
-        # As uvicorn does. The first worker makes it listen, so callers are refused until then.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.gateway_port))
-        reservation = _reserved(settings.host, settings.gateway_grpc_port)
-    except OSError as error:
-        ports = " or ".join(variable(name) for name in ("gateway_port", "gateway_grpc_port"))
-        _log.error("a port cannot be had", reason=str(error), setting=ports)
-        return EXIT_PORT_TAKEN
+    ports = {}
+    for name in ("gateway_port", "gateway_grpc_port"):
+        try:
+            ports[name] = _bound(settings.host, getattr(settings, name))
+        except OSError as error:
+            _log.error("a port cannot be had", setting=variable(name), reason=str(error))
+            return EXIT_PORT_TAKEN
+    # It was free. The workers open it themselves, and without this try they would share it with
+    # another gateway.
+    ports["gateway_grpc_port"].close()
     prepare(directory, settings.gateway_workers)
-    with listener, reservation:
+    # The first worker makes the socket listen, so callers are refused until then.
+    with ports["gateway_port"] as listener:
         return asyncio.run(Parent(settings.gateway_workers, listener).run())
 
 
@@ -85,7 +86,6 @@ class Worker:
 
     Attributes:
         latest: The last report of the present life.
-        serving_since: Monotonic time since which it takes requests. None before.
         heard_at: Monotonic time of its last message, or of its start.
         lost: Why there is no process. "" while there is one.
     """
@@ -313,22 +313,17 @@ class Parent:
                 worker.process.send_signal(number)
 
 
-def _reserved(host: str, port: int) -> socket.socket:
-    """Return a socket that holds the gRPC port for the workers, and takes no calls itself.
-
-    Without it, a second gateway of the same user would get a part of the calls.
+def _bound(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound as uvicorn does it, and does not listen.
 
     Raises:
         OSError: The port is taken.
     """
-    with socket.socket(_family(host)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-    held = socket.socket(_family(host))
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    held.bind((host, port))
-    return held
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound

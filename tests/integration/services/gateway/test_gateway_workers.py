@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 
 from services.gateway.children import CRASHED, HUNG
 from services.gateway.rpc.protocol import CLASSES
-from services.gateway.workers.parent import HANGS_AFTER_SECONDS
+from services.gateway.workers.parent import EXIT_PORT_TAKEN, HANGS_AFTER_SECONDS
 from tests.integration.services.gateway.conftest import StartGateway
 from tests.support.gateways import (
     MODEL,
@@ -29,7 +30,7 @@ from tests.support.gateways import (
     set_route,
 )
 from tests.support.grpc_calls import message, methods
-from tests.support.servers import RedisServer, http_ok, wait_until
+from tests.support.servers import RedisServer, Server, free_port, http_ok, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -249,18 +250,18 @@ def test_without_the_parent_s_word_there_is_no_health_and_requests_are_answered(
 
 
 def test_a_second_gateway_on_a_taken_port_ends_at_its_start(
-    gateway: GatewayServer, tmp_path: Path, breakable_redis: RedisServer
+    gateway: GatewayServer, tmp_path: Path
 ) -> None:
-    for taken in ("port", "grpc_port"):
-        directory = tmp_path / taken
-        directory.mkdir()
-        second = GatewayServer(directory, breakable_redis.url, gateway_workers=2)
-        setting = {"port": "DOJO_GATEWAY_PORT", "grpc_port": "DOJO_GATEWAY_GRPC_PORT"}[taken]
-        second._env[setting] = str(getattr(gateway, taken))
-        super(GatewayServer, second).start()
+    taken = {"DOJO_GATEWAY_PORT": gateway.port, "DOJO_GATEWAY_GRPC_PORT": gateway.grpc_port}
+    command = [sys.executable, "-m", "services.gateway"]
+    for setting, port in taken.items():
+        others = {name: free_port() for name in taken}
+        env = {**others, setting: port, "DOJO_HOME": tmp_path / setting, "DOJO_GATEWAY_WORKERS": 2}
+        second = Server(setting, command, tmp_path, {name: str(env[name]) for name in env})
+        second.start()
         assert second.process is not None
-        assert second.process.wait(30) == 3
-        assert setting in second.log.read_text()
+        assert second.process.wait(30) == EXIT_PORT_TAKEN
+        assert f'"setting": "{setting}"' in second.log.read_text()
 
 
 def test_one_process_delivers_what_two_left_on_disk(
