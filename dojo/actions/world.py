@@ -61,5 +61,5 @@ def stop_drifts(desk: Desk, kind: str, who: str, why: str) -> list[ActiveDrift]:
         DriftError: The kind is not active.
     """
     table, now = DriftTable(desk.redis), desk.now()
-    kinds = [kind] if kind else [drift.kind for drift in table.active()]
+    kinds = [kind] if kind else [drift.kind for drift in table.active() if not drift.hidden]
     return [table.stop(name, now, who=who, why=reason(why)) for name in kinds]

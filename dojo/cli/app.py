@@ -166,6 +166,11 @@ COMMANDS = {
         "Score a whole world day at once, and read what that left online.",
         "pipelines",
     ),
+    "snapshot": CommandRow(
+        "dojo.cli.stack.snapshot:app",
+        "Keep a stopped stack's state, and go back to it.",
+        "embedded",
+    ),
     "status": CommandRow(
         "dojo.cli.stack.commands:status",
         "Show each process, the world's time, champions and freshness.",

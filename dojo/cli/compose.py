@@ -29,7 +29,7 @@ _DOCKERS_OWN = {
 
 # A process of the embedded stack -> its containers, where the names differ.
 _CONTAINERS = {
-    "redis": ("redis-events", "redis-online"),
+    "redis": ("redis-events",),
     "airflow": ("airflow", "airflow-scheduler", "airflow-dag-processor"),
 }
 

@@ -15,17 +15,19 @@ from dojo.core.settings import Settings
 
 # Parts of Redis' error texts. An error from a script has its cause only in its text, not in its
 # type.
-FULL, DISK, CONNECTIONS = "OOM command not allowed", "MISCONF", "max number of clients"
+FULL = "command not allowed when used memory"  # behind an OOM only in the text of a script
+DISK, CONNECTIONS = "MISCONF", "max number of clients"
 
 
 def redis_words(error: RedisError, settings: Settings, url: str = "") -> tuple[str, str]:
     """The message of an error, and the next step.
 
     Args:
-        url: The Redis that was asked. "" stands for the Redis of the event log and the clock.
+        url: The Redis that was asked. "" stands for one of the two, which the error then tells.
     """
-    url = url or settings.redis
-    here, said = f"Redis at {redis_address(url)}", str(error)
+    said = str(error)
+    url = url or _find_speaker(said, settings)
+    here = f"Redis at {redis_address(url)}"
     if FULL in said:
         found, twice = _memory(url)
         return f"{here} is full and refuses to write: {found}", _raise(
@@ -36,7 +38,8 @@ def redis_words(error: RedisError, settings: Settings, url: str = "") -> tuple[s
             "maxclients", settings, url
         )
     if DISK in said:
-        where = f", files in {settings.home / 'redis'}" if _is_embedded(settings, url) else ""
+        process = _embedded_process(settings, url)
+        where = f", files in {settings.home / process}" if process else ""
         return (
             f"{here} cannot write its files and refuses to write (its disk{where}): {said}",
             "free that disk, then repeat this",
@@ -52,6 +55,27 @@ def redis_words(error: RedisError, settings: Settings, url: str = "") -> tuple[s
         case ResponseError():
             return f"{here} refuses: {said}", "dojo redis info"
     return f"Redis does not answer at {redis_address(url)}: {said}", "dojo up"
+
+
+def _find_speaker(said: str, settings: Settings) -> str:
+    """The URL of the Redis that said an error.
+
+    An unreachable one is named in the error. A full one is found by its memory. Otherwise it is the
+    Redis of the event log and the clock.
+    """
+    online = settings.online_store
+    if redis_address(online) in said or (FULL in said and _is_full(online)):
+        return online
+    return settings.redis
+
+
+def _is_full(url: str) -> bool:
+    try:
+        with connect_redis(url) as redis:
+            found = cast("dict[str, Any]", redis.info("memory"))
+    except RedisError:
+        return False
+    return 0 < int(found["maxmemory"]) <= int(found["used_memory"])
 
 
 def _memory(url: str) -> tuple[str, str]:
@@ -77,10 +101,10 @@ def _raise(limit: str, settings: Settings, url: str, value: str = "") -> str:
     Args:
         value: The new limit. "" leaves it to the reader.
     """
-    if _is_embedded(settings, url):
+    if process := _embedded_process(settings, url):
         return (
-            f"dojo restart redis (the stack starts it without a `{limit}` of its own), then repeat"
-            " this"
+            f"dojo restart {process} (the stack starts it without a `{limit}` of its own), then"
+            " repeat this"
         )
     command, host = f"config set {limit} {value or 'MORE'}", urlsplit(url)
     if settings.peer_hosts:
@@ -88,5 +112,10 @@ def _raise(limit: str, settings: Settings, url: str, value: str = "") -> str:
     return f"redis-cli -h {host.hostname} -p {host.port or 6379} {command}, then repeat this"
 
 
-def _is_embedded(settings: Settings, url: str) -> bool:
-    return not settings.redis_url and url == settings.redis
+def _embedded_process(settings: Settings, url: str) -> str:
+    """The process of the embedded stack that is the Redis at `url`. "" for a Redis elsewhere."""
+    if settings.redis_url:
+        return ""
+    if url == settings.redis:
+        return "redis"
+    return "" if settings.online_store_url else "redis-online"

@@ -1,7 +1,8 @@
 """Writes down which `dojo` commands were called while a drill is open.
 
-<home>/drills/open    exists while a drill is open, and names its run
-<home>/drills/<run>/commands.jsonl
+`<home>/drills/open` exists while a drill is open, and names its run. In `<home>/drills/<run>`,
+`commands.jsonl` has the calls of `dojo`. `shell.tsv` has those of `dojo drill shell`, with Unix
+seconds, exit code and text.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from dojo import DEFAULT_HOME
 
-OPEN_FILE, COMMANDS_FILE = "open", "commands.jsonl"
+OPEN_FILE, COMMANDS_FILE, SHELL_FILE = "open", "commands.jsonl", "shell.tsv"
 
 
 class TracedCommand(NamedTuple):
@@ -25,7 +26,7 @@ class TracedCommand(NamedTuple):
 
     Attributes:
         at: Wall time of the call.
-        words: Its arguments.
+        words: Its arguments. A command of a traced shell begins with `$`.
         code: Exit code.
     """
 
@@ -65,19 +66,28 @@ def traced(words: list[str]) -> Iterator[None]:
 
 def read_commands(directory: Path) -> list[TracedCommand]:
     """Return the calls of a run, the oldest first. A line that was cut short is left out."""
-    try:
-        lines = (directory / COMMANDS_FILE).read_text().splitlines()
-    except FileNotFoundError:
-        return []
     found = []
-    for line in lines:
+    for line in _lines(directory / COMMANDS_FILE):
         try:
             call = json.loads(line)
         except json.JSONDecodeError:
             continue
         at = datetime.fromisoformat(call["at"])
         found.append(TracedCommand(at, tuple(call["words"]), call["code"]))
+    for line in _lines(directory / SHELL_FILE):
+        at_text, _, rest = line.partition("\t")
+        code, _, said = rest.partition("\t")
+        with suppress(ValueError):
+            moment = datetime.fromtimestamp(float(at_text), tz=UTC)
+            found.append(TracedCommand(moment, ("$", *said.split()), int(code)))
     return sorted(found, key=lambda one: one.at)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def _open_run() -> Path | None:

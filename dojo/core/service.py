@@ -201,7 +201,7 @@ def serve(name: str, open_service: Callable[[Settings], Service]) -> int:
         stop = stop_on_signal()
         service = open_service(settings)
         with HealthServer(
-            settings.host, getattr(settings, f"{name}_port"), service.health, posts=service.posts
+            settings.host, settings.port_of(name), service.health, posts=service.posts
         ):
             while not stop.is_set():
                 stop.wait(service.turn(stop))

@@ -106,7 +106,14 @@ class Settings(BaseSettings):
         default=8001, description="Port of the gateway's gRPC (Open Inference Protocol V2)."
     )
     redis_port: Port = Field(
-        default=6390, description="Port of the embedded Redis. Not 6379, which is often taken."
+        default=6390,
+        description=(
+            "Port of the embedded Redis of the event log and the clock. Not 6379, which is often"
+            " taken."
+        ),
+    )
+    redis_online_port: Port = Field(
+        default=6391, description="Port of the embedded Redis of Feast's online store."
     )
     mlflow_port: Port = Field(
         default=5001,
@@ -171,7 +178,10 @@ class Settings(BaseSettings):
     )
     online_store_url: str = Field(
         default="",
-        description="Redis of Feast's online store. Empty means the same as DOJO_REDIS_URL.",
+        description=(
+            "Redis of Feast's online store. Empty means the same as DOJO_REDIS_URL. The embedded"
+            " one if both are empty."
+        ),
     )
     mlflow_url: str = Field(
         default="",
@@ -487,7 +497,8 @@ class Settings(BaseSettings):
 
     @property
     def online_store(self) -> str:
-        return self.online_store_url or self.redis
+        embedded = f"redis://{self.own_host}:{self.redis_online_port}/0"
+        return self.online_store_url or self.redis_url or embedded
 
     @property
     def mlflow(self) -> str:
@@ -504,7 +515,7 @@ class Settings(BaseSettings):
 
     def port_of(self, name: str) -> int:
         """The port of a process, from its field `<name>_port`."""
-        return int(getattr(self, f"{name}_port"))
+        return int(getattr(self, port_field(name)))
 
     def url_of(self, name: str) -> str:
         """Where a process of the platform answers HTTP."""
@@ -561,6 +572,11 @@ def load_settings(**overrides: object) -> Settings:
     if faults:
         raise SettingsError("wrong settings:\n  " + "\n  ".join(faults))
     return settings
+
+
+def port_field(process: str) -> str:
+    """The field of `Settings` with a process' port."""
+    return f"{process.replace('-', '_')}_port"
 
 
 def variable(field: str) -> str:

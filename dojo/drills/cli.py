@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -9,9 +10,9 @@ import typer
 from dojo.cli.context import CommandContext
 from dojo.cli.output import JsonFlag, err, errors_become_messages, fail, out, print_json
 from dojo.drills.catalogue import DrillFileError, UnknownDrillError, any_drill, catalogue, drill
-from dojo.drills.record import Diagnosis, DrillRun, Hypothesis, Records
+from dojo.drills.record import Diagnosis, DrillRun, Hypothesis, Note, Records
 from dojo.drills.spec import DrillSpec
-from dojo.drills.taxonomy import COMPONENTS, IMPACTS, MECHANISMS, TRIGGERS
+from dojo.drills.taxonomy import COMPONENTS, IMPACTS, MECHANISMS, TEAMS, TRIGGERS
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -33,17 +34,19 @@ def show_all(as_json: JsonFlag = False) -> None:
     if as_json:
         print_json(
             [
-                {"id": one.id, "title": one.title, "level": one.level, "designs": one.designs}
+                {"id": one.id, "title": one.title, "level": one.level, "designs": one.designs,
+                 "needs": one.needs}
                 for one in found.values()
             ]
-        )
+        )  # fmt: skip
         return
     table = Table()
-    for name in ("drill", "level", "usual time", "designs", "what is told"):
+    for name in ("drill", "level", "usual time", "designs", "needs", "what is told"):
         table.add_column(name)
     for one in found.values():
         minutes = f"{one.par.resolve.total_seconds() / 60:.0f} min"
-        table.add_row(one.id, str(one.level), minutes, ", ".join(one.designs), one.title)
+        needs = ", ".join(one.needs).replace("_", " ")
+        table.add_row(one.id, str(one.level), minutes, ", ".join(one.designs), needs, one.title)
     out.print(table)
     out.print("next  dojo drill start DRILL", highlight=False)
 
@@ -113,7 +116,7 @@ def words(as_json: JsonFlag = False) -> None:
     """
     known = {
         "components": COMPONENTS, "mechanisms": MECHANISMS, "triggers": TRIGGERS,
-        "impacts": IMPACTS,
+        "impacts": IMPACTS, "teams": TEAMS,
     }  # fmt: skip
     if as_json:
         print_json(known)
@@ -197,6 +200,70 @@ def answer(
         run.diagnoses.append(given)
         Records(here.settings.home).write(run)
     _show(run, as_json, "noted")
+
+
+@app.command("tell")
+def tell_owner(
+    team: Annotated[str, typer.Argument(help="`dojo drill words` has them.", metavar="TEAM")],
+    what: Annotated[str, typer.Option(help="The mechanism.", metavar="MECHANISM")],
+    since: Annotated[
+        datetime,
+        typer.Option(
+            help="When it began, world time.", formats=["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
+        ),
+    ],
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell an owner outside the platform what is wrong. They end it if they can find it by that.
+
+    Example: [bold]dojo drill tell checkout --what bad_data_time --since 2025-03-30T01:00[/]
+    """
+    from dojo.drills import run as runs
+    from dojo.drills.owners import tell_owner as tell
+
+    _known(team, TEAMS, "team")
+    _known(what, MECHANISMS, "mechanism")
+    with CommandContext() as here:
+        run = runs.open_run(here)
+        reply = tell(here, run, drill(run.drill), team, what, since.replace(tzinfo=UTC))
+    _show(run, as_json, reply)
+
+
+@app.command()
+def note(
+    text: Annotated[str, typer.Argument(help="What you saw, think or do.", metavar="TEXT")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a line into the drill's timeline.
+
+    Example: [bold]dojo drill note "the store is healthy, so it is the path"[/]
+    """
+    from dojo.core.state.clock import wall_now
+    from dojo.drills import run as runs
+
+    with CommandContext() as here:
+        run = runs.open_run(here)
+        run.notes.append(Note(at=wall_now(), text=text))
+        Records(here.settings.home).write(run)
+    _show(run, as_json, "written down")
+
+
+@app.command()
+def shell() -> None:
+    """Open a shell whose commands are written down, like those of `dojo`.
+
+    Without it, only calls of `dojo` are. Leave it with `exit`.
+
+    Example: [bold]dojo drill shell[/]
+    """
+    from dojo.drills import run as runs
+    from dojo.drills.shell import open_shell
+
+    with CommandContext() as here:
+        run = runs.open_run(here)
+        directory = Records(here.settings.home).directory(run.number)
+    out.print("Every command in this shell is written down until you exit.", highlight=False)
+    raise typer.Exit(open_shell(directory))
 
 
 @app.command()
@@ -288,6 +355,41 @@ def report(
         print_json({"run": run, "score": found, "story": spec.story})
         return
     show(out, run, spec, found)
+
+
+@app.command("timeline")
+def show_timeline(
+    number: Annotated[int, typer.Argument(help="Of `dojo drill history`. 0 is the latest.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what happened when in a run: the fault, alerts, changes, and what the person did.
+
+    Example: [bold]dojo drill timeline[/]
+    """
+    from dojo.drills.report import ended_run
+    from dojo.drills.score import mitigated_at
+    from dojo.drills.timeline import after, read_around, timeline
+
+    with CommandContext() as here:
+        records = Records(here.settings.home)
+        run = ended_run(records, number)
+    around = read_around(records.directory(run.number))
+    over = mitigated_at(drill(run.drill), records.samples(run), run)
+    moments = timeline(run, records.commands(run), around, over)
+    if as_json:
+        print_json(moments)
+        return
+    for moment in moments:
+        since = after(moment, run)
+        when = "" if since is None else _clocked(since)
+        line = f"{when:>8}  {moment.source:<7} {moment.what}"
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _clocked(since: timedelta) -> str:
+    seconds = round(abs(since.total_seconds()))
+    sign = "-" if since.total_seconds() < 0 else ""
+    return f"{sign}{seconds // 60}:{seconds % 60:02d}"
 
 
 @app.command()

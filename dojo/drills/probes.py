@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from prometheus_client.parser import text_string_to_metric_families
-from redis.exceptions import RedisError
+from redis import Redis
+from redis.exceptions import MaxConnectionsError, RedisError, ResponseError
 
 from dojo.actions.desk import Desk
+from dojo.core.connections import connect_redis
 from dojo.core.events.log import RedisEventLog
 from dojo.core.lake import Lake
 from dojo.core.state.clock import ClockNotSetError, wall_now
 from dojo.core.state.freshness import read_freshness
-from dojo.drills.faults.changed_rule import SHIPPED
-from dojo.drills.spec import ProbeName
+from dojo.drills.spec import Bound, Condition, ProbeName
 from dojo.shop.events import TRANSACTIONS
 
 # An event log without a new event for so long tells nothing of the lake. Wall time.
@@ -31,14 +34,21 @@ DAILY = timedelta(days=1)
 ANSWERED = frozenset({"scored", "degraded", "refused"})
 ANSWERS = "dojo_world_gateway_answers_total"
 
-# Of the answers of a minute. Below it, a page about unanswered callers is no false one.
-WELL_SHARE = 0.999
+# What the rule of CallersUnanswered asks for as shipped (monitoring/prometheus/rules/serving.yml).
+UNANSWERED = 'outcome=~"timeout|failed|unreachable|malformed|skipped"'
 
 
-def measure(desk: Desk, probe: ProbeName) -> float | None:
-    """Return a probe's value. None without data, as while a server is away."""
+def measure_all(desk: Desk, condition: Condition) -> tuple[float | None, ...]:
+    """Return the value of each bound's measurement."""
+    return tuple(measure(desk, bound) for bound in condition.bounds)
+
+
+def measure(desk: Desk, bound: Bound) -> float | None:
+    """Return a measurement. None without data, as while a server is away."""
     try:
-        return _PROBES[probe](desk)
+        if bound.probe is not None:
+            return _PROBES[bound.probe](desk)
+        return _single(_ask(desk, f"/api/v1/query?query={quote(bound.query)}"))
     except (RedisError, ClockNotSetError, OSError):
         return None
 
@@ -61,33 +71,99 @@ def features_behind_days(desk: Desk) -> float | None:
     return max(ages) / DAILY if ages else None
 
 
-def false_alarm(desk: Desk) -> float | None:
-    """Return 2 while CallersUnanswered fires and callers get answers, 0 while its rule is right.
+def changed_alarm(desk: Desk) -> float | None:
+    """Return 0 while Prometheus has the shipped condition of CallersUnanswered, else 1."""
+    groups = _ask(desk, "/api/v1/rules?type=alert")["groups"]
+    rules = [one for group in groups for one in group["rules"]]
+    found = [rule["query"] for rule in rules if rule["name"] == "CallersUnanswered"]
+    return 0.0 if found and all(UNANSWERED in query for query in found) else 1.0
 
-    1 is a rule that differs from the shipped one, or is gone, without such an alarm.
+
+def role_without_traffic(desk: Desk) -> float | None:
+    """Return the share of the last minute's answers that are not the registry's champion's.
+
+    It is the largest of all models.
     """
-    rules = _ask(desk, "/api/v1/rules?type=alert")["groups"]
-    found = [
-        rule for group in rules for rule in group["rules"] if rule["name"] == "CallersUnanswered"
-    ]
-    if any(rule["state"] == "firing" for rule in found) and _callers_are_well(desk):
-        return 2.0
-    return 0.0 if found and all(SHIPPED in rule["query"] for rule in found) else 1.0
+    query = quote("sum by (model, version) (rate(dojo_gateway_predictions_total[1m])) > 0")
+    shares: list[float] = []
+    rates: dict[str, dict[str, float]] = {}
+    for found in _ask(desk, f"/api/v1/query?query={query}")["result"]:
+        of = rates.setdefault(found["metric"]["model"], {})
+        of[found["metric"]["version"]] = float(found["value"][1])
+    for model, of in rates.items():
+        champion = desk.registry.by_alias(model, "champion")
+        if champion is not None:
+            shares.append(1 - of.get(champion.version, 0.0) / sum(of.values()))
+    return max(shares, default=None)
 
 
-def _callers_are_well(desk: Desk) -> bool:
-    """Return whether almost all answers of the last minute came, as the callers count them."""
-    answered = "|".join(sorted(ANSWERED))
-    query = (
-        f'sum(rate({ANSWERS}{{outcome=~"{answered}"}}[1m])) / sum(rate({ANSWERS}[1m]))'
-        f" >= {WELL_SHARE}"
-    )
-    return bool(_ask(desk, f"/api/v1/query?query={quote(query)}")["result"])
+def store_refuses_connections(desk: Desk) -> float | None:
+    """Return 1 if the online store refuses a new connection, else 0."""
+    store = connect_redis(desk.settings.online_store)
+    try:
+        store.ping()
+    except (ResponseError, MaxConnectionsError):
+        return 1.0
+    except RedisError as error:
+        return 1.0 if "max number of clients" in str(error) else None
+    finally:
+        store.close()
+    return 0.0
 
 
-def _ask(desk: Desk, path: str) -> Any:
-    with urllib.request.urlopen(f"{desk.settings.url_of('prometheus')}{path}", timeout=2) as answer:
-        return json.load(answer)["data"]
+def store_refuses_writes(desk: Desk) -> float | None:
+    """Return 1 if the online store refuses a write, else 0."""
+    store = connect_redis(desk.settings.online_store)
+    try:
+        store.set("canary", "1", px=1000)
+    except ResponseError:
+        return 1.0
+    finally:
+        store.close()
+    return 0.0
+
+
+def firing(desk: Desk, alert: str) -> bool:
+    """Return whether an alert fires that ends some time. False too while Prometheus is away."""
+    query = quote(f'ALERTS{{alertname="{alert}", alertstate="firing", severity!="none"}}')
+    try:
+        return bool(_ask(desk, f"/api/v1/query?query={query}")["result"])
+    except OSError:
+        return False
+
+
+def store_milliseconds(desk: Desk) -> float | None:
+    """Return the longest answer of the online store to a ping within a second."""
+    store = connect_redis(desk.settings.online_store)
+    longest, end = 0.0, time.monotonic() + 1
+    while (began := time.monotonic()) < end:
+        store.ping()
+        longest = max(longest, time.monotonic() - began)
+        time.sleep(0.01)
+    store.close()
+    return 1000 * longest
+
+
+def store_evictions(desk: Desk) -> float | None:
+    """Return how many keys the online store evicted within a second."""
+    store = connect_redis(desk.settings.online_store)
+    before = _info(store, "evicted_keys")
+    time.sleep(1)
+    after = _info(store, "evicted_keys")
+    store.close()
+    return after - before
+
+
+def store_free_megabytes(desk: Desk) -> float | None:
+    """Return the online store's room up to its limit. A store without a limit has 1e6."""
+    store = connect_redis(desk.settings.online_store)
+    limit, used = _info(store, "maxmemory"), _info(store, "used_memory")
+    store.close()
+    return (limit - used) / 1e6 if limit else 1e6
+
+
+def _info(store: Redis, name: str) -> float:
+    return float(cast("dict[str, Any]", store.info())[name])
 
 
 def callers(desk: Desk) -> tuple[float, float] | None:
@@ -107,8 +183,29 @@ def callers(desk: Desk) -> tuple[float, float] | None:
     return asked, unanswered
 
 
+def _ask(desk: Desk, path: str) -> Any:
+    with urllib.request.urlopen(f"{desk.settings.url_of('prometheus')}{path}", timeout=2) as answer:
+        return json.load(answer)["data"]
+
+
+def _single(data: Mapping[str, Any]) -> float | None:
+    """Return the one value of a query's answer. None if there is none, or it is not a number."""
+    if data["resultType"] == "scalar":
+        found: Sequence[Any] = [data["result"]]
+    else:
+        found = [one["value"] for one in data["result"]]
+    value = float(found[0][1]) if len(found) == 1 else math.nan
+    return value if math.isfinite(value) else None
+
+
 _PROBES: Mapping[ProbeName, Callable[[Desk], float | None]] = {
     "lake_behind_seconds": lake_behind_seconds,
     "features_behind_days": features_behind_days,
-    "false_alarm": false_alarm,
+    "changed_alarm": changed_alarm,
+    "role_without_traffic": role_without_traffic,
+    "store_refuses_connections": store_refuses_connections,
+    "store_refuses_writes": store_refuses_writes,
+    "store_milliseconds": store_milliseconds,
+    "store_evictions": store_evictions,
+    "store_free_megabytes": store_free_megabytes,
 }

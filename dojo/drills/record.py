@@ -22,7 +22,6 @@ import msgspec
 
 from dojo.cli.trace import OPEN_FILE, TracedCommand, read_commands
 from dojo.core.state.clock import wall_now
-from dojo.drills.spec import FaultName
 
 State = Literal["armed", "injected", "witnessed", "paged", "closed", "stopped", "invalid"]
 
@@ -36,12 +35,12 @@ class Step(msgspec.Struct, kw_only=True):
     """One injected thing.
 
     Attributes:
-        fault: Its kind.
+        fault: Its kind and parameters, as in the drill's file.
         receipt: What its undo needs. It is complete before the thing acts.
         undone: True when the undo has succeeded.
     """
 
-    fault: FaultName
+    fault: dict[str, Any]
     receipt: dict[str, Any] = {}
     undone: bool = False
 
@@ -73,6 +72,29 @@ class Diagnosis(msgspec.Struct, kw_only=True):
     scope: str
 
 
+class Note(msgspec.Struct, kw_only=True):
+    """A line of the person's own. `at` is wall time."""
+
+    at: datetime
+    text: str
+
+
+class Told(msgspec.Struct, kw_only=True):
+    """What the person told an owner outside the platform.
+
+    Attributes:
+        at: Wall time.
+        since: World time of the beginning, as told.
+        mended: True if the owner found it by that, and ended it.
+    """
+
+    at: datetime
+    team: str
+    mechanism: str
+    since: datetime
+    mended: bool
+
+
 class DrillRun(msgspec.Struct, kw_only=True):
     """One run of a drill.
 
@@ -81,6 +103,8 @@ class DrillRun(msgspec.Struct, kw_only=True):
         salt: Opens the seal at the end.
         speed_before: World speed before the drill.
         marks: Name of a moment -> wall time.
+        since: World time of the injection.
+        alert: The alert that paged.
         unanswered: Answers and missing answers of the callers at the page, and at the end.
         lost: Files of the lake that were there at the start, and are gone.
         left: What of the injected things existed when the person had finished.
@@ -94,9 +118,13 @@ class DrillRun(msgspec.Struct, kw_only=True):
     state: State = "armed"
     speed_before: float = 0.0
     marks: dict[str, datetime] = {}
+    since: datetime | None = None
+    alert: str = ""
     steps: list[Step] = []
     hypotheses: list[Hypothesis] = []
     diagnoses: list[Diagnosis] = []
+    told: list[Told] = []
+    notes: list[Note] = []
     hints: int = 0
     unanswered: dict[str, tuple[float, float]] = {}
     lost: list[str] = []
@@ -105,10 +133,10 @@ class DrillRun(msgspec.Struct, kw_only=True):
 
 
 class Sample(msgspec.Struct):
-    """The outcome's probe at a moment. `value` is None without data."""
+    """The outcome's measurements at a moment, one for each bound. None is no data."""
 
     at: datetime
-    value: float | None
+    values: tuple[float | None, ...]
 
 
 class Records:

@@ -12,21 +12,24 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from pydantic import TypeAdapter
 from redis.exceptions import RedisError
 
 from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError, PartlyDoneError
 from dojo.core.state.clock import ClockNotSetError
 from dojo.core.state.inbox import KEPT, Inbox, Message, is_resolved
-from dojo.drills.faults.fault import FaultRefusedError, Receipt
-from dojo.drills.faults.table import FAULTS
-from dojo.drills.probes import callers, measure
+from dojo.drills.faults.fault import FaultRefusedError, Injection, Receipt
+from dojo.drills.faults.table import Fault
+from dojo.drills.needs import lacking
+from dojo.drills.probes import callers, firing, measure_all
 from dojo.drills.record import DrillRun, Records, Step
 from dojo.drills.seal import new_salt, seal
 from dojo.drills.spec import Condition, DrillSpec
+from dojo.drills.timeline import keep_around
 from dojo.stack.control import running
 
 Tell = Callable[[str], None]
@@ -88,12 +91,18 @@ def _require_fit(desk: Desk, records: Records, spec: DrillSpec) -> None:
         )
     if not any(process.name == "prometheus" for process in stack.processes):
         raise NothingToActOnError(
-            f"this stack has no Prometheus, and the page is the alert {spec.page.alert}",
+            f"this stack has no Prometheus, and the page is the alert {spec.page.alerts[0]}",
             "dojo doctor says what it lacks",
         )
     if desk.clock.speed() == 0:
         raise NothingToActOnError("the world is paused, so nothing happens", "dojo world resume")
-    if spec.witness.holds(measure(desk, spec.witness.probe)):
+    if known := [alert for alert in spec.page.alerts if firing(desk, alert)]:
+        raise NothingToActOnError(
+            f"{', '.join(known)} fires already, so nothing new would be told", "dojo alerts"
+        )
+    if (lack := lacking(desk, spec.needs)) is not None:
+        raise NothingToActOnError(*lack)
+    if spec.witness.holds(measure_all(desk, spec.witness)):
         raise NothingToActOnError(
             "the harm that this drill brings is there already", "dojo status, dojo alerts"
         )
@@ -102,22 +111,13 @@ def _require_fit(desk: Desk, records: Records, spec: DrillSpec) -> None:
 def _expose(desk: Desk, records: Records, run: DrillRun, spec: DrillSpec, tell: Tell) -> None:
     tell(f"sealed: {run.seal}")
     desk.clock.set_speed(spec.pace.incubate)
-    step = Step(fault=spec.fault)
-
-    def write_down(receipt: Receipt) -> None:
-        step.receipt = receipt
-        if step not in run.steps:
-            run.steps.append(step)
-        records.write(run)
-
-    try:
-        FAULTS[spec.fault].inject(desk.settings, write_down)
-    except FaultRefusedError as error:
-        raise InvalidDrillError(str(error)) from error
+    run.since = desk.clock.now()
+    for fault in spec.faults:
+        _inject(desk, records, run, fault)
     records.mark(run, "injected", "injected")
     start_watch(desk, run)
     tell("waiting until harm is seen")
-    if not wait(spec.witness, lambda: measure(desk, spec.witness.probe)):
+    if not wait(spec.witness, lambda: measure_all(desk, spec.witness)):
         raise InvalidDrillError("no harm was seen in time, so this is no drill")
     records.mark(run, "witnessed", "witnessed")
     desk.clock.set_speed(spec.pace.hold)
@@ -131,6 +131,27 @@ def _expose(desk: Desk, records: Records, run: DrillRun, spec: DrillSpec, tell: 
     tell(f"PAGE for {page.to}: {page.title}")
 
 
+def _inject(desk: Desk, records: Records, run: DrillRun, fault: Injection) -> None:
+    step = Step(fault=fault.model_dump(mode="json"))
+
+    def write_down(receipt: Receipt) -> None:
+        step.receipt = receipt
+        if step not in run.steps:
+            run.steps.append(step)
+        records.write(run)
+
+    try:
+        fault.inject(desk.settings, write_down)
+    except FaultRefusedError as error:
+        raise InvalidDrillError(str(error)) from error
+
+
+def fault_of(step: Step) -> Injection:
+    """Return what a step injected, with its parameters."""
+    fault: Injection = TypeAdapter(Fault).validate_python(step.fault)
+    return fault
+
+
 def start_watch(desk: Desk, run: DrillRun) -> None:
     """Start the process that measures the outcome until the run ends."""
     command = [sys.executable, "-m", "dojo.drills.watch", str(run.number)]
@@ -138,12 +159,12 @@ def start_watch(desk: Desk, run: DrillRun) -> None:
     subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
 
 
-def wait(condition: Condition, value: Callable[[], float | None]) -> bool:
+def wait(condition: Condition, values: Callable[[], Sequence[float | None]]) -> bool:
     """Wait until a condition has held without a break. False if it has not begun to in time."""
     begun, since = time.monotonic(), None
     while True:
         now = time.monotonic()
-        if condition.holds(value()):
+        if condition.holds(values()):
             since = now if since is None else since
             if now - since >= condition.lasting.total_seconds():
                 return True
@@ -160,7 +181,10 @@ def _page(desk: Desk, run: DrillRun, spec: DrillSpec) -> Message | None:
         for message in Inbox(desk.redis).newest(KEPT):
             if message.wall_time < run.marks["injected"]:
                 break
-            if is_about(message, spec.page.alert) and not is_resolved(message):
+            if is_resolved(message):
+                continue
+            if told := [alert for alert in spec.page.alerts if is_about(message, alert)]:
+                run.alert = told[0]
                 return message
         time.sleep(LOOK_SECONDS)
     return None
@@ -168,7 +192,7 @@ def _page(desk: Desk, run: DrillRun, spec: DrillSpec) -> Message | None:
 
 def is_about(message: Message, alert: str) -> bool:
     """Return whether a message tells of an alert. Its text names it (services/receiver)."""
-    return f"{alert} (" in message.text
+    return f"{alert} (" in message.text or message.text.endswith(f"dojo runbook {alert}")
 
 
 def resolve(desk: Desk, run: DrillRun, spec: DrillSpec, tell: Tell) -> bool:
@@ -179,18 +203,18 @@ def resolve(desk: Desk, run: DrillRun, spec: DrillSpec, tell: Tell) -> bool:
     records = Records(desk.settings.home)
     records.mark(run, "resolve_asked")
     tell(f"watching for {spec.outcome.lasting.total_seconds():g} s")
-    if not wait(spec.outcome, lambda: measure(desk, spec.outcome.probe)):
-        run.reason = f"{spec.outcome.probe} is {_said(measure(desk, spec.outcome.probe))}"
+    if not wait(spec.outcome, lambda: measure_all(desk, spec.outcome)):
+        run.reason = _missing(desk, spec.outcome)
         records.write(run)
         return False
     records.mark(run, "held")
     if spec.replay:
         tell(f"and once more, after a restart of {spec.replay}")
         _restart(desk, spec.replay)
-        if wait(spec.outcome, lambda: measure(desk, spec.outcome.probe)):
+        if wait(spec.outcome, lambda: measure_all(desk, spec.outcome)):
             records.mark(run, "replayed")
     if any(
-        is_about(one, spec.page.alert) and is_resolved(one) and one.wall_time > run.marks["paged"]
+        is_about(one, run.alert) and is_resolved(one) and one.wall_time > run.marks["paged"]
         for one in Inbox(desk.redis).newest(KEPT)
     ):
         records.mark(run, "alert_resolved")
@@ -214,7 +238,7 @@ def _restart(desk: Desk, name: str) -> None:
 
 def leftovers(desk: Desk, run: DrillRun) -> list[str]:
     """Return what of the injected things still exists."""
-    found = (FAULTS[step.fault].left(desk.settings, step.receipt) for step in run.steps)
+    found = (fault_of(step).left(desk.settings, step.receipt) for step in run.steps)
     return [one for one in found if one]
 
 
@@ -241,15 +265,17 @@ def finish(desk: Desk, records: Records, run: DrillRun) -> None:
         ActionRefusedError: A step could not be undone. The run stays open, so it can be repeated.
     """
     failed = []
-    for step in run.steps:
+    for step in reversed(run.steps):
         if step.undone:
             continue
         try:
-            FAULTS[step.fault].undo(desk.settings, step.receipt)
+            fault_of(step).undo(desk.settings, step.receipt)
             step.undone = True
         except Exception as error:  # each step on its own
-            failed.append(f"{step.fault}: {error}")
+            failed.append(f"{step.fault['kind']}: {error}")
     records.write(run)
+    with suppress(RedisError):
+        keep_around(desk, run, records.directory(run.number))
     with suppress(RedisError, ClockNotSetError):  # a Redis that is away keeps the speed
         desk.clock.set_speed(run.speed_before)
     if failed:
@@ -267,6 +293,13 @@ def open_run(desk: Desk) -> DrillRun:
     if run is None:
         raise NothingToActOnError("no drill is open", "dojo drill start NAME")
     return run
+
+
+def _missing(desk: Desk, condition: Condition) -> str:
+    """Return which bounds do not hold, with what is measured."""
+    found = zip(condition.bounds, measure_all(desk, condition), strict=True)
+    wrong = [f"{b.measured} is {_said(value)}" for b, value in found if not b.holds(value)]
+    return "; ".join(wrong) or "it did not last"
 
 
 def _said(value: float | None) -> str:

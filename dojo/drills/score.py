@@ -136,7 +136,7 @@ def mitigated_at(spec: DrillSpec, samples: Sequence[Sample], run: DrillRun) -> d
     for sample in samples:
         if held is not None and sample.at > held:
             break
-        if paged is not None and sample.at >= paged and spec.outcome.holds(sample.value):
+        if paged is not None and sample.at >= paged and spec.outcome.holds(sample.values):
             since = since or sample.at
         else:
             since = None

@@ -51,6 +51,7 @@ _FAMILY: Mapping[str, str] = {
     "unreachable": "dependency",
     "lock": "dependency",
     "job_not_running": "dependency",
+    "bad_data_fields": "data",
     "bad_data_units": "data",
     "bad_data_time": "data",
     "bad_labels": "data",
@@ -82,6 +83,16 @@ TRIGGERS = (
     "traffic",
     "planned_event",
     "none",
+)
+
+# Who owns what lies outside the platform.
+TEAMS = (
+    "checkout",
+    "chargebacks",
+    "partner_integration",
+    "customer_support",
+    "fraud_operations",
+    "marketing",
 )
 
 # What callers get meanwhile.

@@ -13,7 +13,7 @@ import msgspec
 from dojo.actions.desk import Desk
 from dojo.core.state.clock import wall_now
 from dojo.drills.catalogue import drill
-from dojo.drills.probes import measure
+from dojo.drills.probes import measure_all
 from dojo.drills.record import SAMPLES_FILE, Records, Sample
 
 # Between two samples, wall seconds.
@@ -26,7 +26,7 @@ def main() -> int:
     spec = drill(records.read(number).drill)
     with (records.directory(number) / SAMPLES_FILE).open("ab") as file:
         while (run := records.open()) is not None and run.number == number:
-            sample = Sample(wall_now(), measure(desk, spec.outcome.probe))
+            sample = Sample(wall_now(), measure_all(desk, spec.outcome))
             file.write(msgspec.json.encode(sample) + b"\n")
             file.flush()
             time.sleep(SAMPLE_SECONDS)

@@ -50,6 +50,7 @@ class ActiveDrift(msgspec.Struct, frozen=True, kw_only=True):
         why: Why it was started.
         started_settled: True if `started` is final (`settled`).
         ended_settled: True if `ended` is final (`settled`).
+        hidden: True while a drill keeps it to itself. No list, metric, log or audit names it.
     """
 
     kind: Kind
@@ -61,6 +62,7 @@ class ActiveDrift(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     started_settled: bool = False
     ended_settled: bool = False
+    hidden: bool = False
 
     def intensity(self, now: datetime) -> float:
         """Return the part of the drift present at a world time, from 0 to 1."""
@@ -166,13 +168,19 @@ class DriftTable:
         ramp: timedelta | None = None,
         who: str = "",
         why: str = "",
+        hidden: bool = False,
     ) -> ActiveDrift:
         """Start a drift at the world time `now`. None takes the kind's default.
+
+        Args:
+            hidden: Tell nothing of it until it ends.
 
         Raises:
             DriftError: As for `new_drift`, or the kind is already active.
         """
-        drift = new_drift(kind, now, strength, ramp, who, why)
+        drift = msgspec.structs.replace(
+            new_drift(kind, now, strength, ramp, who, why), hidden=hidden
+        )
         what = f"drift {kind} started, strength {drift.strength:g} {KINDS[drift.kind].unit}"
         what += f", growing over {format_duration(drift.ramp)}" if drift.ramp > SUDDEN else ""
         while True:
@@ -186,13 +194,17 @@ class DriftTable:
             with suppress(
                 ConflictError
             ):  # the simulator settled a bound, or another command was faster
-                self._document.replace(
-                    found.revision, (*drifts, drift), _entry(what, who, why, now, None, drift)
-                )
+                entry = None if hidden else _entry(what, who, why, now, None, drift)
+                self._document.replace(found.revision, (*drifts, drift), entry)
                 return drift
 
-    def stop(self, kind: str, now: datetime, *, who: str = "", why: str = "") -> ActiveDrift:
-        """End a drift at the world time `now`.
+    def stop(
+        self, kind: str, now: datetime, *, who: str = "", why: str = "", hidden: bool = False
+    ) -> ActiveDrift:
+        """End a drift at the world time `now`. What was hidden is told from then on.
+
+        Args:
+            hidden: True ends a hidden drift, False ends a known drift.
 
         Raises:
             DriftError: The drift is not active.
@@ -200,18 +212,16 @@ class DriftTable:
         while True:
             found = self._read()
             drifts = found.value or ()
-            running = next((d for d in drifts if d.kind == kind and d.ended is None), None)
+            known = [d for d in drifts if d.ended is None and d.hidden == hidden]
+            running = next((d for d in known if d.kind == kind), None)
             if running is None:
-                active = ", ".join(d.kind for d in drifts if d.ended is None) or "none"
+                active = ", ".join(d.kind for d in known) or "none"
                 raise DriftError(f"{kind} is not active; active: {active}")
-            ended = msgspec.structs.replace(running, ended=max(now, running.started))
+            ended = msgspec.structs.replace(running, ended=max(now, running.started), hidden=False)
             rest = tuple(ended if drift is running else drift for drift in drifts)
             with suppress(ConflictError):
-                self._document.replace(
-                    found.revision,
-                    rest,
-                    _entry(f"drift {kind} stopped", who, why, now, running, ended),
-                )
+                entry = _entry(f"drift {kind} stopped", who, why, now, running, ended)
+                self._document.replace(found.revision, rest, None if hidden else entry)
                 return ended
 
     def settle(self, lived: datetime) -> tuple[ActiveDrift, ...]:

@@ -88,7 +88,7 @@ def _elsewhere(settings: Settings) -> list[tuple[str, HealthCheck, str, int]]:
         found.insert(
             1,
             (
-                "online-store",
+                "redis-online",
                 RedisPing(settings.online_store),
                 redis_address(settings.online_store),
                 online.port or 6379,

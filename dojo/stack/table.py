@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dojo.core.settings import Settings, variable
+from dojo.core.settings import Settings, port_field, variable
 from dojo.stack.health import AirflowHealth, HealthCheck, HttpHealth, RedisPing
 from dojo.stack.observability.installed import alerting_runs
 from dojo.stack.servers import MLFLOW_ENVIRONMENT, mlflow_command, redis_command
@@ -87,7 +87,7 @@ class ProcessSpec:
     @property
     def variable(self) -> str:
         """The setting that moves its port."""
-        return variable(f"{self.name}_port")
+        return variable(port_field(self.name))
 
     @property
     def ports(self) -> Mapping[str, int]:
@@ -99,12 +99,17 @@ class ProcessSpec:
 def processes(settings: Settings) -> list[ProcessSpec]:
     """The stack for these settings.
 
-    It leaves out each server with a URL of its own (DOJO_REDIS_URL, DOJO_MLFLOW_URL,
-    DOJO_AIRFLOW_URL). It leaves out the names in DOJO_WITHOUT. It leaves out Prometheus and
-    Alertmanager when they are not installed.
+    It leaves out each server with a URL of its own, such as DOJO_MLFLOW_URL. The Redis of a
+    DOJO_REDIS_URL is the online store too, unless that has a URL. It leaves out the names in
+    DOJO_WITHOUT. It leaves out Prometheus and Alertmanager when they are not installed.
     """
     embedded = [
-        *([] if settings.redis_url else [_redis(settings)]),
+        *([] if settings.redis_url else [_redis("redis", settings)]),
+        *(
+            []
+            if settings.online_store_url or settings.redis_url
+            else [_redis("redis-online", settings)]
+        ),
         *([] if settings.mlflow_url else [_mlflow(settings)]),
         *([] if settings.airflow_url or "airflow" in settings.without else [_airflow(settings)]),
     ]
@@ -125,11 +130,11 @@ def processes(settings: Settings) -> list[ProcessSpec]:
         )
 
     ours = [
-        # Without Redis and MLflow it serves from its cache, even after a restart. So it waits for
-        # neither.
+        # Without Redis and MLflow it serves from its cache, even after a restart. Without the
+        # online store it uses last known values. So it waits for none of these.
         replace(
             service("gateway"),
-            depends_on=("redis", "mlflow"),
+            depends_on=("redis", "redis-online", "mlflow"),
             waits=False,
             environment=SERVING_ENVIRONMENT,
             reads_specs=True,
@@ -137,8 +142,17 @@ def processes(settings: Settings) -> list[ProcessSpec]:
             orderly=settings.gateway_workers > 1,  # their parent ends them
         ),
         replace(service("recorder"), niceness=BATCH_NICENESS),
-        replace(service("streamer"), environment=SERVING_ENVIRONMENT),
-        replace(service("materializer"), niceness=BATCH_NICENESS, reads_specs=True),
+        replace(
+            service("streamer"),
+            depends_on=("redis", "redis-online"),
+            environment=SERVING_ENVIRONMENT,
+        ),
+        replace(
+            service("materializer"),
+            depends_on=("redis", "redis-online"),
+            niceness=BATCH_NICENESS,
+            reads_specs=True,
+        ),
         # Retrains in Airflow, and without one in a process of its own.
         replace(service("trainer"), niceness=BATCH_NICENESS, reads_specs=True),
         # It takes failing versions away from traffic, so it is not nice. Without MLflow it goes on
@@ -180,16 +194,21 @@ def processes(settings: Settings) -> list[ProcessSpec]:
     )
 
 
-def _redis(settings: Settings) -> ProcessSpec:
-    address = f"redis://{settings.own_host}:{settings.redis_port}/0"
+def _redis(name: str, settings: Settings) -> ProcessSpec:
+    """`redis` holds the event log, the clock and all state. `redis-online` holds features.
+
+    So a fault of the online store makes answers worse, and stops no clock and no record.
+    """
+    port = settings.port_of(name)
+    address = f"redis://{settings.own_host}:{port}/0"
     return ProcessSpec(
-        name="redis",
-        command=tuple(redis_command(settings.redis_port, settings.home / "redis", settings.host)),
+        name=name,
+        command=tuple(redis_command(port, settings.home / name, settings.host)),
         health=RedisPing(address),
         address=address,
-        port=settings.redis_port,
+        port=port,
         # Starting includes loading the append-only file: about 1 s per 200 MB.
-        # A hanging Redis stalls every process: little patience.
+        # A hanging Redis stalls every process that needs it: little patience.
         patience=Patience(starting=120, unhealthy=20),
     )
 
@@ -222,7 +241,7 @@ def _airflow(settings: Settings) -> ProcessSpec:
         address=f"http://{settings.own_host}:{settings.airflow_port}",
         port=settings.airflow_port,
         # Its components start without Redis and MLflow. Only its tasks need them.
-        depends_on=("redis", "mlflow"),
+        depends_on=("redis", "redis-online", "mlflow"),
         waits=False,
         # 25 s alone on two cores, and several times that while others start. Unhealthy: a heartbeat
         # is old after 30 s already, and a restart costs a running task its work.

@@ -103,6 +103,6 @@ def recovery_notice(last: datetime, silent: timedelta) -> Notice:
         title=f"{RESOLVED}the monitoring is back",
         text=(
             f"It was silent for {silent.total_seconds():.0f} s of wall time. What began and ended"
-            " meanwhile was told to nobody."
+            f" meanwhile was told to nobody.\n{_runbook('monitoring/runbooks/Watchdog.md')}"
         ),
     )

@@ -167,7 +167,7 @@ class LiveWorld:
             return
         possible = [drift for drift in drifts if self._feed.days.can(drift)]
         for drift in drifts:
-            if drift not in self._drifts:
+            if drift not in self._drifts and not drift.hidden:
                 log.info(
                     "drift",
                     kind=drift.kind,
@@ -294,7 +294,7 @@ class LiveWorld:
         metrics.LAG.set(lag)
         metrics.EMITTED_UNTIL.set(position.timestamp())
         metrics.EXHAUSTED.set(exhausted)
-        acting = [drift for drift in self._drifts if self._feed.days.can(drift)]
+        acting = [d for d in self._drifts if self._feed.days.can(d) and not d.hidden]
         intensity = {
             kind: max((d.intensity(position) for d in acting if d.kind == kind), default=0.0)
             for kind in KINDS

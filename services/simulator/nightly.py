@@ -102,9 +102,12 @@ class Nights:
                 rows = rows.filter(pl.col("time").is_between(oldest, now, closed="left"))
                 try:
                     night = self._night(model, of, rows, now)
-                except (RedisError, MalformedValueError) as error:
+                except MalformedValueError as error:
                     log.warning("no nightly scores", model=model, reason=str(error))
                     break
+                except RedisError as error:  # the store of all models
+                    log.warning("no nightly scores", reason=str(error))
+                    return
                 if night.replies:
                     yield night
 

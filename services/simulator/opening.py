@@ -55,6 +55,10 @@ from services.simulator.world import (
 # by 50 world minutes.
 CLOCK_REFRESH = timedelta(milliseconds=100)
 
+# The world asks once a world hour, and waits meanwhile. At the demo's speed an hour takes 1.5 s.
+# A healthy store answers within a millisecond.
+SCORES_TIMEOUT = timedelta(milliseconds=250)
+
 
 # The key of a model's labels in a world's identity.
 LABEL_OF = "label of "
@@ -154,7 +158,7 @@ def open_world(settings: Settings, history_days: int | None = None) -> OpenWorld
         drifts=DriftTable(redis),
         decisions=Decisions(policy_of(settings), labels, settings.seed),
         shown=Shown(labels),
-        nights=Nights(specs, connect_redis(settings.online_store)),
+        nights=Nights(specs, connect_redis(settings.online_store, SCORES_TIMEOUT)),
         everyday_speed=settings.speed,
         home=settings.home,
         joining=joining,

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from dojo.core.events.types import Stream
-from dojo.core.settings import Settings
+from dojo.core.settings import Settings, port_field, variable
 from dojo.drills.catalogue import drill
 from dojo.drills.record import Records
 from dojo.drills.seal import seal
@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 PROCESSES = {
     "redis",
+    "redis-online",
     "mlflow",
     "gateway",
     "recorder",
@@ -80,7 +81,7 @@ def test_a_second_stack_is_refused_with_each_taken_port_its_holder_and_its_setti
     assert refused.returncode == 1
     redis = stack.status()["processes"]["redis"]
     assert f"port {redis['port']} (redis) is taken by pid {redis['id']['pid']}" in refused.stderr
-    taken = {f"DOJO_{name.upper()}_PORT" for name in PROCESSES}
+    taken = {variable(port_field(name)) for name in PROCESSES}
     assert all(f"{variable} moves it" in refused.stderr for variable in taken)
     assert not lock_file(other_home).exists()
 
@@ -330,7 +331,7 @@ def test_a_drill_goes_from_its_seal_to_its_score(stack: Stack, trained: dict[str
         spec = drill("two-recorders")
         harmed = Records(stack.home).samples(Records(stack.home).read(1))[-5:]
         assert harmed
-        assert not any(spec.outcome.holds(sample.value) for sample in harmed), "still harmed"
+        assert not any(spec.outcome.holds(sample.values) for sample in harmed), "still harmed"
         os.kill(stray, signal.SIGKILL)
         wait_until(lambda: reads_again(stack), 60, "the stack's own recorder has the lake", every=1)
         stack.dojo("status", check=False)
@@ -350,6 +351,48 @@ def test_a_drill_goes_from_its_seal_to_its_score(stack: Stack, trained: dict[str
 
 def reads_again(stack: Stack) -> bool:
     return stack.status()["processes"]["recorder"]["details"]["state"] != "waiting"
+
+
+def test_a_fault_of_the_online_store_makes_answers_worse_and_stops_nothing_else(
+    stack: Stack, trained: dict[str, Any]
+) -> None:
+    known = stack.lake.scan(TRANSACTIONS).last().collect().row(0, named=True)
+    payment = {
+        "customer_id": known["customer_id"],
+        "merchant_id": known["merchant_id"],
+        "amount": 42.5,
+    }
+    assert not stack.predict(payment)["degraded"]
+    before = {name: process["id"] for name, process in stack.status()["processes"].items()}
+    began = stack.status()["world"]["time"]
+    online = before["redis-online"]["pid"]
+    os.kill(online, signal.SIGSTOP)  # it hangs, which takes longer to notice than an end
+    try:
+        answers = [stack.predict(payment) for _ in range(20)]
+        assert [answer["degraded"] for answer in answers] == [["features_last_known"]] * 20
+        asked = {answer["prediction_id"] for answer in answers}
+        stack.json("world", "resume")
+        wait_until(
+            lambda: (
+                stack.status()["world"]["time"] > began
+                and asked
+                <= set(stack.lake.scan(Stream.PREDICTIONS).collect()["prediction_id"].to_list())
+            ),
+            15,
+            "the clock goes on, and the answers are recorded",
+        )
+    finally:
+        stack.json("world", "pause")
+        os.kill(online, signal.SIGKILL)
+
+    def all_back() -> bool:
+        now = stack.status()
+        return now["healthy"] and now["processes"]["redis-online"]["id"] != before["redis-online"]
+
+    wait_until(all_back, 30, "the supervisor starts it again")
+    wait_until(lambda: not stack.predict(payment)["degraded"], 10, "whole answers")
+    after = {name: process["id"] for name, process in stack.status()["processes"].items()}
+    assert {name for name in before if before[name] != after[name]} == {"redis-online"}
 
 
 def test_every_process_comes_back_from_a_kill_and_the_loop_goes_on(

@@ -236,10 +236,16 @@ def test_commands_go_into_the_network_and_starting_is_dockers() -> None:
     assert compose_command([], is_terminal=True)[-2:] == ["tools", "--help"]
     assert compose_command(["up"], is_terminal=True)[4:] == ["up", "--build", "--wait"]
     assert compose_command(["restart", "monitor"], is_terminal=True)[4:] == ["restart", "monitor"]
-    assert compose_command(["logs", "redis"], is_terminal=True)[4:] == [
+    assert compose_command(["logs", "redis"], is_terminal=True)[4:] == ["logs", "redis-events"]
+    assert compose_command(["logs", "redis-online"], is_terminal=True)[4:] == [
         "logs",
-        "redis-events",
         "redis-online",
+    ]
+    assert compose_command(["logs", "airflow"], is_terminal=True)[4:] == [
+        "logs",
+        "airflow",
+        "airflow-scheduler",
+        "airflow-dag-processor",
     ]
     assert compose_command(["down", "--purge", "--yes"], is_terminal=True)[4:] == [
         "--profile",

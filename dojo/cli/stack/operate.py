@@ -77,13 +77,13 @@ def redis(
         typer.Argument(help=f"A Redis command that looks: {', '.join(LOOKS)}.", metavar="COMMAND"),
     ],
     online: Annotated[
-        bool, typer.Option("--online", help="Ask the online store, where it is another Redis.")
+        bool, typer.Option("--online", help="Ask the online store's Redis instead.")
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Ask the stack's Redis, without its address and password. The answer is always JSON.
 
-    Example: dojo redis info memory
+    Examples: [bold]dojo redis info memory[/], [bold]dojo redis --online slowlog get 5[/]
     """
     from redis.exceptions import RedisError, ResponseError
 

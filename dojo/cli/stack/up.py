@@ -91,6 +91,8 @@ def up(
                 end_open_drill(settings.home)
                 _start(settings, transactions)
         status = _wait_until_healthy(settings.home) if wait else running(settings.home)
+        if wait and not already:
+            end_open_drill(settings.home)  # of what its undo needs a server for
     except StackError as error:
         for line in error.log_tail:
             err.print(f"  {error.process} | {line}", markup=False, highlight=False, soft_wrap=True)

@@ -121,7 +121,7 @@ def list_(as_json: JsonFlag = False) -> None:
     """
     with CommandContext() as here, errors_become_messages(DriftError):
         drifts, now = DriftTable(here.redis).all(), here.now()
-    _show(list(drifts), now, as_json)
+    _show([drift for drift in drifts if not drift.hidden], now, as_json)
 
 
 def _duration(text: str | None) -> timedelta | None:

@@ -6,22 +6,26 @@ Every reader of that day fails at it, each time anew.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
-from dojo.core.connections import connect_redis
-from dojo.core.lake import Lake
 from dojo.core.settings import Settings
-from dojo.core.state.clock import RedisWorldClock
-from dojo.drills.faults.fault import FaultRefusedError, Receipt
-from dojo.shop.events import TRANSACTIONS
+from dojo.drills.faults.fault import FaultRefusedError, Injection, Receipt, WriteDown
 
 KEPT_SHARE = 0.6  # of the bytes. A Parquet file's directory stands at its end.
 
 
-class BrokenFile:
-    def inject(self, settings: Settings, write_down: Callable[[Receipt], None]) -> None:
+class BrokenFile(Injection):
+    kind: Literal["broken_file"] = "broken_file"
+
+    def inject(self, settings: Settings, write_down: WriteDown) -> None:
+        # Late, because the list of drills needs none of it.
+        from dojo.core.connections import connect_redis
+        from dojo.core.lake import Lake
+        from dojo.core.state.clock import RedisWorldClock
+        from dojo.shop.events import TRANSACTIONS
+
         now = RedisWorldClock(connect_redis(settings.redis)).now()
         yesterday = (now - timedelta(days=1)).date()
         lake = Lake(settings.lake_dir)

@@ -13,12 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import psutil
 
 from dojo.core.settings import Settings
-from dojo.drills.faults.fault import FaultRefusedError, Receipt
-from dojo.stack.control import running
+from dojo.drills.faults.fault import FaultRefusedError, Injection, Receipt, WriteDown
 from dojo.stack.supervisor.identity import ProcessId, identify
 from services.recorder.ownership import LOCK_FILE
 
@@ -30,8 +30,10 @@ PORT_VARIABLE = "DOJO_RECORDER_PORT"
 TAKEOVER_SECONDS = 20.0
 
 
-class StrayRecorder:
-    def inject(self, settings: Settings, write_down: Callable[[Receipt], None]) -> None:
+class StrayRecorder(Injection):
+    kind: Literal["stray_recorder"] = "stray_recorder"
+
+    def inject(self, settings: Settings, write_down: WriteDown) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -71,6 +73,8 @@ class StrayRecorder:
 
 
 def _end_the_stacks_own(settings: Settings) -> None:
+    from dojo.stack.control import running  # late, as in the other faults
+
     stack = running(settings.home)
     own = next((one for one in stack.processes if one.name == "recorder"), None) if stack else None
     if own is None or own.id is None or (process := own.id.process()) is None:

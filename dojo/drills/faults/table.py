@@ -1,17 +1,28 @@
-"""Name in a drill's file -> the fault."""
+"""All kinds of faults. `kind` in a drill's file chooses one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
 
 from dojo.drills.faults.broken_file import BrokenFile
-from dojo.drills.faults.changed_rule import ChangedRule
-from dojo.drills.faults.fault import Injection
+from dojo.drills.faults.changed_file import ChangedFile
+from dojo.drills.faults.dropped_client import DroppedClient
+from dojo.drills.faults.moved_alias import MovedAlias
+from dojo.drills.faults.side_program import SideProgram
+from dojo.drills.faults.store_setting import StoreSetting
 from dojo.drills.faults.stray_recorder import StrayRecorder
-from dojo.drills.spec import FaultName
+from dojo.drills.faults.world_drift import HiddenDrift
 
-FAULTS: Mapping[FaultName, Injection] = {
-    "stray_recorder": StrayRecorder(),
-    "broken_file": BrokenFile(),
-    "changed_rule": ChangedRule(),
-}
+Fault = Annotated[
+    BrokenFile
+    | ChangedFile
+    | DroppedClient
+    | HiddenDrift
+    | MovedAlias
+    | SideProgram
+    | StoreSetting
+    | StrayRecorder,
+    Field(discriminator="kind"),
+]

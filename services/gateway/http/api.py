@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.gateway.http.admission import Admission
+from services.gateway.http.refusals import Refusals
 from services.gateway.messages.answers import Answer, AnswerSchema
 from services.gateway.messages.problems import (
     Problem,
@@ -80,6 +81,7 @@ class Gateway:
         self.max_body_bytes = max_body_bytes
         self.admission = admission
         self.faults = faults
+        self._refusals = Refusals()
         self._counted = {
             (name, code): metrics.requests.labels(name, str(code))
             for name in endpoints
@@ -151,6 +153,7 @@ class Gateway:
             return answers
         except Problem as problem:
             code = int(problem.status)
+            self._refusals.note(model, problem, headers)
             raise
         except asyncio.CancelledError:
             code = CALLER_GONE

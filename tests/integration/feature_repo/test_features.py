@@ -600,6 +600,52 @@ def test_an_emptied_online_store_is_told_and_gets_the_same_rows_again(
         world.stop()
 
 
+def test_a_store_that_gets_a_redis_of_its_own_gets_the_rows_of_yesterday(
+    tmp_path: Path, online_store: RedisServer
+) -> None:
+    online, world = Redis.from_url(online_store.url), World(tmp_path)
+    now = START + timedelta(days=11, hours=12)
+    try:
+        world.write_lake(made_payments(START, now, 300, 5, "h"), "history", now)
+        RedisWorldClock(world.redis).set(now, 0)
+        world.materialize(now)
+        entities = {entity_key(view.entity, "") for view in VIEWS.values()}
+        yesterday = {
+            key: world.redis.hgetall(key)
+            for key in world.redis.scan_iter()
+            if key.startswith(tuple(entities))
+        }
+        assert len(yesterday) > len(CUSTOMERS)
+        world.materializer = Server(
+            "materializer",
+            [sys.executable, "-m", "services.materializer"],
+            tmp_path,
+            {**world.env, "DOJO_ONLINE_STORE_URL": online_store.url},
+        )
+        world.materializer.start()
+        wait_until(lambda: rows_in(online) == yesterday, 60, "the same rows, in the other Redis")
+    finally:
+        world.stop()
+
+
+def test_a_full_online_store_is_named_with_its_limit(
+    tmp_path: Path, online_store: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, now = World(tmp_path, online_store.url), START + timedelta(days=11, hours=12)
+    try:
+        world.write_lake(made_payments(START, now, 300, 5, "h"), "history", now)
+        for name, value in world.env.items():
+            monkeypatch.setenv(name, value)
+        Redis.from_url(online_store.url).config_set("maxmemory", 1)
+        answer = CliRunner().invoke(app, ["materialize", "--as-of", now.isoformat()])
+        said = " ".join(answer.stderr.split())
+        assert answer.exit_code == 1, answer.output
+        assert f"Redis at 127.0.0.1:{online_store.port} is full and refuses to write" in said
+        assert f"redis-cli -h 127.0.0.1 -p {online_store.port} config set maxmemory 2" in said
+    finally:
+        world.stop()
+
+
 def test_a_store_that_is_emptied_during_a_run_is_no_run(
     tmp_path: Path, online_store: RedisServer
 ) -> None:

@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from redis.exceptions import RedisError
 from typer.testing import CliRunner, Result
 
 from dojo.cli.app import build
+from dojo.cli.redis_words import redis_words
 from dojo.core.connections import connect_redis
 from dojo.core.registry.promotion import Change, RoleChanges, full_traffic
 from dojo.core.registry.versions import ModelRegistry
+from dojo.core.settings import Settings
 from dojo.core.state.applied_specs import AppliedSpecs
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
@@ -142,6 +145,27 @@ def test_a_full_redis_is_named_with_its_limit_and_how_to_raise_it(
     assert {key: redis.dump(key) for key in redis.scan_iter()} == before, (
         "a refused command changed nothing"
     )
+
+
+def test_each_full_redis_of_the_stack_is_named_with_the_process_to_restart(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    (tmp_path / "online").mkdir()
+    online = RedisServer(tmp_path / "online")
+    online.start()
+    settings = Settings(home=tmp_path, redis_port=redis_server.port, redis_online_port=online.port)
+    try:
+        for name, server in (("redis-online", online), ("redis", redis_server)):
+            redis = connect_redis(server.url)
+            redis.config_set("maxmemory", 1)
+            with pytest.raises(RedisError) as refused:
+                redis.set("a", "b")
+            message, next_step = redis_words(refused.value, settings)
+            assert message.startswith(f"Redis at 127.0.0.1:{server.port} is full")
+            assert next_step.startswith(f"dojo restart {name} (")
+            redis.config_set("maxmemory", 0)
+    finally:
+        online.stop()
 
 
 def test_another_refusal_of_redis_is_no_absence(dojo: Commands) -> None:

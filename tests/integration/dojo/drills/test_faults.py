@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import psutil
@@ -18,12 +19,18 @@ from typer.testing import CliRunner
 from dojo.cli.app import build
 from dojo.core.lake import Lake, UnreadableFileError, write_parquet_atomically
 from dojo.core.settings import Settings, load_settings
+from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
 from dojo.drills.faults.broken_file import BrokenFile
+from dojo.drills.faults.changed_file import ChangedFile
 from dojo.drills.faults.fault import FaultRefusedError, Receipt
+from dojo.drills.faults.side_program import SideProgram
+from dojo.drills.faults.store_setting import StoreSetting
 from dojo.drills.faults.stray_recorder import COMMAND, PORT_VARIABLE, StrayRecorder
+from dojo.drills.faults.world_drift import HiddenDrift
 from dojo.drills.record import DrillRun, Records, Step
 from dojo.shop.events import TRANSACTIONS
+from dojo.shop.world_drift import DriftTable
 from tests.support.servers import RedisServer, free_port, wait_until
 
 pytestmark = pytest.mark.integration
@@ -35,6 +42,15 @@ NOW = datetime(2025, 1, 6, 12, tzinfo=UTC)
 def settings(tmp_path: Path, redis_server: RedisServer) -> Settings:
     RedisWorldClock(Redis.from_url(redis_server.url)).set(NOW, 0)
     return load_settings(home=tmp_path, redis_url=redis_server.url)
+
+
+@pytest.fixture
+def second_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    (tmp_path / "second").mkdir()
+    server = RedisServer(tmp_path / "second")
+    server.start()
+    yield server
+    server.stop()
 
 
 def yesterdays_file(settings: Settings) -> Path:
@@ -82,7 +98,7 @@ def test_a_drill_whose_process_was_killed_is_undone_by_the_next_down(settings: S
     records.begin(run)
 
     def write_down(receipt: Receipt) -> None:
-        run.steps.append(Step(fault="broken_file", receipt=receipt))
+        run.steps.append(Step(fault={"kind": "broken_file"}, receipt=receipt))
         records.write(run)
 
     BrokenFile().inject(settings, write_down)
@@ -132,3 +148,130 @@ def test_a_stray_recorder_is_found_by_its_port_and_ended_also_when_it_is_stopped
         fault.undo(settings, receipt)
         assert fault.left(settings, receipt) == ""
     assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_hidden_change_of_the_world_acts_and_is_told_when_it_ends(
+    settings: Settings, redis_server: RedisServer
+) -> None:
+    fault, written = HiddenDrift(kind="world_drift", drift="unit_bug"), list[Receipt]()
+    table, audit = redis_drifts(redis_server)
+    fault.inject(settings, written.append)
+    (active,) = table.active()
+    assert active.hidden
+    assert active.intensity(NOW + timedelta(hours=1)) == 1.0
+    env = {"DOJO_HOME": str(settings.home), "DOJO_REDIS_URL": redis_server.url}
+    shown = CliRunner().invoke(build(), ["world", "drift", "list", "--json"], env=env)
+    assert shown.stdout.strip() == "[]"
+    ended = CliRunner().invoke(
+        build(), ["world", "drift", "stop", "--all", "--why", "end it"], env=env
+    )
+    assert ended.exit_code == 0, ended.stderr
+    assert table.active() == (active,), "the person cannot end what is hidden"
+    assert audit() == []
+    assert "goes on" in fault.left(settings, written[0])
+    for _ in range(2):
+        fault.undo(settings, written[0])
+        assert fault.left(settings, written[0]) == ""
+    (past,) = table.all()
+    assert past.ended is not None
+    assert not past.hidden
+    replayed = settings.model_copy(update={"world_source": "replay"})
+    with pytest.raises(FaultRefusedError, match="simulated"):
+        HiddenDrift(kind="world_drift", drift="concept").inject(replayed, written.append)
+
+
+def redis_drifts(server: RedisServer) -> tuple[DriftTable, Callable[[], list[Any]]]:
+    client = Redis.from_url(server.url)
+    return DriftTable(client), lambda: list(AuditTrail(client).entries())
+
+
+def test_limits_of_the_store_are_taken_back_and_a_persons_own_are_kept(
+    settings: Settings, second_redis: RedisServer
+) -> None:
+    apart = settings.model_copy(update={"online_store_url": second_redis.url})
+    store = Redis.from_url(second_redis.url, decode_responses=True)
+    shipped = store.config_get("maxmemory*")
+    fault = StoreSetting(kind="store_setting", memory_room=1, policy="allkeys-lru")
+    written: list[Receipt] = []
+    fault.inject(apart, written.append)
+    assert store.config_get("maxmemory-policy")["maxmemory-policy"] == "allkeys-lru"
+    assert int(store.config_get("maxmemory")["maxmemory"]) > store.info()["used_memory"] - 100_000
+    assert "maxmemory" in fault.left(apart, written[0])
+    store.config_set("maxmemory", 987_654_321)  # a person's own mend
+    for _ in range(2):
+        fault.undo(apart, written[0])
+        assert fault.left(apart, written[0]) == ""
+    assert store.config_get("maxmemory")["maxmemory"] == "987654321"
+    policy = store.config_get("maxmemory-policy")["maxmemory-policy"]
+    assert policy == shipped["maxmemory-policy"]
+    with pytest.raises(FaultRefusedError, match="no Redis of its own"):
+        fault.inject(settings, written.append)
+
+
+def test_a_store_that_is_gone_has_its_shipped_limits(settings: Settings) -> None:
+    away = settings.model_copy(update={"online_store_url": f"redis://127.0.0.1:{free_port()}"})
+    fault = StoreSetting(kind="store_setting", memory_room=1)
+    receipt: Receipt = {"before": {"maxmemory": "0"}, "set": {"maxmemory": "1"}}
+    fault.undo(away, receipt)
+    assert fault.left(away, receipt) == ""
+
+
+def test_a_program_beside_the_stack_runs_until_it_is_ended_and_leaves_nothing(
+    settings: Settings, second_redis: RedisServer
+) -> None:
+    apart = settings.model_copy(update={"online_store_url": second_redis.url})
+    fault = SideProgram(
+        kind="side_program", program="support_dashboard", arguments=("{online_store}",)
+    )
+    written: list[Receipt] = []
+
+    def write_down(receipt: Receipt) -> None:
+        assert not Path(receipt["file"]).exists(), "the receipt comes first"
+        written.append(receipt)
+
+    fault.inject(apart, write_down)
+    store = Redis.from_url(second_redis.url, decode_responses=True)
+    wait_until(
+        lambda: any(one["name"] == "support-dashboard" for one in store.client_list()),
+        20,
+        "it asks",
+    )
+    told = fault.left(apart, written[0])
+    assert told.startswith("process ")
+    child = psutil.Process(int(told.split()[1].rstrip(",")))
+    assert "drill" not in " ".join(child.cmdline())
+    assert not any("DOJO" in name for name in child.environ())
+    for _ in range(2):
+        fault.undo(apart, written[0])
+        assert fault.left(apart, written[0]) == ""
+    assert not Path(written[0]["file"]).parent.exists()
+
+
+def test_a_program_that_fails_at_once_is_refused(settings: Settings) -> None:
+    broken = SideProgram(kind="side_program", program="support_dashboard")  # without its address
+    written: list[Receipt] = []
+    with pytest.raises(FaultRefusedError, match="support_dashboard ended with 1"):
+        broken.inject(settings, written.append)
+    broken.undo(settings, written[0])
+    assert not Path(written[0]["file"]).exists()
+
+
+def test_a_changed_file_is_taken_back_and_a_mended_one_is_left(settings: Settings) -> None:
+    fault = ChangedFile(
+        kind="changed_file", file=Path("prometheus/a.yml"), shipped="port: 1", changed="port: 2",
+        process="prometheus",
+    )  # fmt: skip
+    file = settings.home / "prometheus" / "a.yml"
+    file.parent.mkdir(parents=True)
+    file.write_text("port: 1\nname: a\nport: 1\n")
+    written: list[Receipt] = []
+    fault.inject(settings, written.append)
+    assert file.read_text() == "port: 2\nname: a\nport: 2\n"
+    assert str(file) in fault.left(settings, written[0])
+    for _ in range(2):
+        fault.undo(settings, written[0])
+        assert file.read_text() == "port: 1\nname: a\nport: 1\n"
+        assert fault.left(settings, written[0]) == ""
+    file.write_text("port: 3\n")
+    with pytest.raises(FaultRefusedError, match="not as it was shipped"):
+        fault.inject(settings, written.append)

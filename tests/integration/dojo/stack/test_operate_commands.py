@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from dojo.cli.app import build
 from dojo.core.connections import connect_redis
+from dojo.core.state.clock import RedisWorldClock
 from dojo.core.telemetry import HealthServer
 from dojo.stack.control import running, stop
 from tests.integration.dojo.stack.tiny_stack import TinySpec
@@ -86,6 +88,24 @@ def test_redis_is_asked_in_its_own_words_and_never_changed(redis_server: RedisSe
         1,
         True,
     ), "the one that was asked is named"
+
+
+def test_a_store_that_is_away_is_named_though_the_other_redis_answers(
+    redis_server: RedisServer,
+) -> None:
+    redis = connect_redis(redis_server.url)
+    RedisWorldClock(redis).set(datetime(2030, 3, 1, 12, tzinfo=UTC), 0)
+    away = dojo(
+        "score",
+        "show",
+        "churn",
+        "c1",
+        DOJO_MODELS="all",
+        DOJO_REDIS_URL=redis_server.url,
+        DOJO_ONLINE_STORE_URL="redis://127.0.0.1:9/0",
+    )
+    assert away.exit_code == 1, away.output
+    assert "Redis does not answer at 127.0.0.1:9: " in away.stderr
 
 
 @pytest.fixture

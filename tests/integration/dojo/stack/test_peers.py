@@ -70,7 +70,7 @@ def recorder(settings: Settings) -> Iterator[None]:
 def test_everybody_is_asked_and_speaks_for_itself(settings: Settings, recorder: None) -> None:
     status = look_around(settings)
     states = {process.name: process for process in status.processes}
-    assert {"redis", "online-store", "mlflow", "airflow", "gateway", "monitor", "recorder"} <= set(
+    assert {"redis", "redis-online", "mlflow", "airflow", "gateway", "monitor", "recorder"} <= set(
         states
     )
     assert [name for name, process in states.items() if process.state is ProcessState.HEALTHY] == [

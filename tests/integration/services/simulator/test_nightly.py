@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,9 @@ import polars as pl
 import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from structlog.testing import capture_logs
 
+from dojo.core.connections import connect_redis
 from dojo.core.lake import start_of
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.tasks.specs import load_spec
@@ -117,6 +120,19 @@ def test_a_store_that_is_away_is_looked_at_again(
     assert looked(nights, days, evening) == []
     again = Nights(SPECS, Redis.from_url(redis_server.url))
     assert len(looked(again, days, evening + HOUR)) == 1
+
+
+def test_a_store_that_hangs_is_waited_for_once_and_not_for_each_model(
+    redis_server: RedisServer, days: WorldDays, evening: datetime
+) -> None:
+    nights = Nights(
+        {"churn": SPECS["churn"], "also_of_the_night": SPECS["churn"]},
+        connect_redis(redis_server.url, timedelta(milliseconds=50)),
+    )
+    redis_server.signal(signal.SIGSTOP)
+    with capture_logs() as said:
+        assert looked(nights, days, evening) == []
+    assert [line["event"] for line in said] == ["no nightly scores"]
 
 
 def test_a_broken_score_ends_the_look_and_not_the_world(

@@ -70,6 +70,7 @@ def test_the_environment_decides_and_arguments_win(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("DOJO_REDIS_PORT", "7000")
     assert load_settings().redis == "redis://127.0.0.1:7000/0"
     assert load_settings(redis_port=7001).redis == "redis://127.0.0.1:7001/0"
+    assert load_settings(redis_online_port=7002).online_store == "redis://127.0.0.1:7002/0"
     monkeypatch.setenv("DOJO_REDIS_URL", "redis://elsewhere:6379/1")
     settings = load_settings()
     assert (settings.redis, settings.online_store) == (

@@ -50,7 +50,7 @@ POST_MORTEM = [ScoreLine("post-mortem", "all of it", 10, 10, "")]
 
 def samples(over: float = 300, until: float = 400) -> list[Sample]:
     """Return the outcome second by second. The harm is over from `over` on."""
-    return [Sample(at(n), 3.0 if n >= over else 90.0) for n in range(0, int(until), 5)]
+    return [Sample(at(n), (3.0 if n >= over else 90.0,)) for n in range(0, int(until), 5)]
 
 
 def run(**others: Any) -> DrillRun:
@@ -264,7 +264,7 @@ def test_the_symptom_counts_when_it_is_read_after_the_mitigation_and_apart() -> 
 
 def test_the_mitigation_begins_with_the_last_unbroken_stretch() -> None:
     values = (90.0, 3.0, 3.0, 90.0, None, 3.0, 3.0, 90.0)
-    flapping = [Sample(at(n), value) for n, value in enumerate(values)]
+    flapping = [Sample(at(n), (value,)) for n, value in enumerate(values)]
     known = {"paged": at(0)}
     assert mitigated_at(SPEC, flapping[:7], run(marks=known)) == at(5)
     assert mitigated_at(SPEC, flapping, run(marks=known)) is None
@@ -309,7 +309,7 @@ RUNS = st.builds(
     ),
 )  # fmt: skip
 SAMPLES = st.lists(
-    st.builds(Sample, MOMENTS, st.none() | st.floats(-10, 1000))
+    st.builds(Sample, MOMENTS, st.tuples(st.none() | st.floats(-10, 1000)))
 ).map(lambda found: sorted(found, key=lambda one: one.at))  # fmt: skip
 
 

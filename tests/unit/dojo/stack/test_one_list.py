@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from dojo.cli.compose import COMPOSE_FILE
-from dojo.core.settings import Settings, load_settings, markdown_table
-from dojo.stack.health import HttpHealth
+from dojo.core.settings import Settings, load_settings, markdown_table, port_field
+from dojo.stack.health import HttpHealth, RedisPing
 from dojo.stack.table import ProcessSpec, processes
 
 ROOT = Path(__file__).parents[4]
@@ -30,7 +30,7 @@ PAGES = [
     *sorted((ROOT / "monitoring" / "runbooks").glob("*.md")),
 ]
 
-# Containers have two Redis instead of one, both at the port of Redis' own image.
+# Process -> its container, where the names differ.
 CONTAINERS = {"redis": "redis-events"}
 # Not in the table: Grafana runs in a container only.
 GRAFANA = 3000
@@ -59,7 +59,7 @@ def wrong_settings(specs: list[ProcessSpec]) -> Iterator[str]:
         if name.endswith("_port")
     }
     for spec in specs:
-        field = f"{spec.name}_port"
+        field = port_field(spec.name)
         if field not in ports:
             yield (
                 f"{line_of('dojo/core/settings.py', r'_port: Port =')}: add {field}: Port ="
@@ -73,7 +73,7 @@ def wrong_settings(specs: list[ProcessSpec]) -> Iterator[str]:
                 f"{line_of('docs/settings.md', '_PORT`')}: paste the output of `python -m"
                 " dojo.core.settings`"
             )
-    of_processes = {f"{spec.name}_port" for spec in specs} | {
+    of_processes = {port_field(spec.name) for spec in specs} | {
         name for spec in specs for name in spec.further_ports
     }
     for name in sorted(set(ports) - of_processes):
@@ -130,7 +130,8 @@ def wrong_container(spec: ProcessSpec) -> Iterator[str]:
         service.get("healthcheck", {}).get("test")
         or re.findall(r"HEALTHCHECK (?:.*\\\n)?.*", image)
     )
-    if spec.name not in CONTAINERS and not re.search(rf"\b{spec.port}\b", check):
+    at_own_port = isinstance(spec.health, RedisPing)  # both are at the port of Redis' own image
+    if not at_own_port and not re.search(rf"\b{spec.port}\b", check):
         yield f"{where}: its health check does not ask port {spec.port}"
     if isinstance(spec.health, HttpHealth) and spec.health.path not in check:
         yield f"{where}: its health check does not ask {spec.health.path}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dojo.core.settings import Settings, load_settings
+from dojo.core.settings import Settings, load_settings, port_field
 from dojo.stack import doctor_checks, environment
 from dojo.stack.environment import WorldConflictError
 from dojo.stack.ports import doubled_ports, taken_ports
@@ -29,7 +29,8 @@ def by_name(specs: list[ProcessSpec]) -> dict[str, ProcessSpec]:
 
 def test_each_process_names_the_setting_that_moves_its_port(settings: Settings) -> None:
     for spec in processes(settings):
-        field = spec.variable.removeprefix("DOJO_").lower()
+        field = port_field(spec.name)
+        assert spec.variable == f"DOJO_{field.upper()}"
         moved = by_name(processes(settings.model_copy(update={field: 12345})))[spec.name]
         assert (spec.port, moved.port) == (getattr(settings, field), 12345)
         assert ":12345" in moved.address
@@ -46,8 +47,45 @@ def test_servers_that_run_elsewhere_are_not_started_and_not_waited_for(settings:
         update={"redis_url": "redis://other:6379/0", "mlflow_url": "http://other:5000"}
     )
     table = by_name(processes(elsewhere))
-    assert not {"redis", "mlflow"} & set(table)
+    assert not {"redis", "redis-online", "mlflow"} & set(table)
     assert all(dependency in table for spec in table.values() for dependency in spec.depends_on)
+
+
+REDIS = {"redis", "redis-online"}
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "here"),
+    [
+        ({}, REDIS),
+        ({"redis_url": "redis://other:6379/0"}, set()),
+        ({"online_store_url": "redis://other:6379/0"}, {"redis"}),
+    ],
+)
+def test_a_redis_is_started_for_each_address_that_is_not_elsewhere(
+    settings: Settings, elsewhere: dict[str, str], here: set[str]
+) -> None:
+    chosen = settings.model_copy(update=elsewhere)
+    table = by_name(processes(chosen))
+    assert REDIS & set(table) == here
+    for name, address in (("redis", chosen.redis), ("redis-online", chosen.online_store)):
+        assert name not in table or table[name].address == address
+
+
+def test_each_redis_has_files_of_its_own(settings: Settings) -> None:
+    table = by_name(processes(settings))
+    for name in REDIS:
+        command = table[name].command
+        assert command[command.index("--dir") + 1] == str(settings.home / name)
+
+
+def test_without_the_online_store_only_its_writers_wait(settings: Settings) -> None:
+    waiting = {
+        spec.name
+        for spec in processes(settings)
+        if spec.waits and "redis-online" in spec.depends_on
+    }
+    assert waiting == {"streamer", "materializer"}
 
 
 def test_the_stack_can_do_without_airflow_and_goes_on_retraining(settings: Settings) -> None:
