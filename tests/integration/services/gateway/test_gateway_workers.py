@@ -260,7 +260,10 @@ def test_a_second_gateway_on_a_taken_port_ends_at_its_start(
         second = Server(setting, command, tmp_path, {name: str(env[name]) for name in env})
         second.start()
         assert second.process is not None
-        assert second.process.wait(30) == EXIT_PORT_TAKEN
+        try:
+            assert second.process.wait(30) == EXIT_PORT_TAKEN
+        finally:
+            second.stop()
         assert f'"setting": "{setting}"' in second.log.read_text()
 
 
