@@ -338,7 +338,7 @@ class Settings(BaseSettings):
         description=(
             "Processes that answer the gateway's requests. All of them serve both ports. One core"
             " serves the demo, so 1 is enough there. More than the free cores bring nothing. Two"
-            " and their parent take 0.33 GB, and one process takes 0.13."
+            " and their parent take 0.38 GB, and one process takes 0.17."
         ),
     )
     max_in_flight: int = Field(

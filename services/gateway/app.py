@@ -39,7 +39,7 @@ from services.gateway.predictor import Predictor
 from services.gateway.routing.route_table import RouteFollower
 from services.gateway.routing.shadow import ShadowMirror
 from services.gateway.rpc.server import GrpcDoor
-from services.gateway.state import GatewayState, Membership, ProcessState
+from services.gateway.state import GatewayState, OwnState, SharedState
 from services.gateway.time_guard import TimeGuard
 from services.gateway.versions.models import Models
 from services.gateway.versions.registry_feed import RegistryFeed
@@ -59,12 +59,12 @@ SPEC_FILES_EVERY_SECONDS = 5.0
 _log = structlog.get_logger("gateway")
 
 
-def build(settings: Settings, directory: Path, membership: Membership | None = None) -> DirectPaths:
+def build(settings: Settings, directory: Path, shared: SharedState | None = None) -> DirectPaths:
     """Return the application.
 
     Args:
         directory: Of this process, for its cached versions, routes, clock and spool.
-        membership: The process' place among several workers. None when it is the whole gateway.
+        shared: The state of all workers. None when this process is the whole gateway.
 
     Raises:
         SpecError: No model's spec is right.
@@ -143,8 +143,8 @@ def build(settings: Settings, directory: Path, membership: Membership | None = N
             **log.details,
         }
 
-    own = ProcessState(details, model_details, lambda: models.ready, metrics.registry)
-    state: GatewayState = membership or own
+    own = OwnState(details, model_details, lambda: models.ready, metrics.registry)
+    state: GatewayState = shared or own
     grpc_door = GrpcDoor(gateway, state)
 
     async def model_ages() -> None:
@@ -163,8 +163,8 @@ def build(settings: Settings, directory: Path, membership: Membership | None = N
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         metrics.in_flight.set_function(lambda: admission.in_flight)
-        if membership is not None:
-            await membership.join(own)
+        if shared is not None:
+            await shared.join(own)
         await routes.restore()
         tasks = [
             _keep_running(name, run, metrics)
@@ -187,12 +187,12 @@ def build(settings: Settings, directory: Path, membership: Membership | None = N
         tasks.append(_keep_running("routes", routes.run, metrics))
         freeze_heap()
         await grpc_door.open(
-            settings.host, settings.gateway_grpc_port, is_shared=membership is not None
+            settings.host, settings.gateway_grpc_port, is_shared=shared is not None
         )
         own.serving = True
         _log.info("ready for requests", port=settings.gateway_port, grpc=settings.gateway_grpc_port)
-        if membership is not None:
-            membership.report()
+        if shared is not None:
+            shared.report()
         yield
         await grpc_door.close()
         log.stop()  # uvicorn has answered its last request, and so has gRPC
@@ -202,8 +202,8 @@ def build(settings: Settings, directory: Path, membership: Membership | None = N
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await models.close()
-        if membership is not None:
-            membership.report()  # the parent keeps the last counts
+        if shared is not None:
+            shared.report()  # the parent keeps the last counts
         _log.info("stopped", **log.details)
 
     app = FastAPIOffline(

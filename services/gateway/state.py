@@ -33,17 +33,17 @@ class GatewayState(Protocol):
         """Return the metrics in Prometheus' text format."""
 
 
-class Membership(GatewayState, Protocol):
-    """A worker's place among the workers of a gateway."""
+class SharedState(GatewayState, Protocol):
+    """The state of a gateway of several workers, as one of them knows it."""
 
-    async def join(self, own: ProcessState) -> None:
+    async def join(self, own: OwnState) -> None:
         """Begin to report this process' state to the parent."""
 
     def report(self) -> None:
         """Tell the parent the present state without being asked."""
 
 
-class ProcessState:
+class OwnState:
     """The state of this process.
 
     Args:

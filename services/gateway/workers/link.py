@@ -1,10 +1,10 @@
 """The messages between the parent and a worker: length-prefixed msgpack over a socket.
 
-    parent -> worker    Ask       the parent wants a Report
-                        Whole     answers a Question
+    parent -> worker    Ask            the parent wants a StateReport
+                        Whole          answers a StateQuestion
 
-    worker -> parent    Report    the worker's state
-                        Question  a caller wants the state of the whole
+    worker -> parent    StateReport    the worker's state
+                        StateQuestion  a caller wants the state of the whole
 
 The parent stays small, so this module imports little.
 """
@@ -59,7 +59,7 @@ class Whole(msgspec.Struct, tag=True, frozen=True):
     content: bytes
 
 
-class Report(msgspec.Struct, tag=True, frozen=True):
+class StateReport(msgspec.Struct, tag=True, frozen=True):
     """The state of one worker.
 
     Attributes:
@@ -75,12 +75,12 @@ class Report(msgspec.Struct, tag=True, frozen=True):
     metrics: list[Family]
 
 
-class Question(msgspec.Struct, tag=True, frozen=True):
+class StateQuestion(msgspec.Struct, tag=True, frozen=True):
     ticket: int
     about: About
 
 
-Message: TypeAlias = Ask | Whole | Report | Question
+Message: TypeAlias = Ask | Whole | StateReport | StateQuestion
 
 
 class Link(asyncio.Protocol):

@@ -35,8 +35,8 @@ from services.gateway.workers.link import (
     Family,
     Link,
     Message,
-    Question,
-    Report,
+    StateQuestion,
+    StateReport,
     Whole,
     families_of,
 )
@@ -93,7 +93,7 @@ class Worker:
     def __init__(self, number: int, parent: Parent) -> None:
         self.number = number
         self.process: asyncio.subprocess.Process | None = None
-        self.latest: Report | None = None
+        self.latest: StateReport | None = None
         self.heard_at = self._started = 0.0
         self.lost = ""
         self._parent = parent
@@ -188,11 +188,11 @@ class Worker:
 
     def _receive(self, message: Message) -> None:
         self.heard_at = time.monotonic()
-        if isinstance(message, Report):
+        if isinstance(message, StateReport):
             self.latest = message
             self._answered(message.ticket)
             self._parent.reported()
-        elif isinstance(message, Question):
+        elif isinstance(message, StateQuestion):
             self._parent.asked(self, message)
 
     def _answered(self, last: int) -> None:
@@ -252,7 +252,7 @@ class Parent:
     def reported(self) -> None:
         self._served = self._served or any(worker.serving for worker in self._workers)
 
-    def asked(self, by: Worker, question: Question) -> None:
+    def asked(self, by: Worker, question: StateQuestion) -> None:
         """Answer a worker, without holding up others."""
         task = asyncio.create_task(self._answer(by, question))
         self._answers.add(task)
@@ -293,7 +293,7 @@ class Parent:
             except TimeoutError:
                 continue
 
-    async def _answer(self, by: Worker, question: Question) -> None:
+    async def _answer(self, by: Worker, question: StateQuestion) -> None:
         await asyncio.gather(*(worker.refresh() for worker in self._workers))
         by.answer(question.ticket, self._content(question.about))
 

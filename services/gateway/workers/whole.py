@@ -15,7 +15,7 @@ from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from services.gateway.state import NOT_READY, READY, Document
-from services.gateway.workers.link import Family, Labels, Report
+from services.gateway.workers.link import Family, Labels, StateReport
 
 # A worker's state in /healthz and /readyz, besides READY and NOT_READY.
 STARTING, SILENT, DOWN = "starting", "does not answer", "down"
@@ -108,7 +108,7 @@ class WorkerState:
 
     number: int
     problem: str
-    report: Report | None
+    report: StateReport | None
 
     @property
     def said(self) -> str:

@@ -25,7 +25,7 @@ from dojo.core.settings import Settings
 from services.gateway.app import build
 from services.gateway.children import end_with
 from services.gateway.http.server import run_server
-from services.gateway.state import Document, NoStateError, ProcessState
+from services.gateway.state import Document, NoStateError, OwnState
 from services.gateway.workers.folders import folder
 from services.gateway.workers.link import (
     UNASKED,
@@ -34,8 +34,8 @@ from services.gateway.workers.link import (
     Ask,
     Link,
     Message,
-    Question,
-    Report,
+    StateQuestion,
+    StateReport,
     Whole,
     families_of,
 )
@@ -47,11 +47,11 @@ class Member:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._link = Link(self._receive, _end)
-        self._own: ProcessState | None = None
+        self._own: OwnState | None = None
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._ticket = UNASKED
 
-    async def join(self, own: ProcessState) -> None:
+    async def join(self, own: OwnState) -> None:
         self._own = own
         await self._link.open(self._connection)
 
@@ -72,7 +72,7 @@ class Member:
         ticket = self._ticket
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[ticket] = future
-        self._link.send(Question(ticket, about))
+        self._link.send(StateQuestion(ticket, about))
         try:
             async with asyncio.timeout(WHOLE_SECONDS):
                 return await future
@@ -95,7 +95,7 @@ class Member:
         own = self._own
         assert own is not None
         self._link.send(
-            Report(
+            StateReport(
                 ticket,
                 own.serving,
                 own.is_ready,

@@ -22,7 +22,7 @@ from services.gateway.metrics import GatewayMetrics
 from services.gateway.state import NOT_READY, READY
 from services.gateway.workers import whole
 from services.gateway.workers.folders import folder, prepare
-from services.gateway.workers.link import Family, Report, families_of
+from services.gateway.workers.link import Family, StateReport, families_of
 from services.gateway.workers.whole import GAUGES, SILENT, STARTING, Merged, WorkerState
 from services.gateway.workers.worker import part_of
 
@@ -119,7 +119,7 @@ def reporting(
         "models": {"m": {"version": str(generation), "route": route, "route_problem": None}},
         **details,
     }
-    report = Report(1, not problem, ready, health, [])
+    report = StateReport(1, not problem, ready, health, [])
     return WorkerState(number, problem, report)
 
 
