@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
 from dojo.core.settings import Settings, variable
-from services.gateway.children import CRASHED, HUNG, Backoff
+from services.gateway.children import CRASHED, HUNG, NOT_STARTED, RESTARTS, Backoff
 from services.gateway.workers import whole
 from services.gateway.workers.folders import prepare
 from services.gateway.workers.link import (
@@ -94,7 +94,7 @@ class Worker:
         self.number = number
         self.process: asyncio.subprocess.Process | None = None
         self.latest: StateReport | None = None
-        self.heard_at = self._started = 0.0
+        self.heard_at = 0.0
         self.lost = ""
         self._parent = parent
         self._link: Link | None = None
@@ -120,6 +120,12 @@ class Worker:
         return whole.WorkerState(self.number, problem, self.latest if self.serving else None)
 
     async def start(self, listener: socket.socket) -> None:
+        """Start a life.
+
+        Raises:
+            OSError: The machine gives no process.
+        """
+        self.lost = NOT_STARTED
         ours, theirs = socket.socketpair()
         with theirs:
             # From the main thread, because the kernel ends the child with the thread that made it.
@@ -132,7 +138,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
             )
         self.latest, self.lost = None, ""
-        self.heard_at = self._started = time.monotonic()
+        self.heard_at = time.monotonic()
         self._gone = asyncio.Event()
         self._link = Link(self._receive, self._gone.set)
         await self._link.open(ours)
@@ -141,18 +147,19 @@ class Worker:
         """Watch the process until it is gone. Returns its exit code, and the reason."""
         assert self.process is not None
         ended = asyncio.create_task(self.process.wait())
-        reason = CRASHED
+        reason, asked, starting, silent = CRASHED, self._ask(), 0, 0
         while True:
             await asyncio.wait({ended}, timeout=WATCH_EVERY_SECONDS)
             if ended.done():
                 break
-            self._ask()
-            now = time.monotonic()
-            if self.serving:
-                hangs = now - self.heard_at > HANGS_AFTER_SECONDS
-            else:
-                hangs = now - self._started > START_SECONDS
-            if hangs:
+            # Rounds, not the clock's time. A parent that was paused has asked nothing meanwhile.
+            starting = 0 if self.serving else starting + 1
+            silent = silent + 1 if self.serving and not asked.done() else 0
+            asked = self._ask()
+            if (
+                starting * WATCH_EVERY_SECONDS >= START_SECONDS
+                or silent * WATCH_EVERY_SECONDS >= HANGS_AFTER_SECONDS
+            ):
                 reason = HUNG
                 self.process.kill()
         with contextlib.suppress(TimeoutError):  # its last report may still be on the way
@@ -226,7 +233,7 @@ class Parent:
             ["reason"],
             registry=self._registry,
         )
-        for reason in (CRASHED, HUNG):
+        for reason in RESTARTS:
             self._restarts.labels(reason)
 
     async def run(self) -> int:
@@ -263,17 +270,22 @@ class Parent:
         backoff = Backoff()
         while not self._stop.is_set():
             started = time.monotonic()
-            await worker.start(self._listener)
-            if self._stop.is_set():  # it began too late for the others' SIGTERM
-                self._signal(signal.SIGTERM)
-            code, reason = await worker.live()
+            try:
+                await worker.start(self._listener)
+            except OSError as error:
+                _log.error("a worker does not start", worker=worker.number, reason=str(error))
+                code, reason = 1, NOT_STARTED
+            else:
+                if self._stop.is_set():  # it began too late for the others' SIGTERM
+                    self._signal(signal.SIGTERM)
+                code, reason = await worker.live()
             if worker.latest is not None:
                 counted = whole.Merged([self._ended, worker.latest.metrics])
                 self._ended = counted.counts()
                 worker.latest = None
             if self._stop.is_set():
                 return
-            if not self._served and reason == CRASHED:
+            if not self._served and reason != HUNG:
                 # As one process does: a wrong setting or a taken port, which a restart cannot cure.
                 _log.error("the first worker ended before it served", exit_code=code)
                 self._exit_code = code if code > 0 else 1

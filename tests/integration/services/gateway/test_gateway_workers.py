@@ -235,6 +235,7 @@ def test_a_kill_9_of_the_parent_leaves_no_worker_and_frees_both_ports(
 def test_without_the_parent_s_word_there_is_no_health_and_requests_are_answered(
     gateway: GatewayServer,
 ) -> None:
+    workers, stopped = workers_of(gateway), time.monotonic()
     gateway.signal(signal.SIGSTOP)
     for path in ("/healthz", "/readyz", "/metrics"):
         status, problem, _ = gateway.request("GET", path)
@@ -245,8 +246,12 @@ def test_without_the_parent_s_word_there_is_no_health_and_requests_are_answered(
         assert not call["ServerReady"](CLASSES["ServerReadyRequest"]()).ready
         assert call["ModelInfer"](message(MODEL, COLUMNS)).model_version == "1"
     assert gateway.predict(INSTANCE)[0]["degraded"] is None
+    # A machine that was paused must not take its silence for that of the workers.
+    wait_until(lambda: time.monotonic() - stopped > HANGS_AFTER_SECONDS + 2, 20, "a long pause")
     gateway.signal(signal.SIGCONT)
     wait_until(lambda: gateway.request("GET", "/healthz")[0] == 200, 5, "the parent answers again")
+    assert workers_of(gateway) == workers
+    assert restarts(gateway, HUNG) == 0
 
 
 def test_a_second_gateway_on_a_taken_port_ends_at_its_start(
