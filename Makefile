@@ -15,7 +15,7 @@ READY := .venv/.synced
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup env demo up down status test check format bench clean
+.PHONY: help setup env demo up down status test check format bench drills clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,9 @@ format: $(READY) ## Correct formatting, and the linter's findings where it can
 
 bench: $(READY) ## Measure speed on this machine
 	$(PYTHON_ENV) -m tests.bench $(ARGS)
+
+drills: $(READY) ## Play the drills' scripts, and keep their records; ARGS="cents --responders gold"
+	$(PYTHON_ENV) -m tests.drills.play $(ARGS)
 
 clean: ## Stop the stack; delete .venv, .tools and caches (make down ARGS=--purge deletes the world)
 	@if [ -x $(PYTHON_ENV) ]; then $(PYTHON_ENV) -m dojo down; fi

@@ -78,7 +78,9 @@ COMMANDS = {
         "dojo.demo.cli:demo", "The whole loop in one command, shown live.", "embedded"
     ),
     "drill": CommandRow(
-        "dojo.drills.cli:app", "Practise incidents: a real fault, and an honest score.", "embedded"
+        "dojo.drills.commands.app:app",
+        "Practise incidents: a real fault, and an honest score.",
+        "embedded",
     ),
     "doctor": CommandRow(
         "dojo.cli.stack.doctor:doctor", "Check what this machine lacks for the stack.", "stack"

@@ -107,6 +107,7 @@ class DrillRun(msgspec.Struct, kw_only=True):
         alert: The alert that paged.
         unanswered: Answers and missing answers of the callers at the page, and at the end.
         lost: Files of the lake that were there at the start, and are gone.
+        keys: Keys of the online store at the page, and at the end.
         left: What of the injected things existed when the person had finished.
         reason: Why the run is invalid, or what was last found missing.
     """
@@ -128,6 +129,7 @@ class DrillRun(msgspec.Struct, kw_only=True):
     hints: int = 0
     unanswered: dict[str, tuple[float, float]] = {}
     lost: list[str] = []
+    keys: dict[str, int] = {}
     left: list[str] = []
     reason: str = ""
 

@@ -18,10 +18,10 @@ ProbeName = Literal[
     "lake_behind_seconds", "features_behind_days", "changed_alarm",
     "role_without_traffic",
     "store_refuses_connections", "store_refuses_writes", "store_milliseconds", "store_evictions",
-    "store_free_megabytes",
+    "store_free_megabytes", "wrong_nights",
 ]  # fmt: skip
 
-# What a stack must have beyond Prometheus (dojo/drills/needs.py).
+# What a stack must have beyond Prometheus (dojo/drills/running/needs.py).
 Need = Literal["airflow", "two_versions"]
 
 
@@ -64,7 +64,7 @@ class Bound(Section):
     """A bound on one measurement.
 
     Attributes:
-        probe: The measured quantity (dojo/drills/probes.py).
+        probe: The measured quantity (dojo/drills/running/probes.py).
         query: Instead of a probe, PromQL with one value over counters of callers or of the world.
         at_least: The value must not be lower.
         at_most: The value must not be higher.

@@ -16,6 +16,8 @@ Kind = Literal[
     "new_category",
     "new_carrier",
     "label_delay",
+    "label_stop",
+    "late_clock",
     "stale_features",
 ]
 SUDDEN = timedelta(0)
@@ -90,6 +92,14 @@ KINDS: dict[Kind, KindOfDrift] = {
         *("times as long as usual", 3.0, 1.1, 10.0),
         # Backlogs grow within a day, so that the first stretched labels arrive on the second.
         ramp=timedelta(days=1),
+    ),
+    "label_stop": KindOfDrift(
+        "labels never come, and nothing says so",
+        *("of the labels", 0.8, 0.01, 1.0),
+    ),
+    "late_clock": KindOfDrift(
+        "checkouts send local time as UTC, in the request alone: its time is hours late",
+        *("hours", 2.0, 0.5, 12.0),
     ),
     "stale_features": KindOfDrift(
         "materialisation stops: batch features stay as they are",

@@ -19,7 +19,7 @@ from dojo.shop.lists import weight
 from dojo.shop.truths import TRUTHS, truth
 from dojo.shop.world_drift import ActiveDrift
 from services.simulator.drift.drifted_days import FraudsterSource, drifted_day, drifted_orders
-from services.simulator.drift.label_drift import arrivals, look_back
+from services.simulator.drift.label_drift import arrivals, look_back, received
 from services.simulator.labels import label_delays
 from services.simulator.sources.source import Source
 from services.simulator.town.intensity import times_of
@@ -132,7 +132,7 @@ class WorldDays:
             # Few labels become known on the same later day. Cut them out first.
             arrival = pl.col(arrival_column(model))
             due = arrival.is_between(start, start + _DAY, closed="left")
-            yield (
+            known = (
                 rows.lazy()
                 .filter(due)
                 .select(
@@ -153,6 +153,7 @@ class WorldDays:
                 )
                 .collect()
             )
+            yield received(known, self._drifts, self._seed)
 
     def _delays(self, rows: pl.DataFrame, ids: pl.Series, label: Label) -> pl.Series:
         """How long after its event each label is known, at most the spec's maximum."""

@@ -36,6 +36,7 @@ from dojo.shop.world_drift import ActiveDrift, DriftError, DriftTable
 from services.simulator import metrics
 from services.simulator.clock_keeper import ClockKeeper
 from services.simulator.decisions import Decided, Decisions
+from services.simulator.drift.drifted_days import as_asked
 from services.simulator.events import events_of, outcome_events
 from services.simulator.feed import DueBatch, Feed
 from services.simulator.gateway_client import GatewayClient, GatewayReply
@@ -240,7 +241,8 @@ class LiveWorld:
         return self._decisions.decide(events, online, wall_now())
 
     async def _ask(self, events: Mapping[str, pl.DataFrame]) -> list[GatewayReply]:
-        replies = await self._gateway.ask_all(events)
+        asked = {stream: as_asked(rows, self._drifts) for stream, rows in events.items()}
+        replies = await self._gateway.ask_all(asked)
         for reply in replies:
             metrics.GATEWAY_ANSWERS.labels(reply.ended).inc()
             if reply.ended != "skipped":

@@ -16,7 +16,8 @@ from dojo.core.settings import Settings
 from dojo.drills.spec import DrillSpec
 
 COMMANDS = (
-    "status --json", "audit list --json", "logs -n 2000", "alerts --json", "world drift list --json",
+    "status --json", "audit list --json", "logs -n 2000", "alerts --json",
+    "world drift list --json",
     "routes show --json", "models --json", "drift show --json", "features catalog --json",
     "rollout list --json", "orders --json", "dead-letters --json", "doctor --json",
 )  # fmt: skip
@@ -32,8 +33,9 @@ BETRAYING = ("inject", "sabotage", "drill", "chaos", "side_program", "stray_", "
 # A series of a cause that does not act, and the process that measures a drill's outcome.
 HARMLESS = (
     "dojo_world_drift_intensity",
-    "dojo.drills.watch",
+    "dojo.drills.running.watch",
     "tests.drills",
+    "tests/drills",
     "dojo drill",
     "pytest",
 )

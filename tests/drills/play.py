@@ -19,10 +19,11 @@ import msgspec
 
 from dojo.cli.trace import COMMANDS_FILE, TracedCommand
 from dojo.core.settings import load_settings
-from dojo.drills.catalogue import DIRECTORY, catalogue
+from dojo.drills.catalogue import catalogue
 from dojo.drills.record import DrillRun, Records, Sample
-from dojo.drills.score import score
+from dojo.drills.scoring.score import score
 from dojo.drills.spec import DrillSpec
+from dojo.stack.control import running
 from dojo.stack.snapshots import load, save, snapshots
 from tests.drills.leaks import leaks
 from tests.drills.responders import HERE, RESPONDERS, dojo
@@ -31,6 +32,9 @@ RECORDED = HERE / "recorded"
 
 # A start is refused with these words while figures and alerts still tell of something else.
 SETTLING = ("is there already", "fires already", "not healthy")
+
+# Parts of a drill's file that change nothing in a run.
+TOLD = {"title", "designs", "par", "hints", "story"}
 
 # How long the harm of the drill before may need to leave the figures. Wall time.
 SETTLED_SECONDS = 300
@@ -63,9 +67,10 @@ class Recorded(msgspec.Struct, kw_only=True):
 
 
 def made_from(spec: DrillSpec) -> str:
-    """Return the hash of what a drill and its right work are made from."""
-    files = [next(DIRECTORY.glob(f"*/{spec.id}.yaml")), HERE / "gold" / f"{spec.id}.sh"]
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    """Return the hash of a drill and its right work, without what is only told."""
+    played = spec.model_dump_json(exclude=TOLD)
+    script = (HERE / "gold" / f"{spec.id}.sh").read_text()
+    return hashlib.sha256(f"{played}{script}".encode()).hexdigest()[:16]
 
 
 def file_of(drill: str, responder: str) -> Path:
@@ -124,13 +129,17 @@ def begin(spec: DrillSpec) -> None:
         time.sleep(5)
 
 
-def play(spec: DrillSpec, responder: str) -> Recorded:
-    """Play a drill on the running stack, and return its record. It is undone at the end.
+def play(spec: DrillSpec, responder: str, reset: bool) -> Recorded:
+    """Play a drill, and return its record. It is undone at the end.
+
+    Args:
+        reset: Begin with the prepared world. False goes on with the running stack.
 
     Raises:
         RuntimeError: The drill did not begin.
     """
-    fresh()
+    if reset or running(load_settings().home) is None:
+        fresh()
     begin(spec)
     records = Records(load_settings().home)
     try:
@@ -169,6 +178,7 @@ def main() -> int:
     parser.add_argument("drills", nargs="*", help="default: all")
     parser.add_argument("--responders", default="gold,nothing")
     parser.add_argument("--again", action="store_true", help="play what is recorded too")
+    parser.add_argument("--keep", action="store_true", help="go on with the running stack")
     parser.add_argument("--home", default=os.environ.get("DOJO_HOME", "/tmp/dojo-drills"))
     asked = parser.parse_args()
     os.environ["DOJO_HOME"] = asked.home
@@ -182,7 +192,7 @@ def main() -> int:
             if file.exists() and not asked.again and read(file).made_from == made_from(spec):
                 continue
             try:
-                found = play(spec, responder)
+                found = play(spec, responder, not asked.keep)
             except (RuntimeError, subprocess.SubprocessError) as error:
                 print(f"{spec.id} {responder}: {error}", flush=True)
                 failed += 1

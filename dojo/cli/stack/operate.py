@@ -20,7 +20,10 @@ RUNBOOKS = Path(__file__).parents[3] / "monitoring" / "runbooks"
 ANSWER_SECONDS = 5.0
 
 # Redis commands that change nothing.
-LOOKS = ("info", "lrange", "slowlog get", "xinfo groups", "xlen", "xrevrange")
+LOOKS = (
+    "client list", "config get", "dbsize", "info", "lrange", "memory usage", "ping",
+    "slowlog get", "xinfo groups", "xlen", "xrevrange",
+)  # fmt: skip
 
 
 def metrics(

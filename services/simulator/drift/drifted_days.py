@@ -31,7 +31,7 @@ from services.simulator.town.intensity import Floats, Times, levels, microsecond
 
 Bools = npt.NDArray[np.bool_]
 
-_DAY = 86_400_000_000  # microseconds
+_DAY, _HOUR = 86_400_000_000, 3_600_000_000  # microseconds
 
 # The sale: so many shops take part, at this price, and its customers come after this hour.
 SALE_MERCHANTS = 20  # of thousands: what they usually see in a day they see in minutes
@@ -132,6 +132,15 @@ def drifted_orders(orders: pl.DataFrame, drifts: Iterable[ActiveDrift], seed: in
     }
     carrier = pl.when(flies).then(pl.lit(NEW_CARRIER)).otherwise("carrier")
     return orders.with_columns(carrier=carrier, **sooner)
+
+
+def as_asked(rows: pl.DataFrame, drifts: Iterable[ActiveDrift]) -> pl.DataFrame:
+    """A stream's rows as requests name them. Their events keep the right time."""
+    late = levels(tuple(drifts), "late_clock", times_of(rows["time"]))
+    if not late.any():
+        return rows
+    offset = pl.Series((late * _HOUR).astype(np.int64)).cast(pl.Duration("us"))
+    return rows.with_columns(time=rows["time"] + offset)
 
 
 @dataclass(frozen=True, slots=True)

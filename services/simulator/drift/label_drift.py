@@ -6,6 +6,8 @@ under way at its begin arrive later. At its end the rest of each label takes its
 
 So each label arrives exactly once, even if the drift starts or stops while the label is pending.
 Its arrival before any moment depends only on the drifts before that moment.
+
+While labels stop, some of those that arrive are dropped (`received`).
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 import numpy as np
+import polars as pl
 
 from dojo.shop.drift_kinds import SUDDEN
 from dojo.shop.world_drift import ActiveDrift
-from services.simulator.town.intensity import MICROSECOND, Times, microseconds
+from services.simulator.town.chance import keys, uniform
+from services.simulator.town.intensity import MICROSECOND, Times, levels, microseconds, times_of
 
 # A growing factor is constant within each of this many steps of its ramp. Each is half an hour of a
 # one-day ramp. Sums of products are the same on every machine, to the microsecond. Logarithms may
@@ -50,6 +54,19 @@ def arrivals(times: Times, work: Times, drifts: Iterable[ActiveDrift]) -> Times:
         at = np.where(slow, np.where(beyond, end, arrived), at)
         left = np.where(slow, np.where(beyond, np.maximum(rest - done, 0), 0), left)
     return at + left
+
+
+def received(labels: pl.DataFrame, drifts: Iterable[ActiveDrift], seed: int) -> pl.DataFrame:
+    """Return the labels that come at all. Each has its own chance at its time of arrival.
+
+    Args:
+        labels: Rows with `request_id` and `arrival`.
+    """
+    level = levels(tuple(drifts), "label_stop", times_of(labels["arrival"]))
+    if not level.any():
+        return labels
+    chance = uniform(keys(labels["request_id"], seed, "label_stop"))
+    return labels.filter(pl.Series(chance >= level))
 
 
 def _slow_times(drifts: Iterable[ActiveDrift]) -> Iterator[tuple[int, int, float]]:

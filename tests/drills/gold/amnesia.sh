@@ -10,8 +10,8 @@ dojo drill hypothesis eviction --because "redis --online info"
 dojo audit list
 dojo drill answer --component online_store --mechanism eviction --trigger manual_command \
   --impact degraded
-dojo redis --online config set maxmemory-policy noeviction
-dojo redis --online config set maxmemory 0
+store config set maxmemory-policy noeviction
+store config set maxmemory 0
 dojo features materialize
 until_quiet "$(paged)"
 dojo metrics gateway

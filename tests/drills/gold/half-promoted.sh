@@ -3,7 +3,7 @@ dojo status
 dojo models
 dojo routes show fraud_detection
 dojo drill hypothesis bad_model --because "models"
-dojo models list fraud_detection
+dojo models list
 dojo drill refute bad_model --because "routes show"
 dojo drill hypothesis pinned_old_version --because "routes show"
 dojo audit list

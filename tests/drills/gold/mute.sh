@@ -9,7 +9,7 @@ dojo drill hypothesis misconfiguration --because "logs alertmanager"
 dojo audit list
 dojo drill answer --component alerting --mechanism misconfiguration --trigger deploy_config \
   --impact none
-sed -i s/8190/8109/ "$DOJO_HOME/alertmanager/alertmanager.yml"
+sed -i "s/url: https:/url: http:/" "$DOJO_HOME/alertmanager/alertmanager.yml"
 pkill -HUP -f "config.file=.*alertmanager.yml"
 until_told MaterializationFailing
 dojo logs materializer

@@ -11,9 +11,8 @@ dojo audit list
 dojo drill answer --component online_store --mechanism saturation_storage \
   --trigger manual_command --impact none
 pkill -f scratch/support_tool.py
-dojo redis --online eval "local n = 0 for _, k in ipairs(redis.call('KEYS', 'debug:session:*')) \
-do n = n + redis.call('UNLINK', k) end return n" 0
-dojo redis --online config set maxmemory 0
+store --scan --pattern "debug:session:*" | xargs -n 500 "$REDIS_CLI" -u "$ONLINE_STORE" unlink
+store config set maxmemory 0
 dojo features materialize
 until_quiet "$(paged)"
 dojo features catalog

@@ -24,14 +24,19 @@ from dojo.core.state.clock import RedisWorldClock
 from dojo.drills.faults.broken_file import BrokenFile
 from dojo.drills.faults.changed_file import ChangedFile
 from dojo.drills.faults.fault import FaultRefusedError, Receipt
+from dojo.drills.faults.lost_bundle import LostBundle
 from dojo.drills.faults.side_program import SideProgram
+from dojo.drills.faults.silence import ForgottenSilence
 from dojo.drills.faults.store_setting import StoreSetting
 from dojo.drills.faults.stray_recorder import COMMAND, PORT_VARIABLE, StrayRecorder
 from dojo.drills.faults.world_drift import HiddenDrift
 from dojo.drills.record import DrillRun, Records, Step
 from dojo.shop.events import TRANSACTIONS
 from dojo.shop.world_drift import DriftTable
-from tests.support.servers import RedisServer, free_port, wait_until
+from dojo.stack.observability.commands import alertmanager_command
+from dojo.stack.observability.files import prepare_alertmanager
+from tests.support.installed import installed
+from tests.support.servers import RedisServer, Server, free_port, http_ok, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -275,3 +280,52 @@ def test_a_changed_file_is_taken_back_and_a_mended_one_is_left(settings: Setting
     file.write_text("port: 3\n")
     with pytest.raises(FaultRefusedError, match="not as it was shipped"):
         fault.inject(settings, written.append)
+
+
+def test_a_forgotten_silence_is_there_until_it_is_undone(
+    settings: Settings, tmp_path: Path
+) -> None:
+    port = free_port()
+    own = settings.model_copy(update={"alertmanager_port": port})
+    command = alertmanager_command(
+        installed("prometheus-alertmanager", "alertmanager"), own, prepare_alertmanager(own)
+    )
+    server = Server("alertmanager", command, tmp_path)
+    fault = ForgottenSilence(
+        kind="forgotten_silence", area="serving", who="j.lindner", comment="flapping", lasting="30d"
+    )
+    written: list[Receipt] = []
+    with pytest.raises(FaultRefusedError, match="took no silence"):
+        fault.inject(own, written.append)
+    server.start()
+    try:
+        wait_until(lambda: http_ok(f"http://127.0.0.1:{port}/-/ready"), 30, "it is ready")
+        fault.inject(own, written.append)
+        other = fault.model_copy(update={"comment": "another one"})
+        other.inject(own, written.append)
+        receipt = written[1]
+        assert fault.left(own, receipt).startswith("silence ")
+        for _ in range(2):
+            fault.undo(own, receipt)
+            assert fault.left(own, receipt) == ""
+        assert other.left(own, written[2]), "another silence is left alone"
+    finally:
+        server.stop()
+    fault.undo(own, receipt)  # an Alertmanager that is away mutes nothing
+    assert fault.left(own, receipt) == ""
+
+
+def test_lost_files_come_back_unless_others_stand_there(settings: Settings) -> None:
+    fault = LostBundle(kind="lost_bundle", model="fraud_detection")
+    vault = settings.home / "drills" / "vault"
+    moved = [[str(settings.home / name), str(vault / name)] for name in ("stored", "cached")]
+    for _, target in moved:
+        Path(target).mkdir(parents=True)
+        (Path(target) / "model.onnx").write_text("champion")
+    (settings.home / "cached").mkdir()
+    (settings.home / "cached" / "model.onnx").write_text("of a restored version")
+    for _ in range(2):
+        fault.undo(settings, {"moved": moved})
+        assert (settings.home / "stored" / "model.onnx").read_text() == "champion"
+        assert (settings.home / "cached" / "model.onnx").read_text() == "of a restored version"
+        assert not vault.exists()

@@ -19,7 +19,7 @@ from dojo.drills.catalogue import (
     drill,
     load_drill,
 )
-from dojo.drills.score import CHANGES, CHANGING, IMPACT, SCOPE
+from dojo.drills.scoring.score import CHANGES, CHANGING, IMPACT, SCOPE
 from dojo.drills.spec import DrillSpec
 
 ALL = catalogue()

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dojo.drills.catalogue import catalogue, drill
-from dojo.drills.owners import _reply
 from dojo.drills.record import DrillRun, Step
+from dojo.drills.running.owners import _reply
 from dojo.drills.spec import DrillSpec
 from dojo.drills.taxonomy import MECHANISMS, TEAMS
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dojo.drills.catalogue import drill
-from dojo.drills.post_mortem import FORM_FILE, MARKS, FormError, compared, draft, read_form
 from dojo.drills.record import DrillRun
+from dojo.drills.scoring.post_mortem import FORM_FILE, MARKS, FormError, compared, draft, read_form
 
 SPEC = drill("two-recorders")
 PAGED = datetime(2026, 11, 30, 12, tzinfo=UTC)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dojo.cli.trace import TracedCommand
 from dojo.drills.catalogue import drill
 from dojo.drills.record import Diagnosis, DrillRun, Hypothesis, Sample
-from dojo.drills.score import CHANGING, IMPACT, Score, ScoreLine, mitigated_at, score
+from dojo.drills.scoring.score import CHANGING, IMPACT, Score, ScoreLine, mitigated_at, score
 from dojo.drills.taxonomy import COMPONENTS, IMPACTS, MECHANISMS, TRIGGERS
 
 SPEC = drill("two-recorders")
@@ -251,7 +251,7 @@ def test_who_loses_recorded_data_is_no_hire() -> None:
     found = scored(run(lost=["transactions/date=2025-01-05/history.parquet"]), after=POST_MORTEM)
     assert found.total == 39
     assert found.grade == "no hire"
-    assert "recorded data is lost: 1 files of the lake" in found.gates
+    assert "data is lost: 1 files of the lake" in found.gates
 
 
 def test_the_symptom_counts_when_it_is_read_after_the_mitigation_and_apart() -> None:
@@ -327,3 +327,16 @@ def test_any_record_has_a_score_within_its_bounds(
         assert result.total >= 80
     if "held" not in one.marks:
         assert result.grade in ("no hire", "lean hire")
+
+
+@pytest.mark.parametrize(("after", "lost"), [(0, True), (499, True), (500, False), (1200, False)])
+def test_an_emptied_online_store_is_lost_data(after: int, lost: bool) -> None:
+    found = scored(run(keys={"page": 1000, "end": after}), after=POST_MORTEM)
+    assert (found.total <= 39) is lost
+    assert (found.grade == "no hire") is lost
+    assert any("keys of the online store" in gate for gate in found.gates) is lost
+
+
+def test_keys_that_were_not_counted_are_not_lost() -> None:
+    for keys in ({}, {"page": 1000}, {"end": 0}):
+        assert scored(run(keys=keys), after=POST_MORTEM).total == 100

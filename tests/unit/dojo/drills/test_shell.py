@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from dojo.cli.trace import COMMANDS_FILE, read_commands
-from dojo.drills.shell import open_shell
+from dojo.drills.running.shell import open_shell
 
 
 def typed(directory: Path, lines: str) -> int:

@@ -11,7 +11,7 @@ from dojo.cli.trace import TracedCommand
 from dojo.core.state.audit import Entry
 from dojo.core.state.inbox import Message
 from dojo.drills.record import Diagnosis, DrillRun, Hypothesis, Note, Told
-from dojo.drills.timeline import AROUND_FILE, Around, after, read_around, timeline
+from dojo.drills.scoring.timeline import AROUND_FILE, Around, after, read_around, timeline
 
 PAGED = datetime(2026, 11, 30, 12, tzinfo=UTC)
 

@@ -17,8 +17,10 @@ from services.simulator.drift.drifted_days import (
     SALE_MERCHANTS,
     NeedsSyntheticWorldError,
     apply,
+    as_asked,
     drifted_day,
 )
+from services.simulator.drift.label_drift import received
 from services.simulator.sources.synthetic import SyntheticSource
 from services.simulator.town.intensity import intensities, microseconds
 
@@ -394,3 +396,33 @@ def test_the_column_of_intensities_is_the_intensity_of_each_moment() -> None:
 
 def test_an_empty_day_stays_empty() -> None:
     assert apply(BEFORE.clear(), [drift(kind) for kind in KINDS], SEED).is_empty()
+
+
+def test_stopped_labels_are_gone_for_good_and_only_while_they_stop() -> None:
+    labels = pl.DataFrame(
+        {
+            "request_id": [f"T{n}" for n in range(4000)],
+            "arrival": [start_of(MONDAY) + timedelta(seconds=43 * n) for n in range(4000)],
+        }
+    )
+    begins, ends = start_of(MONDAY) + timedelta(hours=12), start_of(MONDAY) + timedelta(hours=36)
+    stopped = drift("label_stop", begins, ends, strength=0.8)
+    came = received(labels, [stopped], SEED)
+    within = pl.col("arrival").is_between(begins, ends, closed="left")
+    assert came.filter(~within).equals(labels.filter(~within))
+    share = came.filter(within).height / labels.filter(within).height
+    assert share == pytest.approx(0.2, abs=0.03)
+    longer = received(labels, [drift("label_stop", begins, strength=0.8)], SEED)
+    assert set(longer["request_id"]) <= set(came["request_id"]), "what never came does not come"
+    assert received(labels, [drift("unit_bug", begins)], SEED) is labels
+
+
+def test_a_late_clock_changes_the_request_and_not_the_event() -> None:
+    day = start_of(MONDAY)
+    rows = pl.DataFrame({"time": [day, day + timedelta(hours=13)], "amount": [1.0, 2.0]})
+    late = [drift("late_clock", day + timedelta(hours=12), strength=2.0)]
+    asked = as_asked(rows, late)
+    assert asked["time"].to_list() == [day, day + timedelta(hours=15)]
+    assert asked.drop("time").equals(rows.drop("time"))
+    assert asked.schema == rows.schema
+    assert as_asked(rows, []) is rows

@@ -12,7 +12,7 @@ from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError
 from dojo.core.state.clock import wall_now
 from dojo.drills.record import DrillRun, Records, Step, Told
-from dojo.drills.run import fault_of
+from dojo.drills.running.run import fault_of
 from dojo.drills.spec import DrillSpec
 
 

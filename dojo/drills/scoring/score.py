@@ -53,6 +53,7 @@ UNSUPPORTED = 10  # at most, for a diagnosis without a look at what shows the ca
 PER_PERCENT = 1  # point, for each percent of the answers that callers did not get
 MOST_LOST, MOST_WRONG, MOST_LEFT = 4, 4, 2
 CATASTROPHE = 39.0  # at most, for who loses recorded data
+KEPT_KEYS = 0.5  # of the online store's keys at the page. Fewer at the end is an emptied store.
 
 
 class ScoreLine(msgspec.Struct, frozen=True):
@@ -122,9 +123,18 @@ def score(
         *post_mortem,
     )
     total = sum(part.points for part in parts) - HINT_COST * run.hints
-    total = round(min(CATASTROPHE if run.lost else 100.0, max(0.0, total)), 1)
+    total = round(min(CATASTROPHE if lost_by(run) else 100.0, max(0.0, total)), 1)
     gates = tuple(_gates(seen, parts))
     return Score(total, _grade(total, parts, seen), parts, gates)
+
+
+def lost_by(run: DrillRun) -> str:
+    """Return which data the run lost, in words. "" if none."""
+    found = [f"{len(run.lost)} files of the lake"] if run.lost else []
+    before, after = run.keys.get("page"), run.keys.get("end")
+    if before is not None and after is not None and after < KEPT_KEYS * before:
+        found.append(f"{before - after:,} of {before:,} keys of the online store")
+    return ", ".join(found)
 
 
 def mitigated_at(spec: DrillSpec, samples: Sequence[Sample], run: DrillRun) -> datetime | None:
@@ -392,8 +402,8 @@ def _gates(seen: _Seen, parts: Sequence[ScoreLine]) -> list[str]:
         found.append("the impact was not looked at before the first change")
     if not _points(parts, "mitigation", "the harm ended, and stayed away"):
         found.append("the harm was not ended")
-    if seen.run.lost:
-        found.append(f"recorded data is lost: {len(seen.run.lost)} files of the lake")
+    if lost := lost_by(seen.run):
+        found.append(f"data is lost: {lost}")
     if seen.run.hints:
         found.append(f"{seen.run.hints} hints")
     return found

@@ -1,4 +1,4 @@
-"""`python -m dojo.drills.watch NUMBER`: measures the outcome while a run is open, and then ends.
+"""`python -m dojo.drills.running.watch NUMBER`: measures the outcome while a run is open.
 
 The samples say when the harm was over. The person's own claim does not.
 """
@@ -13,8 +13,8 @@ import msgspec
 from dojo.actions.desk import Desk
 from dojo.core.state.clock import wall_now
 from dojo.drills.catalogue import drill
-from dojo.drills.probes import measure_all
 from dojo.drills.record import SAMPLES_FILE, Records, Sample
+from dojo.drills.running.probes import measure_all
 
 # Between two samples, wall seconds.
 SAMPLE_SECONDS = 1.0

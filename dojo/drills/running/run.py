@@ -24,12 +24,13 @@ from dojo.core.state.clock import ClockNotSetError
 from dojo.core.state.inbox import KEPT, Inbox, Message, is_resolved
 from dojo.drills.faults.fault import FaultRefusedError, Injection, Receipt
 from dojo.drills.faults.table import Fault
-from dojo.drills.needs import lacking
-from dojo.drills.probes import callers, firing, measure_all
 from dojo.drills.record import DrillRun, Records, Step
+from dojo.drills.running.needs import lacking
+from dojo.drills.running.probes import callers, firing, measure_all
+from dojo.drills.running.store_probes import keys
+from dojo.drills.scoring.timeline import keep_around
 from dojo.drills.seal import new_salt, seal
 from dojo.drills.spec import Condition, DrillSpec
-from dojo.drills.timeline import keep_around
 from dojo.stack.control import running
 
 Tell = Callable[[str], None]
@@ -125,8 +126,7 @@ def _expose(desk: Desk, records: Records, run: DrillRun, spec: DrillSpec, tell: 
     page = _page(desk, run, spec)
     if page is None:
         raise InvalidDrillError("the harm was seen, and no page came in time")
-    if (counted := callers(desk)) is not None:
-        run.unanswered["page"] = counted
+    _count(desk, run, "page")
     records.mark(run, "paged", "paged")
     tell(f"PAGE for {page.to}: {page.title}")
 
@@ -152,9 +152,17 @@ def fault_of(step: Step) -> Injection:
     return fault
 
 
+def _count(desk: Desk, run: DrillRun, moment: str) -> None:
+    """Write down what callers got and what the online store has, as far as it can be counted."""
+    if (counted := callers(desk)) is not None:
+        run.unanswered[moment] = counted
+    if (found := keys(desk)) is not None:
+        run.keys[moment] = found
+
+
 def start_watch(desk: Desk, run: DrillRun) -> None:
     """Start the process that measures the outcome until the run ends."""
-    command = [sys.executable, "-m", "dojo.drills.watch", str(run.number)]
+    command = [sys.executable, "-m", "dojo.drills.running.watch", str(run.number)]
     nothing = subprocess.DEVNULL
     subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
 
@@ -218,8 +226,7 @@ def resolve(desk: Desk, run: DrillRun, spec: DrillSpec, tell: Tell) -> bool:
         for one in Inbox(desk.redis).newest(KEPT)
     ):
         records.mark(run, "alert_resolved")
-    if (counted := callers(desk)) is not None:
-        run.unanswered["end"] = counted
+    _count(desk, run, "end")
     run.reason = ""
     records.mark(run, "closed", "closed")
     run.left = leftovers(desk, run)

@@ -47,7 +47,7 @@ class Around(msgspec.Struct, kw_only=True):
     entries: list[Entry] = []
 
 
-class Moment(msgspec.Struct, frozen=True):
+class TimelineEntry(msgspec.Struct, frozen=True):
     """One line. `at` is wall time."""
 
     at: datetime
@@ -77,39 +77,45 @@ def read_around(directory: Path) -> Around:
 
 def timeline(
     run: DrillRun, commands: Sequence[TracedCommand], around: Around, ended: datetime | None = None
-) -> list[Moment]:
+) -> list[TimelineEntry]:
     """Return all moments, the oldest first. Pure.
 
     Args:
         ended: When the harm was over, by the samples.
     """
-    found = [Moment(run.marks[name], "drill", said) for name, said in MARKS.items()
+    found = [TimelineEntry(run.marks[name], "drill", said) for name, said in MARKS.items()
              if name in run.marks]  # fmt: skip
     if ended is not None:
-        found.append(Moment(ended, "drill", "the harm is over"))
-    found += [Moment(one.wall_time, "alert", f"{one.to}: {one.title}") for one in around.messages]
-    found += [Moment(one.wall_time, "change", f"{one.who}: {one.what}") for one in around.entries]
-    found += [Moment(one.at, "person", _called(one)) for one in commands if one.words]
+        found.append(TimelineEntry(ended, "drill", "the harm is over"))
+    found += [
+        TimelineEntry(one.wall_time, "alert", f"{one.to}: {one.title}") for one in around.messages
+    ]
+    found += [
+        TimelineEntry(one.wall_time, "change", f"{one.who}: {one.what}") for one in around.entries
+    ]
+    found += [TimelineEntry(one.at, "person", _called(one)) for one in commands if one.words]
     for thought in run.hypotheses:
         found.append(
-            Moment(thought.at, "person", f"maybe {thought.mechanism}, by {thought.evidence}")
+            TimelineEntry(thought.at, "person", f"maybe {thought.mechanism}, by {thought.evidence}")
         )
         if thought.refuted is not None:
             said = f"not {thought.mechanism}, by {thought.against}"
-            found.append(Moment(thought.refuted, "person", said))
+            found.append(TimelineEntry(thought.refuted, "person", said))
     found += [
-        Moment(one.at, "person", f"answer: {one.component}, {one.mechanism}, {one.trigger}")
+        TimelineEntry(one.at, "person", f"answer: {one.component}, {one.mechanism}, {one.trigger}")
         for one in run.diagnoses
     ]
     found += [
-        Moment(one.at, "person", f"told {one.team}: {one.mechanism}, since {one.since:%m-%d %H:%M}")
+        TimelineEntry(
+            one.at, "person", f"told {one.team}: {one.mechanism}, since {one.since:%m-%d %H:%M}"
+        )
         for one in run.told
     ]
-    found += [Moment(one.at, "person", one.text) for one in run.notes]
+    found += [TimelineEntry(one.at, "person", one.text) for one in run.notes]
     return sorted(found, key=lambda one: one.at)
 
 
-def after(moment: Moment, run: DrillRun) -> timedelta | None:
+def after(moment: TimelineEntry, run: DrillRun) -> timedelta | None:
     """Return how long after the page a moment was, negative before it."""
     paged = run.marks.get("paged")
     return None if paged is None else moment.at - paged

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dojo.actions.errors import NothingToActOnError
-from dojo.drills.post_mortem import compared, read_form
 from dojo.drills.record import OPEN_STATES, DrillRun, Records
-from dojo.drills.score import Score, mitigated_at, score
+from dojo.drills.scoring.post_mortem import compared, read_form
+from dojo.drills.scoring.score import Score, mitigated_at, score
 from dojo.drills.seal import seal
 from dojo.drills.spec import DrillSpec
 

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, TypeVar
 from urllib.parse import quote
 
+import msgspec
 from prometheus_client.parser import text_string_to_metric_families
-from redis import Redis
-from redis.exceptions import MaxConnectionsError, RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from dojo.actions.desk import Desk
-from dojo.core.connections import connect_redis
 from dojo.core.events.log import RedisEventLog
+from dojo.core.events.types import Prediction, Stream
 from dojo.core.lake import Lake
 from dojo.core.state.clock import ClockNotSetError, wall_now
 from dojo.core.state.freshness import read_freshness
+from dojo.drills.running import store_probes
 from dojo.drills.spec import Bound, Condition, ProbeName
-from dojo.shop.events import TRANSACTIONS
+from dojo.shop.events import TRANSACTIONS, Transaction
 
 # An event log without a new event for so long tells nothing of the lake. Wall time.
 QUIET_LOG = timedelta(seconds=30)
@@ -36,6 +36,16 @@ ANSWERS = "dojo_world_gateway_answers_total"
 
 # What the rule of CallersUnanswered asks for as shipped (monitoring/prometheus/rules/serving.yml).
 UNANSWERED = 'outcome=~"timeout|failed|unreachable|malformed|skipped"'
+
+
+# The feature that says whether a payment is made at night, and the first hour of a day (UTC).
+NIGHT, DAWN = "is_night", 7
+
+MINUTE = timedelta(minutes=1)
+MOST_EVENTS = 30_000  # of a minute, at the fastest pace
+FEWEST_ANSWERS = 50
+
+_E = TypeVar("_E")
 
 
 def measure_all(desk: Desk, condition: Condition) -> tuple[float | None, ...]:
@@ -97,30 +107,29 @@ def role_without_traffic(desk: Desk) -> float | None:
     return max(shares, default=None)
 
 
-def store_refuses_connections(desk: Desk) -> float | None:
-    """Return 1 if the online store refuses a new connection, else 0."""
-    store = connect_redis(desk.settings.online_store)
-    try:
-        store.ping()
-    except (ResponseError, MaxConnectionsError):
-        return 1.0
-    except RedisError as error:
-        return 1.0 if "max number of clients" in str(error) else None
-    finally:
-        store.close()
-    return 0.0
+def wrong_nights(desk: Desk) -> float | None:
+    """Return the share of the last minute's answers for which a night is day, or a day is night.
+
+    The time of the event decides. An answer was computed from the time of the request.
+    """
+    log = RedisEventLog(desk.redis, 1)
+    since = f"{int((wall_now() - MINUTE).timestamp() * 1000)}-0"
+    nights = {
+        event.transaction_id: event.world_time.hour < DAWN
+        for event in _decoded(log, TRANSACTIONS, since, Transaction)
+    }
+    answers = [
+        nights[answer.request_id] != bool(answer.features[NIGHT])
+        for answer in _decoded(log, Stream.PREDICTIONS, since, Prediction)
+        if NIGHT in answer.features and answer.request_id in nights
+    ]
+    return sum(answers) / len(answers) if len(answers) >= FEWEST_ANSWERS else None
 
 
-def store_refuses_writes(desk: Desk) -> float | None:
-    """Return 1 if the online store refuses a write, else 0."""
-    store = connect_redis(desk.settings.online_store)
-    try:
-        store.set("canary", "1", px=1000)
-    except ResponseError:
-        return 1.0
-    finally:
-        store.close()
-    return 0.0
+def _decoded(log: RedisEventLog, stream: str, since: str, kind: type[_E]) -> list[_E]:
+    return [
+        msgspec.json.decode(one.payload, type=kind) for one in log.tail(stream, since, MOST_EVENTS)
+    ]
 
 
 def firing(desk: Desk, alert: str) -> bool:
@@ -130,40 +139,6 @@ def firing(desk: Desk, alert: str) -> bool:
         return bool(_ask(desk, f"/api/v1/query?query={query}")["result"])
     except OSError:
         return False
-
-
-def store_milliseconds(desk: Desk) -> float | None:
-    """Return the longest answer of the online store to a ping within a second."""
-    store = connect_redis(desk.settings.online_store)
-    longest, end = 0.0, time.monotonic() + 1
-    while (began := time.monotonic()) < end:
-        store.ping()
-        longest = max(longest, time.monotonic() - began)
-        time.sleep(0.01)
-    store.close()
-    return 1000 * longest
-
-
-def store_evictions(desk: Desk) -> float | None:
-    """Return how many keys the online store evicted within a second."""
-    store = connect_redis(desk.settings.online_store)
-    before = _info(store, "evicted_keys")
-    time.sleep(1)
-    after = _info(store, "evicted_keys")
-    store.close()
-    return after - before
-
-
-def store_free_megabytes(desk: Desk) -> float | None:
-    """Return the online store's room up to its limit. A store without a limit has 1e6."""
-    store = connect_redis(desk.settings.online_store)
-    limit, used = _info(store, "maxmemory"), _info(store, "used_memory")
-    store.close()
-    return (limit - used) / 1e6 if limit else 1e6
-
-
-def _info(store: Redis, name: str) -> float:
-    return float(cast("dict[str, Any]", store.info())[name])
 
 
 def callers(desk: Desk) -> tuple[float, float] | None:
@@ -203,9 +178,10 @@ _PROBES: Mapping[ProbeName, Callable[[Desk], float | None]] = {
     "features_behind_days": features_behind_days,
     "changed_alarm": changed_alarm,
     "role_without_traffic": role_without_traffic,
-    "store_refuses_connections": store_refuses_connections,
-    "store_refuses_writes": store_refuses_writes,
-    "store_milliseconds": store_milliseconds,
-    "store_evictions": store_evictions,
-    "store_free_megabytes": store_free_megabytes,
+    "store_refuses_connections": store_probes.refuses_connections,
+    "store_refuses_writes": store_probes.refuses_writes,
+    "store_milliseconds": store_probes.milliseconds,
+    "store_evictions": store_probes.evictions,
+    "store_free_megabytes": store_probes.free_megabytes,
+    "wrong_nights": wrong_nights,
 }

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from dojo.core.spec.read import faults_of
 from dojo.core.spec.section import Section
 from dojo.drills.record import DrillRun
-from dojo.drills.score import ScoreLine
+from dojo.drills.scoring.score import ScoreLine
 from dojo.drills.spec import DrillSpec
 
 FORM_FILE = "post-mortem.yaml"

@@ -1,0 +1,1 @@
+"""What a run was worth: points with their evidence, the timeline and the post-mortem."""
