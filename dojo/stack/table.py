@@ -139,6 +139,7 @@ def processes(settings: Settings) -> list[ProcessSpec]:
             environment=SERVING_ENVIRONMENT,
             reads_specs=True,
             further_ports={"gateway_grpc_port": settings.gateway_grpc_port},
+            orderly=settings.gateway_workers > 1,  # their parent ends them
         ),
         replace(service("recorder"), niceness=BATCH_NICENESS),
         replace(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import structlog
 from fastapi import FastAPI
@@ -38,6 +39,7 @@ from services.gateway.predictor import Predictor
 from services.gateway.routing.route_table import RouteFollower
 from services.gateway.routing.shadow import ShadowMirror
 from services.gateway.rpc.server import GrpcDoor
+from services.gateway.state import GatewayState, OwnState, SharedState
 from services.gateway.time_guard import TimeGuard
 from services.gateway.versions.models import Models
 from services.gateway.versions.registry_feed import RegistryFeed
@@ -57,14 +59,18 @@ SPEC_FILES_EVERY_SECONDS = 5.0
 _log = structlog.get_logger("gateway")
 
 
-def build(settings: Settings) -> DirectPaths:
+def build(settings: Settings, directory: Path, shared: SharedState | None = None) -> DirectPaths:
     """Return the application.
+
+    Args:
+        directory: Of this process, for its cached versions, routes, clock and spool.
+        shared: The state of all workers. None when this process is the whole gateway.
 
     Raises:
         SpecError: No model's spec is right.
     """
     loaded = model_specs.load(settings)
-    specs, directory = loaded.specs, settings.home / "gateway"
+    specs = loaded.specs
     metrics = GatewayMetrics(specs)
     in_use = model_specs.in_use(settings, loaded, metrics.registry)
     metrics.spool_limit.set(settings.spool_max_bytes)
@@ -117,7 +123,6 @@ def build(settings: Settings) -> DirectPaths:
         loaded.faults,
     )
 
-    grpc_door = GrpcDoor(gateway)
     budgets = ErrorBudgets(specs, metrics, events_client, clock)
 
     def model_details() -> Mapping[str, object]:
@@ -138,6 +143,10 @@ def build(settings: Settings) -> DirectPaths:
             **log.details,
         }
 
+    own = OwnState(details, model_details, lambda: models.ready, metrics.registry)
+    state: GatewayState = shared or own
+    grpc_door = GrpcDoor(gateway, state)
+
     async def model_ages() -> None:
         while True:
             for name, route in models.serving.items():
@@ -154,6 +163,8 @@ def build(settings: Settings) -> DirectPaths:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         metrics.in_flight.set_function(lambda: admission.in_flight)
+        if shared is not None:
+            await shared.join(own)
         await routes.restore()
         tasks = [
             _keep_running(name, run, metrics)
@@ -175,8 +186,13 @@ def build(settings: Settings) -> DirectPaths:
         await routes.refresh()  # the first request finds the route if its versions are cached
         tasks.append(_keep_running("routes", routes.run, metrics))
         freeze_heap()
-        await grpc_door.open(settings.host, settings.gateway_grpc_port)
+        await grpc_door.open(
+            settings.host, settings.gateway_grpc_port, is_shared=shared is not None
+        )
+        own.serving = True
         _log.info("ready for requests", port=settings.gateway_port, grpc=settings.gateway_grpc_port)
+        if shared is not None:
+            shared.report()
         yield
         await grpc_door.close()
         log.stop()  # uvicorn has answered its last request, and so has gRPC
@@ -186,6 +202,8 @@ def build(settings: Settings) -> DirectPaths:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await models.close()
+        if shared is not None:
+            shared.report()  # the parent keeps the last counts
         _log.info("stopped", **log.details)
 
     app = FastAPIOffline(
@@ -197,8 +215,8 @@ def build(settings: Settings) -> DirectPaths:
         ),
         lifespan=lifespan,
     )
-    api.add_routes(app, gateway, details, model_details)
-    v2.add_routes(app, gateway)
+    api.add_routes(app, gateway, state)
+    v2.add_routes(app, gateway, state)
     app.openapi = docs.completed(app.openapi, endpoints)  # type: ignore[method-assign]
     api.add_error_handlers(app)
     return api.direct_paths(app, gateway)

@@ -26,6 +26,7 @@ from tests.bench import (
     retraining,
     rollout,
     smaller,
+    workers,
 )
 
 BENCHES = {
@@ -44,6 +45,7 @@ BENCHES = {
     "repeats": repeats.main,
     "rollout": rollout.main,
     "smaller": smaller.main,
+    "workers": workers.main,
 }
 
 

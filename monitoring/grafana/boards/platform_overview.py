@@ -251,9 +251,10 @@ SERVING = Row(
         time_series(
             title="What the gateway could not do in the background",
             description=(
-                "Failed polls of the registry, restarted background tasks, and versions "
-                "that failed verification. The gateway still answers from its cache. "
-                "Meanwhile no new version arrives."
+                "Failed polls of the registry, restarted background tasks and workers, and "
+                "versions that failed verification. The gateway still answers from its cache. "
+                "Meanwhile no new version arrives. Of several workers (DOJO_GATEWAY_WORKERS), "
+                "the others answer."
             ),
             queries=(
                 Query(f"sum(rate(dojo_gateway_registry_errors_total{RATE}))", "registry polls"),
@@ -262,6 +263,10 @@ SERVING = Row(
                     "{{task}} restarted",
                 ),
                 Query(f"sum(rate(dojo_gateway_model_rejected_total{RATE}))", "versions rejected"),
+                Query(
+                    f"sum by (reason) (rate(dojo_gateway_worker_restarts_total{RATE}))",
+                    "worker {{reason}}",
+                ),
             ),
             unit="ops",
             minimum=0,

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 from fastapi import FastAPI, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -30,6 +30,7 @@ from services.gateway.messages.requests import Instance, InstanceSchema, read_bo
 from services.gateway.messages.trace import Headers, response_header, trace_of, traced
 from services.gateway.metrics import UNKNOWN_MODEL, GatewayMetrics
 from services.gateway.predictor import Predictor
+from services.gateway.state import READY, GatewayState, NoStateError
 from services.gateway.time_guard import TimeGuard
 from services.gateway.versions.arms import ServedRoute
 from services.gateway.versions.models import Models
@@ -238,17 +239,11 @@ def direct_paths(app: FastAPI, gateway: Gateway) -> DirectPaths:
     )
 
 
-def add_routes(
-    app: FastAPI,
-    gateway: Gateway,
-    details: Callable[[], Mapping[str, object]],
-    models: Callable[[], Mapping[str, object]],
-) -> None:
+def add_routes(app: FastAPI, gateway: Gateway, state: GatewayState) -> None:
     """Add the prediction API, health and metrics.
 
     Args:
-        details: The process' details for /healthz.
-        models: The serving versions of each model for /healthz, and their problems.
+        state: Of the whole gateway.
     """
 
     # Only models without an endpoint come here. The path is in the document that `docs` completes.
@@ -262,8 +257,8 @@ def add_routes(
 
     @app.get("/healthz", tags=["health"])
     async def healthz() -> Response:
-        """Alive. The details name degraded parts, which are no reason to restart this process."""
-        return _json({"status": "ok", "models": models(), **details()})
+        """Alive. The details name degraded parts, which are no reason to restart the gateway."""
+        return _json(await state.health())
 
     @app.get("/readyz", tags=["health"])
     async def readyz() -> Response:
@@ -272,14 +267,14 @@ def add_routes(
         The answer also names models without a version. They answer by their fallback. A model whose
         spec is wrong has its fault as `spec`. It answers nothing, and the others are ready.
         """
-        ready = gateway.models.ready
-        status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return _json({"status": "ready" if ready else "not ready", "models": models()}, status)
+        said = await state.readiness()
+        ready = said["status"] == READY
+        return _json(said, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
     @app.get("/metrics", tags=["health"])
     async def metrics() -> Response:
         """Prometheus metrics."""
-        return Response(generate_latest(gateway.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(await state.metrics(), media_type=CONTENT_TYPE_LATEST)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -292,6 +287,10 @@ def add_error_handlers(app: FastAPI) -> None:
         return problem_response(
             Problem(status, status.phrase.lower().replace(" ", "-"), detail, headers=error.headers)
         )
+
+    @app.exception_handler(NoStateError)
+    async def no_state(_: Request, error: NoStateError) -> Response:
+        return problem_response(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-state", str(error)))
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:

@@ -33,13 +33,14 @@ from services.gateway.messages.requests import read_body
 from services.gateway.messages.tensors import decode_request
 from services.gateway.messages.trace import trace_of, traced
 from services.gateway.messages.v2_structs import InferAnswer, InferRequest
+from services.gateway.state import READY, GatewayState
 
 _encode = msgspec.json.Encoder().encode
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 
-def add_routes(app: FastAPI, gateway: Gateway) -> None:
+def add_routes(app: FastAPI, gateway: Gateway, state: GatewayState) -> None:
     def route(path: str, method: str = "GET") -> Callable[[_Handler], _Handler]:
         return app.api_route(path, methods=[method], tags=["open inference protocol v2"])
 
@@ -56,7 +57,7 @@ def add_routes(app: FastAPI, gateway: Gateway) -> None:
     @route("/v2/health/ready")
     async def ready() -> Response:
         """Ready once each model with a version serves it."""
-        is_ready = gateway.models.ready
+        is_ready = (await state.readiness())["status"] == READY
         return _json(
             {"ready": is_ready}, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         )

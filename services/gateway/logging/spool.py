@@ -19,6 +19,19 @@ from pathlib import Path
 SEGMENT_BYTES = 1_048_576
 
 
+def take_over(left: Path, into: Path) -> None:
+    """Move the segments of a spool behind those of another. No process may use either.
+
+    Args:
+        left: Directory of a spool whose process does not exist any more. It may be missing.
+        into: Directory of the spool that delivers the events.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    last = max((int(path.stem) for path in into.glob("*.jsonl")), default=0)
+    for number, segment in enumerate(sorted(left.glob("*.jsonl")), last + 1):
+        segment.replace(_segment(into, number))
+
+
 class Spool:
     """The queue on disk. Its calls block, and only one thread may call at a time.
 
@@ -74,7 +87,7 @@ class Spool:
 
     def _write(self, content: bytes) -> None:
         if self._open is None or self._sizes[self._open] >= SEGMENT_BYTES:
-            self._open = self._directory / f"{self._next:08}.jsonl"
+            self._open = _segment(self._directory, self._next)
             self._next += 1
         segment, self._open = self._open, None  # after a failed write it stays closed: torn end
         try:
@@ -86,3 +99,7 @@ class Spool:
             if segment.exists():
                 self._sizes[segment] = segment.stat().st_size
         self._open = segment
+
+
+def _segment(directory: Path, number: int) -> Path:
+    return directory / f"{number:08}.jsonl"

@@ -20,6 +20,7 @@ from services.gateway.messages.problems import Problem
 from services.gateway.messages.trace import RESPONSE_HEADER, Headers, response_header, trace_of
 from services.gateway.rpc.convert import infer_request, infer_response
 from services.gateway.rpc.protocol import CLASSES, METHODS, SERVICE, Message
+from services.gateway.state import READY, GatewayState, NoStateError
 
 # Calls in progress get this time to end when the gateway stops. Twice the shop's longest deadline,
 # and within what the process has left after HTTP's shutdown.
@@ -36,14 +37,21 @@ _CODES = {
 
 
 class GrpcDoor:
-    """Serves a gateway on a port of its own."""
+    """Serves a gateway on a port of its own.
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    Args:
+        state: Of the whole gateway.
+    """
+
+    def __init__(self, gateway: Gateway, state: GatewayState) -> None:
+        self._gateway, self._state = gateway, state
         self._server: Any = None
 
-    async def open(self, host: str, port: int) -> None:
+    async def open(self, host: str, port: int, is_shared: bool) -> None:
         """Begin to serve.
+
+        Args:
+            is_shared: Whether other workers of this gateway serve the port too.
 
         Raises:
             RuntimeError: The port is taken.
@@ -51,7 +59,7 @@ class GrpcDoor:
         options = (
             ("grpc.max_receive_message_length", self._gateway.max_body_bytes),
             # Linux would let two gateways share a port, and each would get half of the calls.
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(is_shared)),
         )
         self._server = grpc.aio.server(options=options)
         answers = {
@@ -110,7 +118,11 @@ class GrpcDoor:
         return CLASSES["ServerLiveResponse"](live=True)
 
     async def _server_ready(self, request: Message, headers: Headers, trace_id: str) -> Message:
-        return CLASSES["ServerReadyResponse"](ready=self._gateway.models.ready)
+        try:
+            said = await self._state.readiness()
+        except NoStateError:
+            return CLASSES["ServerReadyResponse"](ready=False)
+        return CLASSES["ServerReadyResponse"](ready=said["status"] == READY)
 
     async def _model_ready(self, request: Message, headers: Headers, trace_id: str) -> Message:
         route = inference.route_of(self._gateway, request.name, request.version or None)

@@ -10,7 +10,8 @@ from typing import cast
 import msgspec
 import structlog
 
-from services.gateway.sandbox.frames import FrameReader, Greeting, Result, ScoringBatch, frame
+from services.gateway.children import FrameReader, frame
+from services.gateway.sandbox.frames import Greeting, Result, ScoringBatch
 
 _log = structlog.get_logger("gateway.sandbox")
 _encode = msgspec.msgpack.Encoder().encode

@@ -19,10 +19,9 @@ from pathlib import Path
 import structlog
 
 from dojo.core.registry.bundle import CorruptBundleError
+from services.gateway.children import CRASHED, HUNG, NOT_STARTED, Backoff
 from services.gateway.sandbox.frames import (
-    CRASHED,
     DOWN,
-    HUNG,
     QUEUE_FULL,
     TIMEOUT,
     Greeting,
@@ -35,9 +34,6 @@ WATCH_EVERY_SECONDS = 0.1
 # Rows waiting in the process. At 20 microseconds a row a full queue is 20 ms of work. Beyond it,
 # every caller would miss its deadline.
 MAX_WAITING_ROWS = 1024
-FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.1, 10.0
-# After a life of this length, a process starts again with the first backoff.
-HEALTHY_AFTER_SECONDS = 30.0
 
 # Added to the gateway's niceness for a slow version. On a contested core it gets a third of what
 # the gateway gets, so that other models keep their latency. Callers wait for it, so it gets more
@@ -51,10 +47,6 @@ THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _log = structlog.get_logger("gateway.sandbox")
 
 WORKER = "services.gateway.sandbox.worker"
-
-# Why a process was lost, in addition to CRASHED and HUNG.
-NOT_STARTED = "not_started"
-RESTARTS = (CRASHED, HUNG, NOT_STARTED)  # reasons for starting a process again
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +166,7 @@ class Sandbox:
         return int(min(MAX_WAITING_ROWS, timeout * self._run / max(self.run_seconds, 1e-9)))
 
     async def _keep_running(self, process: subprocess.Popen[bytes], link: SandboxLink) -> None:
-        backoff = FIRST_BACKOFF_SECONDS
+        backoff = Backoff()
         while True:
             started = time.monotonic()
             try:
@@ -183,19 +175,18 @@ class Sandbox:
                 self._link = None
                 link.fail_waiting(CRASHED)
                 await _end(process, link)
-            if time.monotonic() - started > HEALTHY_AFTER_SECONDS:
-                backoff = FIRST_BACKOFF_SECONDS
+            lived = time.monotonic() - started
             while True:
+                pause, lived = backoff.after(lived), 0.0
                 self._restarted(reason)
                 self.state = f"down: {reason}"
                 _log.warning(
                     "a sandbox is started again",
                     sandbox=self._name,
                     reason=reason,
-                    wait_seconds=backoff,
+                    wait_seconds=pause,
                 )
-                await asyncio.sleep(backoff)
-                backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
+                await asyncio.sleep(pause)
                 try:
                     process, link = await self._spawn()
                     break

@@ -15,9 +15,6 @@ also ends with its parent.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
 import socket
 import sys
 import time
@@ -28,20 +25,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dojo.core.registry.bundle import CorruptBundleError, OnnxScorer, load_bundle
+from services.gateway.children import FrameReader, end_with, frame
 from services.gateway.sandbox import pace
-from services.gateway.sandbox.frames import (
-    ERROR,
-    TIMEOUT,
-    FrameReader,
-    Greeting,
-    Result,
-    ScoringBatch,
-    frame,
-)
+from services.gateway.sandbox.frames import ERROR, TIMEOUT, Greeting, Result, ScoringBatch
 
 # Makes the kernel choose this process and not the gateway when memory runs out.
 OUT_OF_MEMORY_SCORE = b"500"
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # A slow version sends results at this interval, so that it does not count as hanging.
 FLUSH_SECONDS = 0.01
 DETAIL_LENGTH = 200
@@ -58,7 +47,9 @@ def main() -> None:
         float(sys.argv[5]),
         int(sys.argv[6]),
     )
-    _end_with(parent)
+    end_with(parent)
+    if sys.platform == "linux":
+        Path("/proc/self/oom_score_adj").write_bytes(OUT_OF_MEMORY_SCORE)
     with socket.socket(fileno=descriptor) as connection:
         try:
             bundle, scorer = load_bundle(directory, sha256)
@@ -121,18 +112,6 @@ def _warm(scorer: OnnxScorer, width: int) -> None:
 def _pace(scorer: OnnxScorer, width: int, limit: float, run: int) -> pace.VersionPace:
     """Measure the version. A run that raises counts with its time, and its rows fail later."""
     return pace.measure(lambda rows: _scored(scorer, 0, rows), width, limit, run=run)
-
-
-def _end_with(parent: int) -> None:
-    """Have the kernel kill this process when the gateway dies (Linux).
-
-    This works even while the process is stopped or inside an endless graph.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        Path("/proc/self/oom_score_adj").write_bytes(OUT_OF_MEMORY_SCORE)
-    if os.getppid() != parent:
-        sys.exit("the gateway died before its sandbox began")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from typing import TypeAlias
 from dojo.core.registry.bundle import CorruptBundleError
 from dojo.core.spec.schema import ModelSpec
 from dojo.core.state.routes import Mode
+from services.gateway.children import RESTARTS
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.sandbox.sandbox import RESTARTS, Priority, Sandbox
+from services.gateway.sandbox.sandbox import Priority, Sandbox
 from services.gateway.versions.serving import SandboxedModel
 from services.gateway.versions.version_store import VersionStore, in_thread
 

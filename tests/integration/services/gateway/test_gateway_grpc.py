@@ -10,12 +10,12 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pytest
 
-from services.gateway.http.api import CALLER_GONE, Gateway
+from services.gateway.http.api import CALLER_GONE
 from services.gateway.rpc.protocol import CLASSES
 from services.gateway.rpc.server import GrpcDoor
 from tests.integration.services.gateway.conftest import StartGateway
@@ -123,10 +123,11 @@ def test_a_trace_leads_from_the_metadata_to_the_prediction_log(
 
 def test_a_port_is_not_shared_with_a_second_gateway(shared_gateway: GatewayServer) -> None:
     """By default, gRPC on Linux would give each of them half of the calls."""
-    door = GrpcDoor(cast(Gateway, SimpleNamespace(max_body_bytes=1024)))
+    alone: Any = SimpleNamespace(max_body_bytes=1024)
+    door = GrpcDoor(alone, alone)
 
     async def open_and_close() -> None:
-        await door.open("127.0.0.1", shared_gateway.grpc_port)
+        await door.open("127.0.0.1", shared_gateway.grpc_port, is_shared=False)
         await door.close()  # an open door would take calls of other tests
 
     with pytest.raises(RuntimeError, match=str(shared_gateway.grpc_port)):

@@ -9,15 +9,17 @@ import pytest
 
 from tests.integration.services.gateway.conftest import StartGateway
 from tests.support.gateways import Callers, logged_predictions
-from tests.support.servers import RedisServer, wait_until
+from tests.support.servers import RedisServer, http_ok, wait_until
 
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_under_load_drops_no_request_and_no_event(
-    breakable_redis: RedisServer, start_gateway: StartGateway
+    workers: int, breakable_redis: RedisServer, start_gateway: StartGateway
 ) -> None:
-    gateway = start_gateway(breakable_redis.url)
+    gateway = start_gateway(breakable_redis.url, gateway_workers=workers)
+    wait_until(lambda: http_ok(f"{gateway.url}/readyz"), 60, "all are ready")
     with Callers(gateway.port, callers=8, pause=0.001) as callers:
         wait_until(lambda: len(callers.calls) > 300, 20, "traffic flows")
         asked = time.monotonic()

@@ -96,7 +96,8 @@ def test_every_setting_gives_meaning_and_unit(field: str) -> None:
     assert description.endswith(".")
     if Settings.model_fields[field].annotation in (int, float) and not field.endswith("port"):
         assert re.search(
-            r"second|millisecond|days|bytes|fraction|messages|MiB|customers|merchants|seed|dollars",
+            r"second|millisecond|days|bytes|fraction|messages|MiB|customers|merchants|seed|dollars"
+            r"|processes",
             description,
             re.IGNORECASE,
         ), f"{field}: no unit"

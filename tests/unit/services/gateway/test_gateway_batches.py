@@ -20,10 +20,11 @@ from dojo.core.spec.serving import Batching
 from dojo.core.state.draws import Context, ContextInput, Draw
 from dojo.core.state.routes import Arm, Route
 from dojo.core.tasks.specs import load_spec
+from services.gateway.children import CRASHED
 from services.gateway.features.lookup import FeatureSource
 from services.gateway.features.online_store import EntityFields, EntityRow
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.sandbox.frames import CRASHED, Result
+from services.gateway.sandbox.frames import Result
 from services.gateway.sandbox.pace import BATCH_ROWS
 from services.gateway.sandbox.sandbox import Sandbox
 from services.gateway.versions.arms import ServedRoute, served_route

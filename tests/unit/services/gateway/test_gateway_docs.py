@@ -42,7 +42,8 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
             for feature in (*service.request.features, *PULSE.features):
                 patch.setitem(catalog.FEATURES, feature.name, feature)
         patch.setitem(catalog.VIEWS, PULSE.name, PULSE)
-        app = build(Settings(home=home, models_dir=write_specs(home / "models"))).app
+        settings = Settings(home=home, models_dir=write_specs(home / "models"))
+        app = build(settings, home / "gateway").app
     found: Document = json.loads(json.dumps(app.openapi()))
     assert json.loads(json.dumps(app.openapi())) == found, "the second answer is the first"
     return found

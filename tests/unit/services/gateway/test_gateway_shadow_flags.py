@@ -6,8 +6,8 @@ from pathlib import Path
 
 from dojo.core.tasks.binary.task import THRESHOLD
 from dojo.core.tasks.specs import load_spec, task_of
+from services.gateway.children import CRASHED
 from services.gateway.routing.shadow import flags_of
-from services.gateway.sandbox.frames import CRASHED
 from services.gateway.versions.serving import Scored
 
 
