@@ -112,6 +112,18 @@ def _must(*words: str) -> None:
         raise RuntimeError(f"dojo {' '.join(words)}: {done.stderr.strip()}")
 
 
+def _apart(called: list[TracedCommand]) -> list[TracedCommand]:
+    """Leave out what lies within a series of equal calls, as when a script waits."""
+    return [
+        one
+        for number, one in enumerate(called)
+        if not (
+            0 < number < len(called) - 1
+            and called[number - 1].words == one.words == called[number + 1].words
+        )
+    ]
+
+
 def begin(spec: DrillSpec) -> None:
     """Start a drill, as soon as the traces of the one before are gone.
 
@@ -149,7 +161,7 @@ def play(spec: DrillSpec, responder: str, reset: bool) -> Recorded:
         if (run := records.open()) is not None:
             dojo("drill", "stop")
     run = records.all()[-1]
-    commands = [(one.at.isoformat(), one.words, one.code) for one in records.commands(run)]
+    commands = [(one.at.isoformat(), one.words, one.code) for one in _apart(records.commands(run))]
     commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True).strip()
     return Recorded(
         made_from=made_from(spec), commit=commit, run=run, commands=commands,
