@@ -61,6 +61,7 @@ EXCLUDED = (
     "docs/demo.txt",
     "docs/growth.svg",
     "docs/bandits.svg",
+    "tests/drills/recorded/",
 )
 
 SOURCE = ("dojo/", "feature_repo/", "services/", "pipelines/", "monitoring/")
