@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,9 @@ IDLE_SECONDS = 60
 
 # The longest time of a script. Wall time.
 SCRIPT_SECONDS = 1500
+
+# Of a script that failed.
+SHOWN_LINES = 12
 
 RESTARTS = ("gateway", "streamer", "materializer", "recorder", "monitor", "responder", "rollout")
 LOOKS = (
@@ -41,7 +45,7 @@ def dojo(*words: str) -> int:
 
 
 def gold(spec: DrillSpec) -> None:
-    """The right work, from `gold/<id>.sh`. Raises subprocess.CalledProcessError."""
+    """The right work, from `gold/<id>.sh`. Raises RuntimeError with its last lines."""
     script = HERE / "gold" / f"{spec.id}.sh"
     binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {
@@ -52,11 +56,15 @@ def gold(spec: DrillSpec) -> None:
         "ONLINE_STORE": load_settings().online_store,
     }
     command = ["bash", "-euc", f". {HERE / 'prelude.sh'}\n. {script}"]
-    with (load_settings().home / "gold.log").open("w") as log:
-        subprocess.run(
-            command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=True,
+    with tempfile.TemporaryFile("w+") as log:
+        done = subprocess.run(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False,
             timeout=SCRIPT_SECONDS,
         )  # fmt: skip
+        log.seek(0)
+        said = log.read().splitlines()
+    if done.returncode != 0:
+        raise RuntimeError("\n".join(said[-SHOWN_LINES:]))
 
 
 def nothing(spec: DrillSpec) -> None:
