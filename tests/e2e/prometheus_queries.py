@@ -39,6 +39,7 @@ ABSENT_WHILE_WELL: Mapping[str, str] = {
             'removed_total{model="fraud_detection"}',
         )
     },
+    "dojo_gateway_worker_restarts_total": "this stack's gateway has one worker",
     **{
         f'dojo_bandit_{figure}{{model="fraud_detection"}}': "no bandit runs in this stack"
         for figure in ("share", "reward_euro", "pending_answers")
