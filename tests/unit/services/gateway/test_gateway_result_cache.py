@@ -30,8 +30,15 @@ from services.gateway.versions.serving import ServedModel
 from tests.unit.services.gateway.test_gateway_batches import BUNDLE, REFUSED, SPEC, route
 
 KEEP, ROWS = 60.0, 12
+# A busy machine must not turn a slow look-up into a degraded answer.
+PATIENT = SPEC.serving.model_copy(
+    update={"feature_timeout": timedelta(seconds=30), "deadline": timedelta(seconds=60)}
+)
 CACHING = SPEC.model_copy(
-    update={"result_cache": CacheRules(keep=timedelta(seconds=KEEP), rows=ROWS)}
+    update={
+        "result_cache": CacheRules(keep=timedelta(seconds=KEEP), rows=ROWS),
+        "serving": PATIENT,
+    }
 )
 AWAY = ("features_default", "features_last_known")  # the merchant is known
 FEATURES = ("amount", "customer_amount_mean_30d")
