@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from dojo.core.settings import Settings
 from dojo.stack.environment import check_same_world, remember
 from dojo.stack.paths import log_file, status_file
@@ -185,13 +187,21 @@ def restart(home: Path, name: str, timeout: float = START_TIMEOUT_SECONDS) -> bo
     return killed
 
 
-def _process(home: Path, name: str) -> ProcessStatus:
+def process_of(home: Path, name: str) -> psutil.Process | None:
+    """Return a process of the running stack. None while it is absent or being restarted."""
+    found = _status_of(home, name)
+    return found.id.process() if found is not None and found.id is not None else None
+
+
+def _status_of(home: Path, name: str) -> ProcessStatus | None:
     status = running(home)
-    found = (
-        next((process for process in status.processes if process.name == name), None)
-        if status
-        else None
-    )
+    if status is None:
+        return None
+    return next((process for process in status.processes if process.name == name), None)
+
+
+def _process(home: Path, name: str) -> ProcessStatus:
+    found = _status_of(home, name)
     if found is None:
         raise NotRunningError(f"{name} does not run here", name)
     return found

@@ -99,7 +99,7 @@ thinking.add_to(app)
 
 @app.command()
 def shell() -> None:
-    """Open a shell whose commands are written down, like those of `dojo`.
+    """Open a shell. Its commands are written down, like calls of `dojo`.
 
     Without it, only calls of `dojo` are. Leave it with `exit`.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 from typing import Literal
@@ -49,12 +48,10 @@ class ChangedFile(Injection):
         return f"the changed text in {file}" if there else ""
 
     def _reload(self, settings: Settings) -> None:
-        from dojo.stack.control import running  # late, as in the other faults
+        from dojo.stack.control import process_of  # late, as in the other faults
 
-        stack = running(settings.home)
-        for process in stack.processes if stack else ():
-            if process.name == self.process and process.id and (found := process.id.process()):
-                os.kill(found.pid, signal.SIGHUP)
+        if (process := process_of(settings.home, self.process)) is not None:
+            process.send_signal(signal.SIGHUP)
 
 
 def _replace(file: Path, text: str) -> None:

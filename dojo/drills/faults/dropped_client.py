@@ -27,11 +27,9 @@ class DroppedClient(Injection):
 
     def inject(self, settings: Settings, write_down: WriteDown) -> None:
         from dojo.core.connections import connect_redis  # late, as in the other faults
-        from dojo.stack.control import running
+        from dojo.stack.control import process_of
 
-        stack = running(settings.home)
-        own = next((p for p in stack.processes if p.name == self.process), None) if stack else None
-        process = own.id.process() if own and own.id else None
+        process = process_of(settings.home, self.process)
         if process is None:
             raise FaultRefusedError(f"{self.process} does not run")
         write_down({})

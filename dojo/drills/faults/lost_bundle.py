@@ -26,6 +26,7 @@ class LostBundle(Injection):
 
     def inject(self, settings: Settings, write_down: WriteDown) -> None:
         from dojo.core.registry.versions import ModelRegistry  # late, as in the other faults
+        from dojo.stack.control import process_of
 
         champion = ModelRegistry.of(settings).by_alias(self.model, "champion")
         if champion is None:
@@ -43,7 +44,8 @@ class LostBundle(Injection):
         vault.mkdir(parents=True)
         for source, target in moved:
             Path(source).rename(target)
-        _end_gateway(settings)
+        if (gateway := process_of(settings.home, "gateway")) is not None:
+            gateway.kill()
 
     def undo(self, settings: Settings, receipt: Receipt) -> None:
         """Bring the files back, unless others stand there by now."""
@@ -56,12 +58,3 @@ class LostBundle(Injection):
     def left(self, settings: Settings, receipt: Receipt) -> str:
         """Files that are gone are no leftover of the person."""
         return ""
-
-
-def _end_gateway(settings: Settings) -> None:
-    from dojo.stack.control import running
-
-    stack = running(settings.home)
-    for process in stack.processes if stack else ():
-        if process.name == "gateway" and process.id and (found := process.id.process()):
-            found.kill()

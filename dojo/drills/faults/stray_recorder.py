@@ -34,6 +34,8 @@ class StrayRecorder(Injection):
     kind: Literal["stray_recorder"] = "stray_recorder"
 
     def inject(self, settings: Settings, write_down: WriteDown) -> None:
+        from dojo.stack.control import process_of  # late, as in the other faults
+
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -49,7 +51,8 @@ class StrayRecorder(Injection):
         _wait_until(lambda: _listens(port), "the second recorder does not start")
         lock = settings.lake_dir / LOCK_FILE
         for attempt in range(3):
-            _end_the_stacks_own(settings)
+            if (own := process_of(settings.home, "recorder")) is not None:
+                own.kill()
             try:
                 _wait_until(
                     lambda: lock.read_text().startswith(f"{stray.pid} on "),
@@ -70,16 +73,6 @@ class StrayRecorder(Injection):
     def left(self, settings: Settings, receipt: Receipt) -> str:
         found = [stray.pid for stray in _strays(receipt)]
         return f"process {found[0]}, a second recorder" if found else ""
-
-
-def _end_the_stacks_own(settings: Settings) -> None:
-    from dojo.stack.control import running  # late, as in the other faults
-
-    stack = running(settings.home)
-    own = next((one for one in stack.processes if one.name == "recorder"), None) if stack else None
-    if own is None or own.id is None or (process := own.id.process()) is None:
-        return  # it is being restarted
-    process.kill()
 
 
 def _strays(receipt: Receipt) -> list[psutil.Process]:

@@ -9,10 +9,10 @@ from pydantic import Field
 from dojo.drills.faults.broken_file import BrokenFile
 from dojo.drills.faults.changed_file import ChangedFile
 from dojo.drills.faults.dropped_client import DroppedClient
+from dojo.drills.faults.forgotten_silence import ForgottenSilence
 from dojo.drills.faults.lost_bundle import LostBundle
 from dojo.drills.faults.moved_alias import MovedAlias
 from dojo.drills.faults.side_program import SideProgram
-from dojo.drills.faults.silence import ForgottenSilence
 from dojo.drills.faults.store_setting import StoreSetting
 from dojo.drills.faults.stray_recorder import StrayRecorder
 from dojo.drills.faults.world_drift import HiddenDrift

@@ -31,7 +31,7 @@ from dojo.drills.running.store_probes import keys
 from dojo.drills.scoring.timeline import keep_around
 from dojo.drills.seal import new_salt, seal
 from dojo.drills.spec import Condition, DrillSpec
-from dojo.stack.control import running
+from dojo.stack.control import process_of, running
 
 Tell = Callable[[str], None]
 
@@ -136,7 +136,7 @@ def _inject(desk: Desk, records: Records, run: DrillRun, fault: Injection) -> No
 
     def write_down(receipt: Receipt) -> None:
         step.receipt = receipt
-        if step not in run.steps:
+        if not any(one is step for one in run.steps):
             run.steps.append(step)
         records.write(run)
 
@@ -156,8 +156,8 @@ def _count(desk: Desk, run: DrillRun, moment: str) -> None:
     """Write down what callers got and what the online store has, as far as it can be counted."""
     if (counted := callers(desk)) is not None:
         run.unanswered[moment] = counted
-    if (found := keys(desk)) is not None:
-        run.keys[moment] = found
+    with suppress(RedisError):
+        run.keys[moment] = keys(desk)
 
 
 def start_watch(desk: Desk, run: DrillRun) -> None:
@@ -236,11 +236,9 @@ def resolve(desk: Desk, run: DrillRun, spec: DrillSpec, tell: Tell) -> bool:
 
 
 def _restart(desk: Desk, name: str) -> None:
-    stack = running(desk.settings.home)
-    for process in stack.processes if stack else ():
-        if process.name == name and process.id and (found := process.id.process()):
-            found.kill()
-            found.wait(10)
+    if (process := process_of(desk.settings.home, name)) is not None:
+        process.kill()
+        process.wait(10)
 
 
 def leftovers(desk: Desk, run: DrillRun) -> list[str]:

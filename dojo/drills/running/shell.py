@@ -1,4 +1,4 @@
-"""A shell whose commands are written down, with their exit codes and times."""
+"""A shell. Its commands are written down, with their exit codes and times."""
 
 from __future__ import annotations
 

@@ -1,82 +1,78 @@
-"""Measurements of the online store's Redis, over connections of their own."""
+"""Measurements of the online store's Redis, each over a connection of its own.
+
+They raise redis.RedisError when it does not answer.
+"""
 
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import Any, cast
 
 from redis import Redis
-from redis.exceptions import MaxConnectionsError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from dojo.actions.desk import Desk
+from dojo.cli.redis_words import CONNECTIONS
 from dojo.core.connections import connect_redis
 
 
-def refuses_connections(desk: Desk) -> float | None:
-    """Return 1 if the online store refuses a new connection, else 0."""
-    store = connect_redis(desk.settings.online_store)
-    try:
-        store.ping()
-    except (ResponseError, MaxConnectionsError):
-        return 1.0
-    except RedisError as error:
-        return 1.0 if "max number of clients" in str(error) else None
-    finally:
-        store.close()
-    return 0.0
+def refuses_connections(desk: Desk) -> float:
+    """Return 1 if the online store takes no further connection, else 0."""
+    with closing(_store(desk)) as store:
+        try:
+            store.ping()
+        except RedisError as error:
+            if CONNECTIONS not in str(error):
+                raise
+            return 1.0
+        return 0.0
 
 
-def refuses_writes(desk: Desk) -> float | None:
+def refuses_writes(desk: Desk) -> float:
     """Return 1 if the online store refuses a write, else 0."""
-    store = connect_redis(desk.settings.online_store)
-    try:
-        store.set("canary", "1", px=1000)
-    except ResponseError:
-        return 1.0
-    finally:
-        store.close()
-    return 0.0
+    with closing(_store(desk)) as store:
+        try:
+            store.set("canary", "1", px=1000)
+        except ResponseError:
+            return 1.0
+        return 0.0
 
 
-def milliseconds(desk: Desk) -> float | None:
+def milliseconds(desk: Desk) -> float:
     """Return the longest answer of the online store to a ping within a second."""
-    store = connect_redis(desk.settings.online_store)
     longest, end = 0.0, time.monotonic() + 1
-    while (began := time.monotonic()) < end:
-        store.ping()
-        longest = max(longest, time.monotonic() - began)
-        time.sleep(0.01)
-    store.close()
+    with closing(_store(desk)) as store:
+        while (began := time.monotonic()) < end:
+            store.ping()
+            longest = max(longest, time.monotonic() - began)
+            time.sleep(0.01)
     return 1000 * longest
 
 
-def evictions(desk: Desk) -> float | None:
+def evictions(desk: Desk) -> float:
     """Return how many keys the online store evicted within a second."""
-    store = connect_redis(desk.settings.online_store)
-    before = _info(store, "evicted_keys")
-    time.sleep(1)
-    after = _info(store, "evicted_keys")
-    store.close()
-    return after - before
+    with closing(_store(desk)) as store:
+        before = _info(store, "evicted_keys")
+        time.sleep(1)
+        return _info(store, "evicted_keys") - before
 
 
-def keys(desk: Desk) -> int | None:
-    """Return the number of keys in the online store. None if it does not answer."""
-    store = connect_redis(desk.settings.online_store)
-    try:
-        return int(cast("int", store.dbsize()))
-    except RedisError:
-        return None
-    finally:
-        store.close()
-
-
-def free_megabytes(desk: Desk) -> float | None:
+def free_megabytes(desk: Desk) -> float:
     """Return the online store's room up to its limit. A store without a limit has 1e6."""
-    store = connect_redis(desk.settings.online_store)
-    limit, used = _info(store, "maxmemory"), _info(store, "used_memory")
-    store.close()
+    with closing(_store(desk)) as store:
+        limit, used = _info(store, "maxmemory"), _info(store, "used_memory")
     return (limit - used) / 1e6 if limit else 1e6
+
+
+def keys(desk: Desk) -> int:
+    """Return the number of keys in the online store."""
+    with closing(_store(desk)) as store:
+        return int(cast("int", store.dbsize()))
+
+
+def _store(desk: Desk) -> Redis:
+    return connect_redis(desk.settings.online_store)
 
 
 def _info(store: Redis, name: str) -> float:

@@ -24,9 +24,9 @@ from dojo.core.state.clock import RedisWorldClock
 from dojo.drills.faults.broken_file import BrokenFile
 from dojo.drills.faults.changed_file import ChangedFile
 from dojo.drills.faults.fault import FaultRefusedError, Receipt
+from dojo.drills.faults.forgotten_silence import ForgottenSilence
 from dojo.drills.faults.lost_bundle import LostBundle
 from dojo.drills.faults.side_program import SideProgram
-from dojo.drills.faults.silence import ForgottenSilence
 from dojo.drills.faults.store_setting import StoreSetting
 from dojo.drills.faults.stray_recorder import COMMAND, PORT_VARIABLE, StrayRecorder
 from dojo.drills.faults.world_drift import HiddenDrift
