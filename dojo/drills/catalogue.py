@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -51,16 +52,17 @@ def catalogue(directory: Path = DIRECTORY) -> dict[str, DrillSpec]:
     return {spec.id: spec for spec in sorted(found, key=lambda one: (one.level, one.id))}
 
 
-def any_drill(level: int = 0, directory: Path = DIRECTORY) -> DrillSpec:
+def any_drill(known: Mapping[str, DrillSpec], level: int = 0) -> DrillSpec:
     """Return a drill by chance.
 
     Args:
+        known: Drills by id.
         level: Only of this level. 0 is any.
 
     Raises:
         UnknownDrillError: There is none of this level.
     """
-    found = [one for one in catalogue(directory).values() if level in (0, one.level)]
+    found = [one for one in known.values() if level in (0, one.level)]
     if not found:
         raise UnknownDrillError(f"no drill of level {level}")
     return secrets.choice(found)

@@ -18,7 +18,8 @@ ProbeName = Literal[
     "lake_behind_seconds", "features_behind_days", "changed_alarm",
     "role_without_traffic",
     "store_refuses_connections", "store_refuses_writes", "store_milliseconds", "store_evictions",
-    "store_free_megabytes", "wrong_nights",
+    "store_free_megabytes", "wrong_nights", "wrong_ratios",
+    "registry_refuses_writes", "store_answers", "gateway_deaths",
 ]  # fmt: skip
 
 # What a stack must have beyond Prometheus (dojo/drills/running/needs.py).

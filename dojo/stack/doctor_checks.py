@@ -34,6 +34,8 @@ from dojo.stack.observability.installed import (
     how_to_install,
 )
 from dojo.stack.paths import is_home
+from dojo.stack.supervisor.overrides import IGNORED
+from dojo.stack.supervisor.overrides import overrides as named_overrides
 from feature_repo.specs import load
 
 DISTRIBUTION = "mlops-dojo"
@@ -263,6 +265,16 @@ def specs(settings: Settings) -> Check:
         step = "correct the file, then dojo config apply --why ..."
         return Check("model specs", DoctorVerdict.MISSING, faults, step)
     return Check("model specs", DoctorVerdict.OK, ", ".join(sorted(loaded.specs)))
+
+
+def overrides(settings: Settings) -> Check:
+    """Processes that start otherwise than the table says (supervisor/overrides.py)."""
+    found = named_overrides(settings.home)
+    told = "\n".join(f"{name}: {what}" for name, what in found.items()) or "none"
+    if any(what.startswith(IGNORED) for what in found.values()):
+        step = "correct or remove the file, then dojo restart NAME"
+        return Check("overrides", DoctorVerdict.WARNING, told, step)
+    return Check("overrides", DoctorVerdict.OK, told)
 
 
 def alerting(settings: Settings) -> Check:

@@ -25,6 +25,8 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
         deaths: Deaths in a row, as in `lifecycle.Life`.
         further_ports: What it listens on besides `port`. The gateway's gRPC.
         details: The process' own report, or why it cannot be asked.
+        override: What is other than in the table (supervisor/overrides.py). "" for nothing.
+        last_end: How its predecessor ended. "" for the first one.
     """
 
     name: str
@@ -43,6 +45,8 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     grace_seconds: float
     details: dict[str, Any]
     further_ports: tuple[int, ...] = ()
+    override: str = ""
+    last_end: str = ""
 
     @property
     def ports(self) -> str:

@@ -4,11 +4,15 @@
 right, so parity, metrics and the gate find nothing. The holdout is scored in one batch, and a batch
 is slow only once. The gate times typical rows, and only three in a hundred are from the night. A
 shadow that runs for two evening hours sees nothing either. Only the canary's night shows the fault.
+
+Drills spoil a finished model file instead (`slowed`, `with_hole`, `with_table`).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -38,23 +42,117 @@ def slow_by_night(run: Run) -> float:
         The time that one such payment now takes on this machine, in seconds.
     """
     path = run.workspace / MODEL_FILE
-    night = run.features.index("is_night")
-    slow_row = np.zeros((1, len(run.features)), dtype=np.float32)
-    slow_row[0, night] = 1.0
-    original = onnx.load(str(path))
     wanted = run.spec.serving.deadline.total_seconds() * DEADLINES
+    taken = slowed(path, len(run.features), run.features.index("is_night"), wanted)
+    fit = msgspec.structs.replace(read_fit(run.workspace), model_sha256=file_sha256(path))
+    (run.workspace / FIT_FILE).write_bytes(msgspec.json.encode(fit))
+    return taken
+
+
+def slowed(path: Path, width: int, column: int, seconds: float) -> float:
+    """Make a model file slow for rows whose flag is set. The scores stay the same.
+
+    Args:
+        path: The model file, which is replaced.
+        width: Number of its inputs.
+        column: Number of the flag's column. The flag is 0 or 1.
+        seconds: How long such a row shall take on this machine.
+
+    Returns:
+        How long it takes, seconds.
+    """
+    slow_row = np.zeros((1, width), dtype=np.float32)
+    slow_row[0, column] = 1.0
+    original = onnx.load(str(path))
     iterations, taken = _PROBE_ITERATIONS, 0.0
     for _ in range(2):  # measure, then scale
-        onnx.save(with_detour(original, night, iterations), str(path))
+        onnx.save(with_detour(original, column, iterations), str(path))
         scorer = OnnxScorer(path)
         scorer.score(slow_row)
         began = time.perf_counter()
         scorer.score(slow_row)
         taken = time.perf_counter() - began
-        iterations = max(iterations, int(iterations * wanted / taken))
-    fit = msgspec.structs.replace(read_fit(run.workspace), model_sha256=file_sha256(path))
-    (run.workspace / FIT_FILE).write_bytes(msgspec.json.encode(fit))
+        iterations = max(iterations, int(iterations * seconds / taken))
     return taken
+
+
+def with_hole(model: onnx.ModelProto, column: int) -> onnx.ModelProto:
+    """Return the same model, whose score is no number for rows with the flag set.
+
+    Args:
+        model: The original model.
+        column: Number of the flag's column in the model's only input (rows, features). The flag is
+            0 or 1.
+    """
+    return _with_summand(
+        model,
+        {
+            "hole_column": np.array([column], dtype=np.int64),
+            "hole_half": np.array(0.5, dtype=np.float32),
+            "hole_zero": np.array(0.0, dtype=np.float32),
+            "hole": np.array(np.nan, dtype=np.float32),
+        },
+        lambda source: [
+            helper.make_node("Gather", [source, "hole_column"], ["hole_flag"], axis=1),
+            helper.make_node("Greater", ["hole_flag", "hole_half"], ["is_hole"]),
+            helper.make_node("Where", ["is_hole", "hole", "hole_zero"], ["summand"]),
+        ],
+    )
+
+
+def with_table(model: onnx.ModelProto, megabytes: int, seed: int) -> onnx.ModelProto:
+    """Return the same model with a table of random numbers that it looks into, and ignores.
+
+    Args:
+        model: The original model.
+        megabytes: Size of the table. A server needs a multiple while it loads it.
+        seed: Makes the table.
+    """
+    width = 1_000
+    rows = megabytes * 1_000_000 // (4 * width)
+    table = np.random.default_rng(seed).random((rows, width), dtype=np.float32)
+    return _with_summand(
+        model,
+        {
+            "table": table,
+            "table_row": np.array([rows // 2], dtype=np.int64),
+            "table_zero": np.array(0.0, dtype=np.float32),
+        },
+        lambda _: [
+            helper.make_node("Gather", ["table", "table_row"], ["looked_up"], axis=0),
+            helper.make_node("ReduceSum", ["looked_up"], ["table_sum"], keepdims=0),
+            helper.make_node("Mul", ["table_sum", "table_zero"], ["summand"]),
+        ],
+    )
+
+
+def _with_summand(
+    model: onnx.ModelProto,
+    constants: Mapping[str, np.ndarray],
+    nodes: Callable[[str], list[onnx.NodeProto]],
+) -> onnx.ModelProto:
+    """Return a copy of a model that adds the value `summand` to its scores.
+
+    Args:
+        nodes: Input's name -> nodes that compute the value.
+    """
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    graph = changed.graph
+    output = graph.output[-1].name  # the scores; a classifier's probabilities come after its labels
+    for node in graph.node:
+        node.output[:] = [f"{name}_before" if name == output else name for name in node.output]
+        node.input[:] = [f"{name}_before" if name == output else name for name in node.input]
+    graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in constants.items()
+    )
+    graph.node.extend(
+        [
+            *nodes(graph.input[0].name),
+            helper.make_node("Add", [f"{output}_before", "summand"], [output]),
+        ]
+    )
+    return changed
 
 
 def with_detour(model: onnx.ModelProto, column: int, iterations: int) -> onnx.ModelProto:
@@ -66,15 +164,6 @@ def with_detour(model: onnx.ModelProto, column: int, iterations: int) -> onnx.Mo
             0 or 1.
         iterations: Number of matrix products.
     """
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    graph = changed.graph
-    source = graph.input[0].name
-    output = graph.output[-1].name  # the scores; a classifier's probabilities come after its labels
-    for node in graph.node:
-        node.output[:] = [f"{name}_fast" if name == output else name for name in node.output]
-        node.input[:] = [f"{name}_fast" if name == output else name for name in node.input]
-
     constants: dict[str, np.ndarray] = {
         "detour_column": np.array(column, dtype=np.int64),
         "detour_half": np.array(0.5, dtype=np.float32),
@@ -85,9 +174,6 @@ def with_detour(model: onnx.ModelProto, column: int, iterations: int) -> onnx.Mo
         "detour_start": np.ones((1, _WIDTH), dtype=np.float32),
         "detour_matrix": np.full((_WIDTH, _WIDTH), 0.5 / _WIDTH, dtype=np.float32),
     }
-    graph.initializer.extend(
-        numpy_helper.from_array(value, name) for name, value in constants.items()
-    )
     body = helper.make_graph(
         [
             helper.make_node("MatMul", ["state_in", "detour_matrix"], ["product"]),
@@ -105,8 +191,10 @@ def with_detour(model: onnx.ModelProto, column: int, iterations: int) -> onnx.Mo
             helper.make_tensor_value_info("state_out", TensorProto.FLOAT, [1, _WIDTH]),
         ],
     )
-    graph.node.extend(
-        [
+    return _with_summand(
+        model,
+        constants,
+        lambda source: [
             helper.make_node("Gather", [source, "detour_column"], ["flag"], axis=1),
             helper.make_node("ReduceMax", ["flag"], ["any_slow"], keepdims=0),
             helper.make_node("Greater", ["any_slow", "detour_half"], ["is_slow"]),
@@ -114,9 +202,7 @@ def with_detour(model: onnx.ModelProto, column: int, iterations: int) -> onnx.Mo
             helper.make_node(
                 "Loop", ["trips", "detour_true", "detour_start"], ["burnt"], body=body
             ),
-            helper.make_node("ReduceSum", ["burnt"], ["sum"], keepdims=0),
-            helper.make_node("Mul", ["sum", "detour_zero"], ["nothing"]),
-            helper.make_node("Add", [f"{output}_fast", "nothing"], [output]),
-        ]
+            helper.make_node("ReduceSum", ["burnt"], ["detour_sum"], keepdims=0),
+            helper.make_node("Mul", ["detour_sum", "detour_zero"], ["summand"]),
+        ],
     )
-    return changed

@@ -32,6 +32,16 @@ since() {
   dojo drift show --json | read_fact since "$1"
 }
 
+# tell TEAM --what MECHANISM --since TIME: tell an owner, who must mend it.
+tell() {
+  local reply
+  reply=$(dojo drill tell "$@") || return
+  case $reply in
+    *"It is mended"*) echo "$reply" ;;
+    *) echo "$*: $reply" >&2; return 1 ;;
+  esac
+}
+
 # paged: the alert that paged.
 paged() {
   read_fact paged

@@ -39,8 +39,8 @@ def told(alert: str) -> int:
 
 
 def holder() -> int:
-    told = json.load(sys.stdin)["processes"]["recorder"]["details"]["reason"]
-    found = re.search(r"\(process (\d+)", told)
+    processes = {one["name"]: one for one in json.load(sys.stdin)["processes"]}
+    found = re.search(r"\(process (\d+)", processes["recorder"]["details"]["reason"])
     print(found[1] if found else "")
     return 0
 

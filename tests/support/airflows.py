@@ -20,6 +20,7 @@ from dojo.core.settings import Settings
 from dojo.stack.paths import log_file
 from dojo.stack.supervisor.child import Child
 from dojo.stack.supervisor.identity import ProcessId
+from dojo.stack.supervisor.overrides import Override
 from dojo.stack.table import processes
 from pipelines.dags.failure_notes import failure_note
 from services.trainer.airflow_client import AirflowClient, AirflowUnavailableError, RunState
@@ -73,7 +74,7 @@ class AirflowServer:
 
     def start(self, dag_ids: Collection[str] = ()) -> None:
         """Start it and wait until it is healthy and has read these DAGs."""
-        self.child = Child(self._spec, self.settings.home, self.environment)
+        self.child = Child(self._spec, self.settings.home, self.environment, Override())
         wait_until(
             self._healthy, 240, f"Airflow is healthy; its log: {self.log}", every=POLL_SECONDS
         )

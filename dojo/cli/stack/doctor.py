@@ -61,6 +61,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield look.disk(settings)
     yield look.clock()
     yield look.specs(settings)
+    yield look.overrides(settings)
     yield look.alerting(settings)
     for name, purpose in _TOOLS.items():
         yield look.optional_tool(name, purpose)

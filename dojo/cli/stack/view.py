@@ -169,6 +169,11 @@ def print_status(overview: Overview) -> None:
                 no_wrap=True,
                 overflow="ellipsis",
             )
+        if process.override:
+            out.print(f"{'override':<13}{process.name}: {escape(process.override)}", soft_wrap=True)
+        if process.deaths:
+            again = f"died {process.deaths} times, last: {process.last_end}"
+            out.print(f"{'ended':<13}{process.name}: {escape(again)}", highlight=False)
     out.print(f"{'world':<13}{world_line(overview.world, now)}", highlight=False)
     if overview.lost:
         out.print(

@@ -81,6 +81,19 @@ class MlflowApi:
         """A run, deleted or not."""
         return self._ask("GET", "runs/get", f"run {run_id}", RunAnswer, {"run_id": run_id}).run
 
+    def create_run(self, experiment: str, name: str, tags: Mapping[str, str]) -> LoggedRun:
+        body = {
+            "experiment_id": self.get_experiment(experiment).experiment_id,
+            "run_name": name,
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        }
+        answer = self._tell("POST", "runs/create", f"run {name}", body, repeat=False)
+        return _decoded(answer, RunAnswer, name).run
+
+    def finish_run(self, run_id: str) -> None:
+        body = {"run_id": run_id, "status": "FINISHED"}
+        self._tell("POST", "runs/update", f"run {run_id}", body)
+
     def restore_run(self, run_id: str) -> None:
         self._tell("POST", "runs/restore", f"run {run_id}", {"run_id": run_id})
 
@@ -201,6 +214,17 @@ class MlflowApi:
                 else:
                     self._copy(source / name, into / name)
         return copy
+
+    def put_artifact(self, uri: str, file: Path) -> None:
+        """Copy a file into a directory of artifacts.
+
+        Raises:
+            RegistryUnavailableError: MLflow does not answer, or its server does not take artifacts.
+        """
+        target = _served_path(uri) / file.name
+        self._http.request(
+            "PUT", f"{ARTIFACTS_API}/{quote(str(target))}", str(target), file.read_bytes()
+        )
 
     def _list(self, directory: PurePosixPath) -> tuple[ArtifactEntry, ...]:
         """The content of a directory. Empty for a file, and for a missing path."""

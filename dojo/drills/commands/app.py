@@ -79,7 +79,7 @@ def start(
         errors_become_messages(UnknownDrillError, next_step="dojo drill list"),
         errors_become_messages(runs.InvalidDrillError, next_step="dojo drill start, once more"),
     ):
-        run = runs.start(here, drill(name) if name else any_drill(level), progress)
+        run = runs.start(here, drill(name) if name else any_drill(catalogue(), level), progress)
     if as_json:
         print_json({"run": run.number, "seal": run.seal, "marks": run.marks})
         return

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -23,6 +25,7 @@ from dojo.core.state.freshness import read_freshness
 from dojo.drills.running import store_probes
 from dojo.drills.spec import Bound, Condition, ProbeName
 from dojo.shop.events import TRANSACTIONS, Transaction
+from dojo.stack.control import running
 
 # An event log without a new event for so long tells nothing of the lake. Wall time.
 QUIET_LOG = timedelta(seconds=30)
@@ -40,6 +43,9 @@ UNANSWERED = 'outcome=~"timeout|failed|unreachable|malformed|skipped"'
 
 # The feature that says whether a payment is made at night, and the first hour of a day (UTC).
 NIGHT, DAWN = "is_night", 7
+
+# A feature that a release may compute otherwise, and what it is made from. Float32 is as exact.
+RATIO, MEAN, RATIO_TOLERANCE = "amount_to_mean_30d", "customer_amount_mean_30d", 1e-3
 
 MINUTE = timedelta(minutes=1)
 MOST_EVENTS = 30_000  # of a minute, at the fastest pace
@@ -113,7 +119,7 @@ def wrong_nights(desk: Desk) -> float | None:
     The time of the event decides. An answer was computed from the time of the request.
     """
     log = RedisEventLog(desk.redis, 1)
-    since = f"{int((wall_now() - MINUTE).timestamp() * 1000)}-0"
+    since = _since()
     nights = {
         event.transaction_id: event.world_time.hour < DAWN
         for event in _decoded(log, TRANSACTIONS, since, Transaction)
@@ -124,6 +130,47 @@ def wrong_nights(desk: Desk) -> float | None:
         if NIGHT in answer.features and answer.request_id in nights
     ]
     return sum(answers) / len(answers) if len(answers) >= FEWEST_ANSWERS else None
+
+
+def wrong_ratios(desk: Desk) -> float | None:
+    """Return the share of the last minute's answers whose ratio of amount and mean is wrong.
+
+    An answer has the amount and the mean too. Customers without a history are left out.
+    """
+    answers = [
+        abs(one[RATIO] - one["amount"] / max(one[MEAN], 1.0)) > RATIO_TOLERANCE * abs(one[RATIO])
+        for answer in _decoded(
+            RedisEventLog(desk.redis, 1), Stream.PREDICTIONS, _since(), Prediction
+        )
+        if (one := answer.features).get("customer_tx_count_30d") and RATIO in one and MEAN in one
+    ]
+    return sum(answers) / len(answers) if len(answers) >= FEWEST_ANSWERS else None
+
+
+def gateway_deaths(desk: Desk) -> float | None:
+    """Return how often the gateway died in a row. A minute in health forgives all."""
+    stack = running(desk.settings.home)
+    found = [one.deaths for one in stack.processes if one.name == "gateway"] if stack else []
+    return float(found[0]) if found else None
+
+
+def registry_refuses_writes(desk: Desk) -> float | None:
+    """Return 1 if the embedded registry's database takes no write for a second, else 0."""
+    file = desk.settings.home / "mlflow" / "mlflow.db"
+    if not file.exists():
+        return None
+    with closing(sqlite3.connect(file, timeout=1, isolation_level=None)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return 1.0
+        database.execute("ROLLBACK")
+        return 0.0
+
+
+def _since() -> str:
+    """Return the place in the event log of a minute ago."""
+    return f"{int((wall_now() - MINUTE).timestamp() * 1000)}-0"
 
 
 def _decoded(log: RedisEventLog, stream: str, since: str, kind: type[_E]) -> list[_E]:
@@ -184,4 +231,8 @@ _PROBES: Mapping[ProbeName, Callable[[Desk], float | None]] = {
     "store_evictions": store_probes.evictions,
     "store_free_megabytes": store_probes.free_megabytes,
     "wrong_nights": wrong_nights,
+    "wrong_ratios": wrong_ratios,
+    "gateway_deaths": gateway_deaths,
+    "registry_refuses_writes": registry_refuses_writes,
+    "store_answers": store_probes.answers,
 }

@@ -29,6 +29,16 @@ def refuses_connections(desk: Desk) -> float:
         return 0.0
 
 
+def answers(desk: Desk) -> float:
+    """Return 1 if the online store answers at its own address, else 0."""
+    with closing(_store(desk)) as store:
+        try:
+            store.ping()
+        except RedisError:
+            return 0.0
+        return 1.0
+
+
 def refuses_writes(desk: Desk) -> float:
     """Return 1 if the online store refuses a write, else 0."""
     with closing(_store(desk)) as store:

@@ -17,6 +17,7 @@ from dojo.stack.paths import log_file
 from dojo.stack.supervisor import tether
 from dojo.stack.supervisor.identity import ProcessId, end, identify, session_members
 from dojo.stack.supervisor.logfiles import rotate
+from dojo.stack.supervisor.overrides import Override
 from dojo.stack.table import COMMON_ENVIRONMENT, ProcessSpec
 
 
@@ -35,7 +36,9 @@ class Child:
     Make it on the main thread. The kernel ties its life to the thread that starts it.
     """
 
-    def __init__(self, spec: ProcessSpec, home: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, spec: ProcessSpec, home: Path, environment: Mapping[str, str], override: Override
+    ) -> None:
         log = log_file(home, spec.name)
         log.parent.mkdir(parents=True, exist_ok=True)
         rotate(log)
@@ -45,7 +48,13 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**environment, **COMMON_ENVIRONMENT, **spec.environment},
+                env={
+                    **environment,
+                    **COMMON_ENVIRONMENT,
+                    **spec.environment,
+                    **override.environment,
+                },
+                cwd=override.directory,
                 # Its pid names its session. A terminal's Ctrl-C does not reach it.
                 start_new_session=True,
             )
@@ -67,6 +76,10 @@ class Child:
     def members(self) -> list[ProcessId]:
         """The process and all that it started."""
         return session_members([self.session])[self.session]
+
+    def kill(self) -> None:
+        """Kill the process and all that it started, at once."""
+        end(self.members(), grace=0)
 
     def end(self, grace: float) -> list[ProcessId]:
         """End the whole session. Returns the processes that had to be killed.

@@ -21,11 +21,14 @@ from dojo.stack.supervisor.child import Child
 from dojo.stack.supervisor.identity import ProcessId, resident_bytes, session_members, start_of
 from dojo.stack.supervisor.lifecycle import Life, ProcessState
 from dojo.stack.supervisor.logfiles import rotate
+from dojo.stack.supervisor.overrides import Override, OverrideError, read_override
 from dojo.stack.table import ProcessSpec, stop_order
 
 TICK_SECONDS = 0.1  # a death is seen within this time; a tick costs about 1 ms
 STATUS_SECONDS = 1.0  # reading the memory of a dozen processes costs about 5 ms
 ROTATION_SECONDS = 60.0
+
+MEGABYTE = 1_000_000  # as `dojo status` shows it
 
 log = structlog.get_logger()
 
@@ -40,6 +43,10 @@ class Supervised:
         self.started: datetime | None = None
         self.child: Child | None = None
         self.prober: Prober | None = None
+        self.override = Override()
+        self.memory_bytes = 0
+        self.killed_for = ""  # why its supervisor killed it, until it is started again
+        self.last_end = ""
 
     def become(self, life: Life) -> None:
         if life.state is not self.life.state:
@@ -54,7 +61,13 @@ class Supervised:
         self.life = life
 
     def start(self, home: Path, environment: Mapping[str, str]) -> None:
-        self.child, self.started = Child(self.spec, home, environment), wall_now()
+        try:
+            self.override = read_override(home, self.spec.name)
+        except OverrideError as error:
+            log.error("override ignored", name=self.spec.name, reason=str(error))
+            self.override = Override()
+        self.child = Child(self.spec, home, environment, self.override)
+        self.started, self.memory_bytes, self.killed_for = wall_now(), 0, ""
         self.prober = Prober(self.spec.name, self.spec.health).start()
         self.become(lifecycle.started(self.life, time.monotonic()))
 
@@ -119,10 +132,12 @@ class Supervisor:
             ):
                 process.start(self._home, self._environment)
         elif (code := process.child.exit_code()) is not None:
-            log.warning("died", name=spec.name, exit_code=code)
+            process.last_end = process.killed_for or _ended_with(code)
+            log.warning("died", name=spec.name, exit_code=code, how=process.last_end)
             process.end(grace=1)  # its children have lost the process that they worked for
             process.become(lifecycle.died(process.life, now))
         else:
+            _require_memory(process)
             self._judge(process, now)
         return process.life.state is not before
 
@@ -139,6 +154,7 @@ class Supervisor:
             # SIGTERM first, because a slow process may still save its work. The loop waits for it,
             # for 2 s at most.
             process.end(grace=2)
+            process.last_end = "did not answer its health checks"
             process.become(lifecycle.died(process.life, time.monotonic()))
 
     def _dependencies_healthy(self, spec: ProcessSpec) -> bool:
@@ -182,6 +198,7 @@ class Supervisor:
         spec, life = process.spec, process.life
         running = process.child.id if process.child else None
         members = tuple(sessions[process.child.session]) if process.child else ()
+        process.memory_bytes = resident_bytes(members)
         return ProcessStatus(
             name=spec.name,
             state=life.state,
@@ -192,11 +209,28 @@ class Supervisor:
             restarts=life.restarts,
             deaths=life.deaths,
             ever_healthy=life.ever_healthy,
-            memory_bytes=resident_bytes(members),
+            memory_bytes=process.memory_bytes,
             address=spec.address,
             port=spec.port,
             further_ports=tuple(spec.further_ports.values()),
             log=os.fspath(log_file(self._home, spec.name).resolve()),
             grace_seconds=spec.grace,
             details=process.details,
+            override=str(process.override),
+            last_end=process.last_end,
         )
+
+
+def _ended_with(code: int) -> str:
+    """How a process ended, in words. A negative code is a signal."""
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _require_memory(process: Supervised) -> None:
+    """Kill a process that takes more than its override allows, as a kernel does in a container."""
+    limit, taken = process.override.memory_mb, process.memory_bytes / MEGABYTE
+    if not limit or taken <= limit or process.child is None:
+        return
+    process.killed_for = f"out of memory, killed at {taken:.0f} MB with {limit} MB allowed"
+    log.error("out of memory", name=process.spec.name, megabytes=round(taken), allowed=limit)
+    process.child.kill()

@@ -128,11 +128,16 @@ class ServedRoute:
         return dataclasses.replace(self, only=self.primary, is_pinned=True, in_context=None)
 
 
-def served_route(route: Route, versions: Sequence[ScorableVersion]) -> ServedRoute:
+def is_idle(route: Route, arm: Arm) -> bool:
+    """Whether a live arm gets no request: a warm standby."""
+    return arm.mode == "live" and arm.weight == 0 and route.draw.context is None
+
+
+def served_route(route: Route, versions: Sequence[ScorableVersion | None]) -> ServedRoute:
     """Return the served form of a route.
 
     Args:
-        versions: One per arm, in order.
+        versions: One per arm, in order. None leaves out an idle arm.
     """
     plans: dict[tuple[str, tuple[str, ...]], FeaturePlan] = {}
     arms = [
@@ -142,6 +147,7 @@ def served_route(route: Route, versions: Sequence[ScorableVersion]) -> ServedRou
             plans.setdefault((served.bundle.feature_service, served.bundle.features), served.plan),
         )
         for arm, served in zip(route.arms, versions, strict=True)
+        if served is not None
     ]
     live = tuple(arm for arm in arms if arm.arm.mode == "live")
     shared = {arm.plan for arm in live}

@@ -39,6 +39,7 @@ from services.gateway.versions.arms import (
     ServedRoute,
     champion_route,
     describe,
+    is_idle,
     is_trusted,
     registrys_route,
     served_route,
@@ -279,7 +280,25 @@ class Models:
             if state.preparing is asyncio.current_task():
                 state.preparing = None
 
-    async def _obtain(self, model: str, route: Route, arm: Arm) -> ScorableVersion:
+    async def _obtain(self, model: str, route: Route, arm: Arm) -> ScorableVersion | None:
+        """Return an arm's version. None for a standby that cannot be had.
+
+        Traffic was often taken away from a standby. Its fault must not hold that up.
+        """
+        try:
+            return await self._find(model, route, arm)
+        except (CorruptBundleError, *_UNAVAILABLE) as error:
+            if not is_idle(route, arm):
+                raise
+            _log.warning(
+                "a route is served without its standby",
+                model=model,
+                version=arm.version,
+                reason=str(error),
+            )
+            return None
+
+    async def _find(self, model: str, route: Route, arm: Arm) -> ScorableVersion:
         at_hand = self._at_hand(route, arm)
         if at_hand is not None:
             return at_hand

@@ -10,7 +10,7 @@ dojo drill hypothesis missing_labels --because "drift show"
 dojo audit list
 dojo drill answer --component labels_feed --mechanism missing_labels --trigger upstream_change \
   --impact none --scope fraud_detection
-dojo drill tell chargebacks --what missing_labels --since "$(since labels_missing)"
+tell chargebacks --what missing_labels --since "$(since labels_missing)"
 sleep 60
 dojo metrics simulator
 sleep 25

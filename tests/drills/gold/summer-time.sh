@@ -9,7 +9,7 @@ dojo drill hypothesis bad_data_time --because "drift show"
 dojo audit list
 dojo drill answer --component caller --mechanism bad_data_time --trigger upstream_change \
   --impact none --scope fraud_detection
-dojo drill tell checkout --what bad_data_time --since "$(since skew)"
+tell checkout --what bad_data_time --since "$(since skew)"
 until_quiet TrainingServingSkew
 dojo drift show
 sleep 35

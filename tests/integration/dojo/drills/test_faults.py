@@ -21,15 +21,15 @@ from dojo.core.lake import Lake, UnreadableFileError, write_parquet_atomically
 from dojo.core.settings import Settings, load_settings
 from dojo.core.state.audit import AuditTrail
 from dojo.core.state.clock import RedisWorldClock
-from dojo.drills.faults.broken_file import BrokenFile
-from dojo.drills.faults.changed_file import ChangedFile
+from dojo.drills.faults.data.broken_file import BrokenFile
+from dojo.drills.faults.data.store_setting import StoreSetting
+from dojo.drills.faults.data.world_drift import HiddenDrift
 from dojo.drills.faults.fault import FaultRefusedError, Receipt
-from dojo.drills.faults.forgotten_silence import ForgottenSilence
-from dojo.drills.faults.lost_bundle import LostBundle
-from dojo.drills.faults.side_program import SideProgram
-from dojo.drills.faults.store_setting import StoreSetting
-from dojo.drills.faults.stray_recorder import COMMAND, PORT_VARIABLE, StrayRecorder
-from dojo.drills.faults.world_drift import HiddenDrift
+from dojo.drills.faults.monitoring.changed_file import ChangedFile
+from dojo.drills.faults.monitoring.forgotten_silence import ForgottenSilence
+from dojo.drills.faults.processes.side_program import SideProgram
+from dojo.drills.faults.processes.stray_recorder import COMMAND, PORT_VARIABLE, StrayRecorder
+from dojo.drills.faults.versions.lost_bundle import LostBundle
 from dojo.drills.record import DrillRun, Records, Step
 from dojo.shop.events import TRANSACTIONS
 from dojo.shop.world_drift import DriftTable

@@ -15,12 +15,13 @@ import msgspec
 import psutil
 import pytest
 
-from dojo.stack.control import StackError, Stopped, running, stop, wait_until_healthy
+from dojo.stack.control import StackError, Stopped, restart, running, stop, wait_until_healthy
 from dojo.stack.paths import lock_file, log_file, status_file
 from dojo.stack.status import ProcessStatus, StackStatus, write_status
 from dojo.stack.supervisor.child import Child
 from dojo.stack.supervisor.identity import ProcessId, identify
 from dojo.stack.supervisor.lifecycle import ProcessState
+from dojo.stack.supervisor.overrides import Override, override_file, overrides
 from tests.integration.dojo.stack.tiny_stack import TinySpec, process_spec
 from tests.support.servers import Server, free_port, wait_until
 
@@ -293,7 +294,7 @@ def status_with(member: ProcessId, supervisor: ProcessId | None = None) -> Stack
 def test_each_process_writes_its_own_log_and_says_how_it_is(start: Start, tmp_path: Path) -> None:
     start(tiny("broken", "crash"), tiny("worker"))
     worker = wait_for(tmp_path, "worker", ProcessState.HEALTHY)
-    assert worker.details == {"pid": pid_of(worker)}
+    assert worker.details["pid"] == pid_of(worker)
     assert worker.memory_bytes > 1_000_000
     wait_until(
         lambda: "crashes, as asked" in log_file(tmp_path, "broken").read_text(),
@@ -315,7 +316,7 @@ def test_what_gave_itself_a_process_group_of_its_own_is_ended_too(tmp_path: Path
     spec = replace(
         process_spec(tiny("airflow"), tmp_path), command=(sys.executable, "-c", starts_another)
     )
-    child = Child(spec, tmp_path, os.environ)
+    child = Child(spec, tmp_path, os.environ, Override())
     wait_until(
         lambda: any("sleep" in command_of(member) for member in child.members()),
         10,
@@ -347,7 +348,7 @@ def test_an_orderly_process_ends_what_it_started_in_its_own_time(tmp_path: Path)
         command=(sys.executable, "-c", starter),
         orderly=True,
     )
-    child = Child(spec, tmp_path, os.environ)
+    child = Child(spec, tmp_path, os.environ, Override())
     wait_until(
         lambda: all(
             word in log_file(tmp_path, "airflow").read_text() for word in ("ready", "listens")
@@ -362,3 +363,54 @@ def test_an_orderly_process_ends_what_it_started_in_its_own_time(tmp_path: Path)
 def command_of(member: ProcessId) -> str:
     process = member.process()
     return " ".join(process.cmdline()) if process else ""
+
+
+def override(home: Path, name: str, text: str) -> Path:
+    file = override_file(home, name)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def test_an_override_counts_from_the_next_start_on(start: Start, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    start(tiny("worker"))
+    assert wait_for(tmp_path, "worker", ProcessState.HEALTHY).override == ""
+    text = f"{{environment: {{TINY_VARIABLE: set}}, directory: {elsewhere}}}"
+    file = override(tmp_path, "worker", text)
+    restart(tmp_path, "worker")
+    after = seen(tmp_path, "worker")
+    assert (after.details["directory"], after.details["variable"]) == (str(elsewhere), "set")
+    assert after.override == f"TINY_VARIABLE=set, directory {elsewhere}"
+    file.unlink()
+    restart(tmp_path, "worker")
+    assert seen(tmp_path, "worker").details["variable"] == ""
+    assert seen(tmp_path, "worker").override == ""
+
+
+def test_a_wrong_override_is_ignored_and_told(start: Start, tmp_path: Path) -> None:
+    override(tmp_path, "worker", "memory: 5")
+    supervisor = start(tiny("worker"))
+    assert wait_for(tmp_path, "worker", ProcessState.HEALTHY).override == ""
+    assert overrides(tmp_path)["worker"].startswith("ignored: ")
+    assert "override ignored" in supervisor.log.read_text()
+
+
+def test_a_process_beyond_its_memory_is_killed_again_and_again(
+    start: Start, tmp_path: Path
+) -> None:
+    file = override(tmp_path, "worker", "memory_mb: 100")
+    start(tiny("worker", "large"), tiny("neighbour"))
+    wait_until(
+        lambda: (found := look(tmp_path, "worker")) is not None and found.restarts >= 2,
+        30,
+        "the worker was killed twice",
+    )
+    killed = seen(tmp_path, "worker")
+    assert killed.last_end.startswith("out of memory, killed at ")
+    assert killed.last_end.endswith("with 100 MB allowed")
+    assert seen(tmp_path, "neighbour").restarts == 0
+    file.unlink()
+    wait_for(tmp_path, "worker", ProcessState.HEALTHY, killed.restarts + 1)
+    assert seen(tmp_path, "worker").details["taken"] == 200_000_000

@@ -3,7 +3,7 @@
 It answers /healthz, and uses only the standard library. It is healthy while
 `<DIRECTORY>/<NAME>.sick` does not exist. Each start appends its Unix time and pid to
 `<DIRECTORY>/<NAME>.starts`. The option `crash` ends at once. `stubborn` ignores SIGTERM. `parent`
-starts a child that would outlive it.
+starts a child that would outlive it. `large` takes 200 MB.
 """
 
 from __future__ import annotations
@@ -30,10 +30,19 @@ def main() -> None:
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         (directory / f"{name}.child").write_text(str(child.pid))
 
+    taken = b"x" * 200_000_000 if "large" in options else b""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             sick = (directory / f"{name}.sick").exists()
-            body = json.dumps({"status": "failing" if sick else "ok", "pid": os.getpid()}).encode()
+            told = {
+                "status": "failing" if sick else "ok",
+                "pid": os.getpid(),
+                "directory": str(Path.cwd()),
+                "variable": os.environ.get("TINY_VARIABLE", ""),
+                "taken": len(taken),
+            }
+            body = json.dumps(told).encode()
             self.send_response(503 if sick else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

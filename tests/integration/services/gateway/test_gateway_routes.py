@@ -495,6 +495,17 @@ def test_a_version_that_cannot_be_had_or_is_corrupt_gets_no_traffic_until_it_can
             "both arms answer",
         )
 
+        # As a standby, a version that cannot be loaded holds nothing up.
+        past = set_route(
+            breakable_redis.url,
+            "champion",
+            Arm(CHAMPION_ARM, "3", 1.0),
+            Arm(STANDBY_ARM, "2", 0.0),
+            model=model,
+        )
+        wait_until(lambda: generation(gateway, model) == past.generation, 30, "it is left out")
+        assert [arm["version"] for arm in state()["route"]["arms"]] == ["3"]  # type: ignore[index]
+
         # Without a route the registry's champion serves again.
         Redis.from_url(breakable_redis.url).delete(route_key(model))
         wait_until(lambda: generation(gateway, model) == 0, 10, "there is no route any more")

@@ -65,12 +65,12 @@ def test_the_commands_that_the_score_knows_exist() -> None:
 
 
 def test_chance_chooses_among_all_or_those_of_a_level() -> None:
-    assert {any_drill().id for _ in range(200)} == set(ALL)
+    assert {any_drill(ALL).id for _ in range(200)} == set(ALL)
     levels = {spec.level for spec in ALL.values()}
     for level in levels:
-        assert any_drill(level).level == level
+        assert any_drill(ALL, level).level == level
     with pytest.raises(UnknownDrillError, match="level"):
-        any_drill(next(level for level in (1, 2, 3, 4, 9) if level not in levels))
+        any_drill(ALL, next(level for level in (1, 2, 3, 4, 9) if level not in levels))
 
 
 @pytest.mark.parametrize("words", [[], ["half-a-file", "--random"]])

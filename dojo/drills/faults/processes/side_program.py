@@ -18,10 +18,13 @@ import psutil
 from pydantic import Field
 
 from dojo.core.settings import Settings
+from dojo.drills.faults.addresses import filled
 from dojo.drills.faults.fault import FaultRefusedError, Injection, Receipt, WriteDown
 
 # Beside the package, as in a checkout and in the images.
-PROGRAMS = Path(__file__).parents[3] / "drills" / "programs"
+PROGRAMS = Path(__file__).parents[4] / "drills" / "programs"
+
+FileName = Annotated[str, Field(pattern=r"^[a-z_]+\.[a-z]+$")]
 
 # A program that ends sooner than this has failed. Wall time.
 STARTED_SECONDS = 1.0
@@ -32,25 +35,25 @@ class SideProgram(Injection):
 
     Attributes:
         program: A file of drills/programs, without its ending.
-        arguments: Its arguments. `{online_store}`, `{redis}` and `{gateway}` become addresses.
+        arguments: Its arguments (../addresses.py).
+        files: Name -> text of files beside it, such as its configuration.
     """
 
     kind: Literal["side_program"]
     program: Annotated[str, Field(pattern=r"^[a-z_]+$")]
     arguments: tuple[str, ...] = ()
+    files: dict[FileName, str] = Field(default_factory=dict)
 
     def inject(self, settings: Settings, write_down: WriteDown) -> None:
         target = settings.home.resolve() / "scratch" / f"{self.program}.py"
-        write_down({"file": str(target)})
+        beside = {target.parent / name: text for name, text in self.files.items()}
+        write_down({"file": str(target), "beside": [str(path) for path in beside]})
         target.parent.mkdir(exist_ok=True)
+        for path, text in beside.items():
+            path.write_text(filled(text, settings))
         shutil.copyfile(PROGRAMS / target.name, target)
-        addresses = {
-            "online_store": settings.online_store,
-            "redis": settings.redis,
-            "gateway": settings.url_of("gateway"),
-        }
         child = subprocess.Popen(
-            [sys.executable, str(target), *(one.format(**addresses) for one in self.arguments)],
+            [sys.executable, str(target), *(filled(one, settings) for one in self.arguments)],
             cwd=target.parent,
             env={name: value for name, value in os.environ.items() if "DOJO" not in name},
             stdin=subprocess.DEVNULL,
@@ -69,7 +72,8 @@ class SideProgram(Injection):
             process.kill()
             process.wait(10)
         file = Path(receipt["file"])
-        file.unlink(missing_ok=True)
+        for path in (file, *map(Path, receipt.get("beside", ()))):
+            path.unlink(missing_ok=True)
         if file.parent.is_dir() and not any(file.parent.iterdir()):
             file.parent.rmdir()
 

@@ -1,4 +1,4 @@
-"""A colleague's change of a deployed file of the monitoring, read anew by its server."""
+"""A colleague's change of a deployed file, such as the monitoring's, read anew by its server."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class ChangedFile(Injection):
         file: The deployed file, relative to the home.
         shipped: The text that is changed. The file must have it once.
         changed: What stands there afterwards.
-        process: The process that reads the file again at a SIGHUP.
+        process: The process that reads the file again at a SIGHUP. None looks at it by itself.
     """
 
     kind: Literal["changed_file"]
     file: Path
     shipped: Text
     changed: Text
-    process: Literal["prometheus", "alertmanager"]
+    process: Literal["prometheus", "alertmanager"] | None = None
 
     def inject(self, settings: Settings, write_down: WriteDown) -> None:
         file = settings.home / self.file
@@ -50,7 +50,8 @@ class ChangedFile(Injection):
     def _reload(self, settings: Settings) -> None:
         from dojo.stack.control import process_of  # late, as in the other faults
 
-        if (process := process_of(settings.home, self.process)) is not None:
+        process = process_of(settings.home, self.process) if self.process else None
+        if process is not None:
             process.send_signal(signal.SIGHUP)
 
 

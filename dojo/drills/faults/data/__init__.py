@@ -1,0 +1,1 @@
+"""Faults of data: files of the lake, limits of the online store, and the world itself."""

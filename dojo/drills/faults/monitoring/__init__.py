@@ -1,0 +1,1 @@
+"""Faults of the monitoring: its files and its silences."""

@@ -1,0 +1,1 @@
+"""Faults of processes: services, their connections, and programs beside the stack."""

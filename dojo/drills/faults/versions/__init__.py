@@ -1,0 +1,1 @@
+"""Faults of model versions: their files, roles and rollouts."""
