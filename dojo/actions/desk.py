@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from uuid import uuid4
 
 from dojo.actions.errors import RolloutDecidesError, UnknownModelError, WrongCallError
@@ -30,6 +30,13 @@ class Desk:
 
     Imports are as late as the parts, so a command that reads the registry does not pay for Redis.
     """
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The desk of these settings. Without them, those of the environment count."""
+        desk = cls()
+        desk.settings = settings
+        return desk
 
     @cached_property
     def settings(self) -> Settings:

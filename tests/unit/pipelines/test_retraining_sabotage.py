@@ -12,7 +12,7 @@ from lightgbm import LGBMClassifier
 
 from dojo.core.registry.bundle import OnnxScorer
 from pipelines.training.convert import to_onnx
-from pipelines.training.sabotage import with_detour
+from pipelines.training.sabotage import slowed, with_detour, with_hole, with_table
 
 NIGHT, AMOUNT, WIDTH = 2, 0, 4
 
@@ -53,3 +53,50 @@ def test_only_payments_by_night_are_slow(
     day, night = np.zeros((1, WIDTH), dtype=np.float32), np.zeros((1, WIDTH), dtype=np.float32)
     night[0, NIGHT] = 1.0
     assert seconds(bad, night) > 20 * seconds(bad, day)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> tuple[onnx.ModelProto, np.ndarray]:
+    """Return a model, and rows of which every third is by night."""
+    rows = np.random.default_rng(3).uniform(0, 200, (90, WIDTH)).astype(np.float32)
+    rows[:, NIGHT] = np.arange(len(rows)) % 3 == 0
+    booster = LGBMClassifier(n_estimators=5, verbose=-1).fit(rows, rows[:, AMOUNT] > 50).booster_
+    return to_onnx(booster, [str(at) for at in range(WIDTH)]), rows
+
+
+def scored(model: onnx.ModelProto, path: Path, rows: np.ndarray) -> np.ndarray:
+    onnx.save(model, str(path))
+    return OnnxScorer(path).score(rows)
+
+
+def test_a_hole_takes_the_scores_of_marked_rows_alone(
+    model: tuple[onnx.ModelProto, np.ndarray], tmp_path: Path
+) -> None:
+    good, rows = model
+    before, after = (
+        scored(one, tmp_path / "model.onnx", rows) for one in (good, with_hole(good, NIGHT))
+    )
+    night = rows[:, NIGHT] > 0
+    assert np.isnan(after[night]).all()
+    assert np.array_equal(after[~night], before[~night])
+
+
+def test_a_table_changes_the_size_and_no_score(
+    model: tuple[onnx.ModelProto, np.ndarray], tmp_path: Path
+) -> None:
+    good, rows = model
+    large = with_table(good, megabytes=8, seed=1)
+    before = scored(good, tmp_path / "good.onnx", rows)
+    assert np.array_equal(scored(large, tmp_path / "large.onnx", rows), before)
+    grown = (tmp_path / "large.onnx").stat().st_size - (tmp_path / "good.onnx").stat().st_size
+    assert 8_000_000 <= grown < 8_100_000
+
+
+def test_a_slowed_file_takes_the_time_that_was_asked_for(
+    model: tuple[onnx.ModelProto, np.ndarray], tmp_path: Path
+) -> None:
+    good, rows = model
+    path = tmp_path / "model.onnx"
+    before = scored(good, path, rows)
+    assert slowed(path, WIDTH, NIGHT, seconds=0.05) > 0.025
+    assert np.array_equal(OnnxScorer(path).score(rows), before)

@@ -30,7 +30,7 @@ class MovedRollout(Injection):
         from dojo.actions.desk import Desk
         from dojo.core.registry.versions import CHAMPION
 
-        desk = Desk()
+        desk = Desk.of(settings)
         if self.step == "promote":
             write_down({})
             rollouts.overrule(desk, self.model, "promote", self.who, self.why)
@@ -49,12 +49,12 @@ class MovedRollout(Injection):
         from dojo.actions.desk import Desk
 
         if self.left(settings, receipt):
-            rollouts.overrule(Desk(), self.model, "abort", self.who, "not now")
+            rollouts.overrule(Desk.of(settings), self.model, "abort", self.who, "not now")
 
     def left(self, settings: Settings, receipt: Receipt) -> str:
         from dojo.actions.desk import Desk
 
-        found = Desk().rollouts.get(self.model)
+        found = Desk.of(settings).rollouts.get(self.model)
         if self.step == "promote" or found is None or not found.active:
             return ""
         same = found.version == receipt.get("version")

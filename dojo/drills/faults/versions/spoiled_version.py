@@ -49,7 +49,7 @@ class SpoiledVersion(Injection):
         from dojo.actions.desk import Desk  # late, as in the other faults
         from dojo.core.registry.versions import CHAMPION
 
-        desk = Desk()
+        desk = Desk.of(settings)
         champion = desk.registry.by_alias(self.model, CHAMPION)
         if champion is None:
             raise FaultRefusedError(f"{self.model} has no champion")
@@ -111,7 +111,7 @@ class SpoiledVersion(Injection):
         from dojo.actions.desk import Desk
 
         if self.left(settings, receipt):
-            desk = Desk()
+            desk = Desk.of(settings)
             change = desk.change(self.who, "back to the version before")
             desk.role_changes.roll_back(self.model, change, to=receipt["from"])
 
@@ -121,7 +121,7 @@ class SpoiledVersion(Injection):
 
         if not receipt["version"]:
             return ""
-        champion = Desk().registry.by_alias(self.model, CHAMPION)
+        champion = Desk.of(settings).registry.by_alias(self.model, CHAMPION)
         still = champion is not None and champion.version == receipt["version"]
         return f"version {receipt['version']} of {self.model} as champion" if still else ""
 

@@ -126,6 +126,26 @@ def test_artifacts_arrive_whole(registry: ModelRegistry, version: Version, tmp_p
     assert one.read_bytes() == b"odd name"
 
 
+def test_a_run_and_its_files_are_made_as_by_mlflows_own_client(
+    registry: ModelRegistry, version: Version, tmp_path: Path
+) -> None:
+    client = tracking_client(registry)
+    experiment = client.create_experiment("made_by_api")
+    run = registry.api.create_run("made_by_api", "a run", {"who": "\u20ac"})
+    for name, content in FILES.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        directory = Path("model", name).parent
+        registry.api.put_artifact(f"{run.info.artifact_uri}/{directory}", file)
+    registry.api.finish_run(run.info.run_id)
+    theirs = client.get_run(run.info.run_id)
+    assert (theirs.info.experiment_id, theirs.info.run_name) == (experiment, "a run")
+    assert (theirs.info.status, theirs.data.tags["who"]) == ("FINISHED", "\u20ac")
+    copy = Path(client.download_artifacts(run.info.run_id, "model", str(tmp_path)))
+    assert {name: (copy / name).read_bytes() for name in FILES} == FILES
+
+
 def test_what_is_not_there_is_unknown(
     registry: ModelRegistry, version: Version, tmp_path: Path
 ) -> None:
