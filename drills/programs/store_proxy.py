@@ -1,4 +1,4 @@
-"""Pass connections on to a Redis. The address stands in store_proxy.conf, read for each connection.
+"""Pass connections on to a Redis. Its address stands in store_proxy.conf, and may change.
 
 python store_proxy.py PORT
 """
@@ -7,18 +7,33 @@ import pathlib
 import socket
 import sys
 import threading
+import time
 from urllib.parse import urlsplit
 
 CONFIGURATION = pathlib.Path(__file__).with_suffix(".conf")
 SECONDS = 5
 
+joined: set[socket.socket] = set()
+
 
 def main() -> None:
     """Serve until the end."""
+    threading.Thread(target=reload, daemon=True).start()
     with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as door:
         while True:
             caller, _ = door.accept()
             threading.Thread(target=join, args=(caller,), daemon=True).start()
+
+
+def reload() -> None:
+    """End all connections when the configuration changes. Callers connect anew."""
+    known = CONFIGURATION.read_text()
+    while True:
+        time.sleep(1)
+        if (found := CONFIGURATION.read_text()) != known:
+            known = found
+            for end in list(joined):
+                hang_up(end)
 
 
 def join(caller: socket.socket) -> None:
@@ -30,6 +45,7 @@ def join(caller: socket.socket) -> None:
         caller.close()
         return
     server.settimeout(None)
+    joined.update((caller, server))
     threading.Thread(target=copy, args=(server, caller), daemon=True).start()
     copy(caller, server)
 
@@ -42,7 +58,17 @@ def copy(source: socket.socket, target: socket.socket) -> None:
     except OSError:
         pass
     for end in (source, target):
-        end.close()
+        hang_up(end)
+
+
+def hang_up(end: socket.socket) -> None:
+    """Close a connection. Its other side wakes up."""
+    joined.discard(end)
+    try:
+        end.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    end.close()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +16,8 @@ from dojo.drills.commands.saying import progress, say
 from dojo.drills.record import Records
 
 app = typer.Typer(no_args_is_help=True)
+
+Automation = Literal["on", "off"]
 
 DrillName = Annotated[
     str, typer.Argument(help="A drill of `dojo drill list`. Or --random.", metavar="[DRILL]")
@@ -60,6 +63,21 @@ def start(
     level: Annotated[
         int, typer.Option(min=0, max=4, help="With --random, only of this level. 0 is any.")
     ] = 0,
+    unpaged: Annotated[
+        bool, typer.Option("--unpaged", help="Wait for harm, and for no page. You find out.")
+    ] = False,
+    automation: Annotated[
+        Automation, typer.Option(help="`off` pauses the responder before the fault.")
+    ] = "on",
+    noise: Annotated[
+        bool, typer.Option("--noise", help="A service dies beside it, and comes back.")
+    ] = False,
+    decoy: Annotated[
+        bool, typer.Option("--decoy", help="A harmless deployment comes just before it.")
+    ] = False,
+    countdown: Annotated[
+        int, typer.Option(min=0, help="End it so many minutes after the page. 0 is never.")
+    ] = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Inject a drill's fault into the running stack, and wait for its page.
@@ -67,23 +85,33 @@ def start(
     An independent measurement must see harm before you are paged. Else the drill is undone, and
     counts as invalid. Ctrl-C undoes it too.
 
-    Examples: [bold]dojo drill start two-recorders[/], [bold]dojo drill start --random[/]
+    Examples: [bold]dojo drill start two-recorders[/],
+    [bold]dojo drill start --random --level 2 --noise --countdown 30[/]
     """
     if bool(name) == by_chance:
         raise fail("name a drill, or let chance choose with --random", "dojo drill list", 2)
-    from dojo.drills.running import run as runs
+    from dojo.drills.running import begin
+    from dojo.drills.running.terms import Terms
 
+    terms = Terms(
+        unpaged=unpaged,
+        automation=automation == "on",
+        noise=noise,
+        decoy=decoy,
+        limit=timedelta(minutes=countdown) if countdown else None,
+    )
     with (
         CommandContext() as here,
         errors_become_messages(DrillFileError),
         errors_become_messages(UnknownDrillError, next_step="dojo drill list"),
-        errors_become_messages(runs.InvalidDrillError, next_step="dojo drill start, once more"),
+        errors_become_messages(begin.InvalidDrillError, next_step="dojo drill start, once more"),
     ):
-        run = runs.start(here, drill(name) if name else any_drill(catalogue(), level), progress)
+        spec = drill(name) if name else any_drill(catalogue(), level)
+        run = begin.start(here, spec, progress, terms)
     if as_json:
         print_json({"run": run.number, "seal": run.seal, "marks": run.marks})
         return
-    out.print("You are on call. The clock runs.", highlight=False)
+    out.print("You are on call. The clock end.", highlight=False)
     for step in (
         "dojo alerts               what was told",
         "dojo drill ack            you have it",
@@ -105,11 +133,11 @@ def shell() -> None:
 
     Example: [bold]dojo drill shell[/]
     """
-    from dojo.drills.running import run as runs
+    from dojo.drills.running import end
     from dojo.drills.running.shell import open_shell
 
     with CommandContext() as here:
-        run = runs.open_run(here)
+        run = end.open_run(here)
         directory = Records(here.settings.home).directory(run.number)
     out.print("Every command in this shell is written down until you exit.", highlight=False)
     raise typer.Exit(open_shell(directory))
@@ -121,11 +149,11 @@ def resolve(as_json: JsonFlag = False) -> None:
 
     Example: [bold]dojo drill resolve[/]
     """
-    from dojo.drills.running import run as runs
+    from dojo.drills.running import end
 
     with CommandContext() as here:
-        run = runs.open_run(here)
-        if not runs.resolve(here, run, drill(run.drill), progress):
+        run = end.open_run(here)
+        if not end.resolve(here, run, drill(run.drill), progress):
             raise fail(f"it is not over: {run.reason}", "look again, and then dojo drill resolve")
     report(run.number, as_json)
 
@@ -136,10 +164,10 @@ def stop(as_json: JsonFlag = False) -> None:
 
     Example: [bold]dojo drill stop[/]
     """
-    from dojo.drills.running import run as runs
+    from dojo.drills.running import end
 
     with CommandContext() as here:
-        run = runs.stop(here)
+        run = end.stop(here)
     say(run, as_json, f"stopped, and undone. It was {run.drill}: dojo drill report {run.number}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dojo.cli.output import err, out, print_json
+from dojo.core.state.clock import wall_now
 from dojo.drills.record import DrillRun
 
 
@@ -14,6 +15,14 @@ def progress(line: str) -> None:
 def say(run: DrillRun, as_json: bool, said: str) -> None:
     """Print what a command did."""
     if as_json:
-        print_json({"run": run.number, "state": run.state, "said": said})
+        print_json({"run": run.number, "state": run.state, "said": said, "ends": run.ends})
     else:
-        out.print(said, highlight=False, markup=False, soft_wrap=True)
+        out.print(said + left(run), highlight=False, markup=False, soft_wrap=True)
+
+
+def left(run: DrillRun) -> str:
+    """Return how much time is left, in words. "" without a limit, and after the end."""
+    if run.ends is None or run.state != "paged":
+        return ""
+    seconds = max(0, round((run.ends - wall_now()).total_seconds()))
+    return f" ({seconds // 60}:{seconds % 60:02d} left)"

@@ -29,10 +29,10 @@ def ack(as_json: JsonFlag = False) -> None:
 
     Example: [bold]dojo drill ack[/]
     """
-    from dojo.drills.running import run as runs
+    from dojo.drills.running import end
 
     with CommandContext() as here:
-        run = runs.open_run(here)
+        run = end.open_run(here)
         Records(here.settings.home).mark(run, "acked")
     say(run, as_json, "acknowledged")
 
@@ -66,11 +66,11 @@ def hypothesis(mechanism: Mechanism, because: Because, as_json: JsonFlag = False
     Example: [bold]dojo drill hypothesis saturation_storage --because "logs recorder"[/]
     """
     from dojo.core.state.clock import wall_now
-    from dojo.drills.running import run as runs
+    from dojo.drills.running import end
 
     _known(mechanism, MECHANISMS, "mechanism")
     with CommandContext() as here:
-        run = runs.open_run(here)
+        run = end.open_run(here)
         run.hypotheses.append(Hypothesis(at=wall_now(), mechanism=mechanism, evidence=because))
         Records(here.settings.home).write(run)
     say(run, as_json, f"{len(run.hypotheses)} written down")
@@ -82,10 +82,10 @@ def refute(mechanism: Mechanism, because: Because, as_json: JsonFlag = False) ->
     Example: [bold]dojo drill refute saturation_storage --because doctor[/]
     """
     from dojo.core.state.clock import wall_now
-    from dojo.drills.running import run as runs
+    from dojo.drills.running import end
 
     with CommandContext() as here:
-        run = runs.open_run(here)
+        run = end.open_run(here)
         standing = [o for o in run.hypotheses if o.mechanism == mechanism and not o.refuted]
         if not standing:
             raise fail(
@@ -110,14 +110,14 @@ def answer(
     none[/]
     """
     from dojo.core.state.clock import wall_now
-    from dojo.drills.running import run as runs
+    from dojo.drills.running import end
 
     _known(component, COMPONENTS, "component")
     _known(mechanism, MECHANISMS, "mechanism")
     _known(trigger, TRIGGERS, "trigger")
     _known(impact, IMPACTS, "impact")
     with CommandContext() as here:
-        run = runs.open_run(here)
+        run = end.open_run(here)
         given = Diagnosis(
             at=wall_now(), component=component, mechanism=mechanism, trigger=trigger,
             impact=impact, scope=scope,
@@ -142,13 +142,13 @@ def tell_owner(
 
     Example: [bold]dojo drill tell checkout --what bad_data_time --since 2025-03-30T01:00[/]
     """
-    from dojo.drills.running import run as runs
+    from dojo.drills.running import end
     from dojo.drills.running.owners import tell_owner as tell
 
     _known(team, TEAMS, "team")
     _known(what, MECHANISMS, "mechanism")
     with CommandContext() as here:
-        run = runs.open_run(here)
+        run = end.open_run(here)
         reply = tell(here, run, drill(run.drill), team, what, since.replace(tzinfo=UTC))
     say(run, as_json, reply)
 
@@ -162,10 +162,10 @@ def note(
     Example: [bold]dojo drill note "the store is healthy, so it is the path"[/]
     """
     from dojo.core.state.clock import wall_now
-    from dojo.drills.running import run as runs
+    from dojo.drills.running import end
 
     with CommandContext() as here:
-        run = runs.open_run(here)
+        run = end.open_run(here)
         run.notes.append(Note(at=wall_now(), text=text))
         Records(here.settings.home).write(run)
     say(run, as_json, "written down")
@@ -176,10 +176,10 @@ def hint(as_json: JsonFlag = False) -> None:
 
     Example: [bold]dojo drill hint[/]
     """
-    from dojo.drills.running import run as runs
+    from dojo.drills.running import end
 
     with CommandContext() as here:
-        run = runs.open_run(here)
+        run = end.open_run(here)
         hints = drill(run.drill).hints
         if run.hints >= len(hints):
             raise fail("there are no more hints", "dojo drill stop tells the rest")

@@ -12,6 +12,8 @@ from dojo.drills.faults.data.world_drift import HiddenDrift
 from dojo.drills.faults.monitoring.changed_file import ChangedFile
 from dojo.drills.faults.monitoring.forgotten_silence import ForgottenSilence
 from dojo.drills.faults.processes.dropped_client import DroppedClient
+from dojo.drills.faults.processes.killed_process import KilledProcess
+from dojo.drills.faults.processes.paused_responder import PausedResponder
 from dojo.drills.faults.processes.service_override import ServiceOverride
 from dojo.drills.faults.processes.side_program import SideProgram
 from dojo.drills.faults.processes.stray_recorder import StrayRecorder
@@ -26,9 +28,11 @@ Fault = Annotated[
     | DroppedClient
     | ForgottenSilence
     | HiddenDrift
+    | KilledProcess
     | LostBundle
     | MovedAlias
     | MovedRollout
+    | PausedResponder
     | ServiceOverride
     | SideProgram
     | SpoiledVersion

@@ -12,7 +12,7 @@ from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError
 from dojo.core.state.clock import wall_now
 from dojo.drills.record import DrillRun, Records, Step, Told
-from dojo.drills.running.run import fault_of
+from dojo.drills.running.steps import fault_of
 from dojo.drills.spec import DrillSpec
 
 
@@ -53,5 +53,5 @@ def _reply(
         return "nothing was released then. Since when, in world time?", None
     return (
         "found it, thank you. It is mended from now on. Sent data stay as they are.",
-        run.steps[0],
+        run.steps[run.first_fault],
     )

@@ -14,6 +14,7 @@ from dojo.actions.desk import Desk
 from dojo.core.state.clock import wall_now
 from dojo.drills.catalogue import drill
 from dojo.drills.record import SAMPLES_FILE, Records, Sample
+from dojo.drills.running.end import stop
 from dojo.drills.running.probes import measure_all
 
 # Between two samples, wall seconds.
@@ -29,6 +30,9 @@ def main() -> int:
             sample = Sample(wall_now(), measure_all(desk, spec.outcome))
             file.write(msgspec.json.encode(sample) + b"\n")
             file.flush()
+            if run.ends is not None and wall_now() >= run.ends:
+                stop(desk, "the time was over")
+                break
             time.sleep(SAMPLE_SECONDS)
     return 0
 

@@ -59,7 +59,7 @@ class ServiceOverride(Injection):
     edits: tuple[ReleasedEdit, ...] = ()
 
     def inject(self, settings: Settings, write_down: WriteDown) -> None:
-        from dojo.stack.control import restart  # late, as in the other faults
+        from dojo.stack.control import StackError, restart  # late, as in the other faults
         from dojo.stack.supervisor.overrides import override_file
 
         home = settings.home.resolve()
@@ -82,7 +82,10 @@ class ServiceOverride(Injection):
             self._make(release)
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
-        restart(settings.home, self.service)
+        try:
+            restart(settings.home, self.service)
+        except StackError as error:
+            raise FaultRefusedError(str(error)) from error
 
     def _make(self, release: Path) -> None:
         shutil.rmtree(release, ignore_errors=True)
