@@ -3,6 +3,7 @@
 python store_proxy.py PORT
 """
 
+import contextlib
 import pathlib
 import socket
 import sys
@@ -52,11 +53,9 @@ def join(caller: socket.socket) -> None:
 
 def copy(source: socket.socket, target: socket.socket) -> None:
     """Copy bytes until one side ends."""
-    try:
+    with contextlib.suppress(OSError):
         while data := source.recv(65_536):
             target.sendall(data)
-    except OSError:
-        pass
     for end in (source, target):
         hang_up(end)
 
@@ -64,10 +63,8 @@ def copy(source: socket.socket, target: socket.socket) -> None:
 def hang_up(end: socket.socket) -> None:
     """Close a connection. Its other side wakes up."""
     joined.discard(end)
-    try:
+    with contextlib.suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
     end.close()
 
 
