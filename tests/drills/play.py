@@ -69,7 +69,7 @@ class Recorded(msgspec.Struct, kw_only=True):
 
 def made_from(spec: DrillSpec) -> str:
     """Return the hash of a drill and its right work, without what is only told."""
-    played = spec.model_dump_json(exclude=TOLD)
+    played = spec.model_dump_json(exclude=TOLD, exclude_defaults=True)
     script = (HERE / "gold" / f"{spec.id}.sh").read_text()
     return hashlib.sha256(f"{played}{script}".encode()).hexdigest()[:16]
 

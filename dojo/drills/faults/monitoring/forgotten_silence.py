@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from typing import Any, Literal
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from dojo.core.settings import Settings
-from dojo.core.spec.durations import Duration
 from dojo.core.spec.section import Text
 from dojo.core.state.clock import wall_now
 from dojo.drills.faults.fault import FaultRefusedError, Injection, Receipt, WriteDown
@@ -23,21 +25,21 @@ class ForgottenSilence(Injection):
         area: Value of the alerts' label `area`.
         who: Its author.
         comment: Its reason, as the author gave it.
-        lasting: Until its end, wall time.
+        days: Until its end, wall time.
     """
 
     kind: Literal["forgotten_silence"]
     area: Text
     who: Text
     comment: Text
-    lasting: Duration
+    days: Annotated[int, Field(gt=0)]
 
     def inject(self, settings: Settings, write_down: WriteDown) -> None:
         now = wall_now()
         body = {
             "matchers": [{"name": "area", "value": self.area, "isRegex": False, "isEqual": True}],
             "startsAt": now.isoformat(),
-            "endsAt": (now + self.lasting).isoformat(),
+            "endsAt": (now + timedelta(days=self.days)).isoformat(),
             "createdBy": self.who,
             "comment": self.comment,
         }

@@ -23,7 +23,7 @@ CODE = Path(dojo.__file__).parents[1]
 
 # What a service needs of the checkout.
 PARTS = ("dojo", "feature_repo", "services", "pipelines", "models", "monitoring")
-LEFT_OUT = shutil.ignore_patterns("drills")
+LEFT_OUT = shutil.ignore_patterns("*drill*")
 
 
 class ReleasedEdit(Section):

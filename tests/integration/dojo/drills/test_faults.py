@@ -292,7 +292,7 @@ def test_a_forgotten_silence_is_there_until_it_is_undone(
     )
     server = Server("alertmanager", command, tmp_path)
     fault = ForgottenSilence(
-        kind="forgotten_silence", area="serving", who="j.lindner", comment="flapping", lasting="30d"
+        kind="forgotten_silence", area="serving", who="j.lindner", comment="flapping", days=30
     )
     written: list[Receipt] = []
     with pytest.raises(FaultRefusedError, match="took no silence"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -19,6 +20,8 @@ from dojo.drills.catalogue import (
     drill,
     load_drill,
 )
+from dojo.drills.record import Step
+from dojo.drills.running.steps import fault_of
 from dojo.drills.scoring.score import CHANGES, CHANGING, IMPACT, SCOPE
 from dojo.drills.spec import DrillSpec
 
@@ -138,3 +141,11 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
         load_drill(file)
     with pytest.raises(DrillFileError, match=r"missing\.yaml"):
         load_drill(tmp_path / "missing.yaml")
+
+
+@pytest.mark.parametrize("spec", ALL.values(), ids=list(ALL))
+def test_what_a_run_writes_down_of_a_fault_is_read_back(spec: DrillSpec) -> None:
+    """A killed drill is undone from its record alone."""
+    for fault in spec.faults:
+        written = msgspec.json.encode(Step(fault=fault.model_dump(mode="json")))
+        assert fault_of(msgspec.json.decode(written, type=Step)) == fault
