@@ -111,6 +111,9 @@ COMMANDS = {
         "What the gate between a challenger and the champion decided.",
         "pipelines",
     ),
+    "incidents": CommandRow(
+        "dojo.cli.monitoring.incidents:app", "Troubles that people were told of, and who has them."
+    ),
     "logs": CommandRow(
         "dojo.cli.stack.commands:logs", "Show what the processes wrote, in the order of time."
     ),

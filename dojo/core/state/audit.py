@@ -49,6 +49,7 @@ Kind = Literal[
     "spec",
     "data",
     "registry",
+    "incident",
 ]
 
 

@@ -179,7 +179,7 @@ def _order(seen: _Seen) -> list[ScoreLine]:
     early = [one for one in calls if answered is None or one.at < answered]
     said_impact = answer is not None and answer.impact == seen.spec.answer.impact
     said_scope = answer is not None and answer.scope == seen.spec.answer.scope
-    taken = _between(run, "paged", "acked")
+    taken = _acknowledged_after(seen)
     in_par = taken is not None and taken <= seen.spec.par.acknowledge
     calm = change is None or bool(before)
     return [
@@ -206,6 +206,14 @@ def _order(seen: _Seen) -> list[ScoreLine]:
             f"dojo {change.said}" if change else f"{len(calls)} commands, none of them changes",
         ),
     ]
+
+
+def _acknowledged_after(seen: _Seen) -> timedelta | None:
+    """Return how long the page waited. The incident may be acknowledged as any other one."""
+    paged = seen.run.marks.get("paged")
+    taken = _first(seen.commands, lambda one: one.code == 0 and begins(one, ("incidents ack",)))
+    found = [at for at in (seen.run.marks.get("acked"), taken.at if taken else None) if at]
+    return min(found) - paged if found and paged else None
 
 
 def _hypotheses(seen: _Seen) -> list[ScoreLine]:

@@ -23,7 +23,7 @@ CODE = Path(dojo.__file__).parents[1]
 
 # What a service needs of the checkout.
 PARTS = ("dojo", "feature_repo", "services", "pipelines", "models", "monitoring")
-LEFT_OUT = shutil.ignore_patterns("*drill*")
+LEFT_OUT = shutil.ignore_patterns("*drill*", "sabotage.py")
 
 
 class ReleasedEdit(Section):

@@ -199,6 +199,13 @@ def test_each_point_needs_its_evidence(
     assert points(whole, part, what) > earned
 
 
+def test_the_page_may_be_acknowledged_as_any_incident() -> None:
+    marks = without("acked")
+    for code, earned in ((0, 3), (1, 0)):
+        commands = [*calls((20, "incidents ack latest"), code=code), *LOOKS, *CHECKS]
+        assert points(scored(run(marks=marks), commands), "order", "acknowledged") == earned
+
+
 def test_evidence_that_was_not_called_supports_no_hypothesis() -> None:
     thoughts = copy.deepcopy(THOUGHTS)
     thoughts[1].evidence = "redis INFO"
