@@ -1,4 +1,4 @@
-"""Delete runs that nobody needs, after a question.
+"""Delete old runs, after a question.
 
 python mlflow_gc.py FILE
 """

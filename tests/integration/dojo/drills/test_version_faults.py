@@ -1,4 +1,4 @@
-"""Faults of versions, on a real MLflow: what a colleague did is there, and its undo takes it back."""
+"""Faults of versions, on a real MLflow: what a colleague did is there, until its undo."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dojo.core.state.clock import wall_now
 from dojo.drills.catalogue import catalogue
 from dojo.drills.commands.saying import left
 from dojo.drills.faults.processes.service_override import ServiceOverride
-from dojo.drills.record import DrillRun
+from dojo.drills.record import DrillRun, State
 from dojo.drills.running.terms import BESIDE, PLAIN, QUIET, Terms, after_harm, before_harm
 from dojo.drills.spec import DrillSpec
 from dojo.drills.taxonomy import COMPONENTS
@@ -48,9 +48,9 @@ def test_the_components_of_a_decoy_exist() -> None:
     assert set(COMPONENTS) >= set(BESIDE)
 
 
-def run(state: str = "paged", seconds: float | None = None) -> DrillRun:
+def run(state: State = "paged", seconds: float | None = None) -> DrillRun:
     ends = None if seconds is None else wall_now() + timedelta(seconds=seconds)
-    return DrillRun(number=1, drill="x", seal="", salt="", state=state, ends=ends)  # type: ignore[arg-type]
+    return DrillRun(number=1, drill="x", seal="", salt="", state=state, ends=ends)
 
 
 def test_the_time_that_is_left_is_told_while_it_counts() -> None:
