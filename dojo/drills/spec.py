@@ -193,6 +193,7 @@ class DrillSpec(Section):
         owner: Who can end it, where no command of the platform can.
         outcome: What a mitigation must reach.
         replay: The process that is restarted at the end. The outcome must survive it. "" is none.
+        may_stay: Kinds of its faults that harm nothing once the outcome holds.
         allowed: Changing commands that a right mitigation may use.
         hints: From a first look to nearly the cause. Each costs points.
         story: What happened, told in the report.
@@ -214,6 +215,7 @@ class DrillSpec(Section):
     evidence: TellingCommands
     outcome: Condition
     replay: str = ""
+    may_stay: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
     hints: tuple[Text, ...] = ()
     story: Text

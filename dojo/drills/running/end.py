@@ -41,7 +41,7 @@ def resolve(desk: Desk, run: DrillRun, spec: DrillSpec, tell: Tell) -> bool:
     count_losses(desk, run, "end")
     run.reason = ""
     records.mark(run, "closed", "closed")
-    run.left = leftovers(desk, run)
+    run.left = leftovers(desk, run, spec)
     run.lost = records.lost_from(run, desk.settings.lake_dir)
     finish(desk, records, run)
     return True
@@ -63,9 +63,13 @@ def _restart(desk: Desk, name: str) -> None:
         process.wait(10)
 
 
-def leftovers(desk: Desk, run: DrillRun) -> list[str]:
-    """Return what of the injected things still exists."""
-    found = (fault_of(step).left(desk.settings, step.receipt) for step in run.steps)
+def leftovers(desk: Desk, run: DrillRun, spec: DrillSpec) -> list[str]:
+    """Return what of the injected things still exists, and should not."""
+    found = (
+        fault_of(step).left(desk.settings, step.receipt)
+        for step in run.steps
+        if step.fault["kind"] not in spec.may_stay
+    )
     return [one for one in found if one]
 
 

@@ -14,6 +14,7 @@ dojo drill answer --component network --mechanism misconfiguration --trigger dep
   --impact degraded
 sed -i "s/127.0.0.2/127.0.0.1/" "$DOJO_HOME/scratch/store_proxy.conf"
 until_quiet "$(paged)"
+sleep 30
 dojo metrics gateway
 sleep 35
 dojo metrics gateway

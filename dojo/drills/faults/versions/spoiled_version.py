@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from dojo.core.registry.bundle import Bundle
     from dojo.core.registry.versions import Version
 
+# A large file takes longer than a person's other questions. Wall time.
+COPY_SECONDS = 60
+
 BUNDLE_PATH = "model"  # in its run, as a training's
 
 
@@ -65,13 +68,15 @@ class SpoiledVersion(Injection):
 
         from dojo.core.registry.bundle import MODEL_FILE, verify_bundle, write_bundle
         from dojo.core.registry.tags import VersionTags
+        from dojo.core.registry.versions import ModelRegistry
 
+        registry = ModelRegistry.of(desk.settings, timeout_seconds=COPY_SECONDS)
         with TemporaryDirectory() as directory:
-            bundle_dir = desk.registry.download(champion, Path(directory))
+            bundle_dir = registry.download(champion, Path(directory))
             bundle, _ = verify_bundle(bundle_dir, champion.tags.bundle_sha256)
             self._spoil(bundle_dir / MODEL_FILE, bundle)
             sha256 = write_bundle(bundle_dir, bundle)
-            api = desk.registry.api
+            api = registry.api
             run = api.create_run(self.model, f"refresh-{uuid.uuid4().hex[:6]}", {"who": self.who})
             source = f"{run.info.artifact_uri}/{BUNDLE_PATH}"
             for file in sorted(bundle_dir.rglob("*")):
@@ -87,7 +92,7 @@ class SpoiledVersion(Injection):
             proposed_by=self.who,
         )
         assert isinstance(tags, VersionTags)
-        return desk.registry.register(self.model, run.info.run_id, source, tags).version
+        return registry.register(self.model, run.info.run_id, source, tags).version
 
     def _spoil(self, path: Path, bundle: Bundle) -> None:
         import onnx
