@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
-from dojo.core.connections import connect_redis, redis_address
+from dojo.core.connections import NO_CONNECTION_LEFT, connect_redis, redis_address
 from dojo.core.settings import Settings
 
 # Parts of Redis' error texts. An error from a script has its cause only in its text, not in its
 # type.
 FULL = "command not allowed when used memory"  # behind an OOM only in the text of a script
-DISK, CONNECTIONS = "MISCONF", "max number of clients"
+DISK = "MISCONF"
 
 
 def redis_words(error: RedisError, settings: Settings, url: str = "") -> tuple[str, str]:
@@ -33,7 +33,7 @@ def redis_words(error: RedisError, settings: Settings, url: str = "") -> tuple[s
         return f"{here} is full and refuses to write: {found}", _raise(
             "maxmemory", settings, url, twice
         )
-    if CONNECTIONS in said:
+    if NO_CONNECTION_LEFT in said:
         return f"{here} takes no more connections: `maxclients` is reached", _raise(
             "maxclients", settings, url
         )

@@ -9,6 +9,9 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+# What Redis answers when it takes no further connection. Those that are connected work on.
+NO_CONNECTION_LEFT = "max number of clients"
+
 
 def connect_redis(url: str, timeout: timedelta = timedelta(seconds=2)) -> Redis:
     """A client whose every command fails after `timeout` (redis.TimeoutError).

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 from redis.exceptions import RedisError
 
-from dojo.core.connections import connect_redis
+from dojo.core.connections import NO_CONNECTION_LEFT, connect_redis
 
 # Quick while a person waits for the start, slow afterwards. Eight probes a second would cost a
 # noticeable share of a two-core machine.
@@ -35,7 +35,10 @@ class HealthCheck(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RedisPing:
-    """PING. A Redis that still loads its append-only file answers with an error, so not healthy."""
+    """PING. A Redis that still loads its append-only file answers with an error, so not healthy.
+
+    A full one takes no further connection, and serves those that it has. A restart would cut them.
+    """
 
     url: str
 
@@ -44,7 +47,7 @@ class RedisPing:
         try:
             client.ping()
         except RedisError as error:
-            return Probe(False, {"error": str(error)})
+            return Probe(NO_CONNECTION_LEFT in str(error), {"error": str(error)})
         finally:
             client.close()
         return Probe(True)

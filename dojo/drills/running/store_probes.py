@@ -13,8 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from dojo.actions.desk import Desk
-from dojo.cli.redis_words import CONNECTIONS
-from dojo.core.connections import connect_redis
+from dojo.core.connections import NO_CONNECTION_LEFT, connect_redis
 
 
 def refuses_connections(desk: Desk) -> float:
@@ -23,7 +22,7 @@ def refuses_connections(desk: Desk) -> float:
         try:
             store.ping()
         except RedisError as error:
-            if CONNECTIONS not in str(error):
+            if NO_CONNECTION_LEFT not in str(error):
                 raise
             return 1.0
         return 0.0
