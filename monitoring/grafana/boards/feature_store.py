@@ -138,13 +138,14 @@ LOOKUPS = Row(
         stat(
             title="Malformed rows",
             description=(
-                "Rows in the online store that Feast cannot have written, in the chosen "
-                "time. Any such row means that another program writes there."
+                "Rows in the online store that were written for other features, in the chosen "
+                "time. One of the writers has another release, or is another program."
             ),
             queries=(Query("sum(increase(dojo_gateway_malformed_rows_total[$__range]))", "rows"),),
             unit="none",
             decimals=0,
             width=6,
+            links=(runbook("StoredRowsUnreadable"),),
         ),
         stat(
             title="Breaker opened",

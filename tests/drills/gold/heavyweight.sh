@@ -1,7 +1,6 @@
 dojo drill ack
 dojo metrics simulator
-dojo status
-dojo models
+dojo status || true
 dojo drill hypothesis bad_code --because "status"
 dojo logs supervisor
 dojo drill refute bad_code --because "logs supervisor"
@@ -12,6 +11,7 @@ dojo drill answer --component model_version --mechanism out_of_memory --trigger 
 dojo models rollback fraud_detection --why "the gateway is killed while it loads it" --yes
 until_quiet "$(paged)"
 dojo metrics simulator
+dojo models
 sleep 60
 dojo status
 dojo drill resolve

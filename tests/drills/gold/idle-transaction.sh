@@ -13,6 +13,7 @@ dojo drill answer --component registry --mechanism lock --trigger manual_command
   --impact none --scope fraud_detection
 pkill -f scratch/mlflow_gc.py
 until_quiet RolloutStuck
+sleep 20
 dojo rollout show fraud_detection
 sleep 35
 dojo rollout show fraud_detection
