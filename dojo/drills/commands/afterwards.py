@@ -20,6 +20,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("post-mortem")(write_up)
     app.command()(report)
     app.command("timeline")(show_timeline)
+    app.command("story")(show_story)
     app.command()(history)
 
 
@@ -92,6 +93,39 @@ def show_timeline(
         when = "" if since is None else _clocked(since)
         line = f"{when:>8}  {moment.source:<7} {moment.what}"
         out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def show_story(
+    number: Annotated[int, typer.Argument(help="Of `dojo drill history`. 0 is the latest.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell a run as in an interview: situation, task, action, result. From its record alone.
+
+    Example: [bold]dojo drill story[/]
+    """
+    import msgspec
+
+    from dojo.drills.scoring.post_mortem import FormError, read_form
+    from dojo.drills.scoring.report import ended_run
+    from dojo.drills.scoring.score import mitigated_at
+    from dojo.drills.scoring.star import story
+
+    with (
+        CommandContext() as here,
+        errors_become_messages(FormError, next_step="correct the form"),
+    ):
+        records = Records(here.settings.home)
+        run = ended_run(records, number)
+        spec = drill(run.drill)
+        over = mitigated_at(spec, records.samples(run), run)
+        form = read_form(records.directory(run.number))
+        told = story(run, spec, records.commands(run), over, form)
+    if as_json:
+        print_json(told)
+        return
+    for part, text in msgspec.structs.asdict(told).items():
+        out.print(f"[bold]{part}[/]", highlight=False)
+        out.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _clocked(since: timedelta) -> str:
