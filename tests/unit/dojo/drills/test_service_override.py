@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dojo.core.settings import Settings, load_settings
+from dojo.core.tasks.specs import load_spec
 from dojo.drills.catalogue import catalogue
 from dojo.drills.faults.addresses import filled
 from dojo.drills.faults.fault import FaultRefusedError, Receipt
@@ -38,6 +39,15 @@ def test_a_release_differs_in_its_edits_alone(fault: ServiceOverride, tmp_path: 
         same = path.read_bytes() == (CODE / name).read_bytes()
         assert same != (name in edited), name
         assert "drill" not in str(name), name
+
+
+@pytest.mark.parametrize("fault", [one for _, one in RELEASES], ids=[name for name, _ in RELEASES])
+def test_a_release_has_specs_that_a_service_can_read(
+    fault: ServiceOverride, tmp_path: Path
+) -> None:
+    fault._make(tmp_path)
+    for file in (tmp_path / "models").glob("*.yaml"):
+        load_spec(file)
 
 
 def test_a_text_that_is_not_there_is_refused(tmp_path: Path) -> None:
