@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from dojo.cli.trace import TracedCommand
 from dojo.drills.catalogue import catalogue
+from dojo.drills.record import Diagnosis
 from dojo.drills.scoring.score import score
 from tests.drills.play import RECORDED, made_from, read
-from tests.drills.responders import GOLD_LEAST, MOST
+from tests.drills.responders import ACTIONS, GOLD_LEAST, LOOKS, MOST, RESTARTS
 from tests.drills.table import table, written
 
 ALL = catalogue()
+# For a blind action that happened to end the harm. It gets a lean hire at best.
+LUCKY_MOST = 55.0
+
 FILES = sorted(RECORDED.glob("*.json"))
 
 
@@ -47,3 +54,49 @@ def test_harm_did_not_go_by_itself(file: Path) -> None:
         return
     seen = after if responder == "nothing" else after[:5]
     assert not any(spec.outcome.holds(one.values) for one in seen)
+
+
+def calls_of(responder: str) -> list[tuple[str, ...]]:
+    """Return what a responder calls, whatever the drill is."""
+    restarts = [("restart", name) for name in RESTARTS]
+    looks = [tuple(words.split()) for words in LOOKS]
+    return {"nothing": [], "restarts": restarts, "shotgun": [*looks, *ACTIONS, *restarts]}[
+        responder
+    ]
+
+
+@pytest.mark.parametrize("is_lucky", [False, True])
+@pytest.mark.parametrize("responder", list(MOST))
+@pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
+def test_the_same_run_without_thought_stays_below_its_limit(
+    file: Path, responder: str, is_lucky: bool
+) -> None:
+    """The page and the harm are as recorded. The work is not.
+
+    With luck one of the blind restarts ended the harm, and it stayed away.
+    """
+    spec, played = ALL[file.stem.partition(".")[0]], read(file)
+    if responder == "nothing" and is_lucky:
+        return
+    paged = played.run.marks["paged"]
+    marks = {name: at for name, at in played.run.marks.items() if at <= paged}
+    samples = [one for one in played.samples if one.at <= paged]
+    if is_lucky:
+        marks = {name: at for name, at in played.run.marks.items() if name != "acked"}
+        samples = played.samples
+    guess = Diagnosis(
+        at=paged + timedelta(seconds=30), component="gateway", mechanism="bad_code",
+        trigger="deploy_code", impact="degraded", scope="all",
+    )  # fmt: skip
+    run = msgspec.structs.replace(
+        played.run, marks=marks, hypotheses=[], told=[], notes=[],
+        diagnoses=[guess] if responder == "shotgun" else [],
+        unanswered=played.run.unanswered if is_lucky else {},
+    )  # fmt: skip
+    commands = [
+        TracedCommand(paged + timedelta(seconds=5 + number), words, 0)
+        for number, words in enumerate(calls_of(responder))
+    ]
+    found = score(run, spec, commands, samples)
+    assert found.total <= (LUCKY_MOST if is_lucky else MOST[responder]), found.parts
+    assert found.grade in ("no hire", "lean hire")
