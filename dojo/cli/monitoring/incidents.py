@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from dojo.cli.context import CommandContext, Who, Why
+from dojo.cli.context import CommandContext, Who, Why, operating_system_user
 from dojo.cli.output import JsonFlag, fail, out, print_json
 from dojo.core.severity import marked
 from dojo.core.state.inbox import KEPT, Inbox
@@ -67,7 +67,7 @@ def _holder(one: TeamIncident) -> str:
 
 
 @app.command()
-def ack(name: IncidentId, who: Who = "", as_json: JsonFlag = False) -> None:
+def ack(name: IncidentId, as_json: JsonFlag = False) -> None:
     """Acknowledge an incident: you have seen it, and look into it.
 
     Example: [bold]dojo incidents ack latest[/]
@@ -76,6 +76,7 @@ def ack(name: IncidentId, who: Who = "", as_json: JsonFlag = False) -> None:
 
     with CommandContext() as here:
         found = _find(here, name)
+        who = operating_system_user()
         new = IncidentBook(here.redis).acknowledge(found, who, here.now_if_set())
     _say(found, "acknowledged" if new else "acknowledged before, and stays so", as_json)
 
@@ -83,19 +84,19 @@ def ack(name: IncidentId, who: Who = "", as_json: JsonFlag = False) -> None:
 @app.command()
 def assign(
     name: IncidentId,
-    to: Annotated[str, typer.Option(help="A person or a team.")],
+    to: Annotated[str, typer.Argument(help="A person or a team.", metavar="WHOM")],
     why: Why,
     who: Who = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Give an incident to a person or a team.
 
-    Example: [bold]dojo incidents assign latest --to payments-risk --why "their upstream"[/]
+    Example: [bold]dojo incidents assign latest payments-risk --why "their upstream"[/]
     """
     from dojo.core.state.incidents import IncidentBook
 
     if not to.strip():
-        raise fail("--to is empty", "name a person or a team", 2)
+        raise fail("WHOM is empty", "name a person or a team", 2)
     with CommandContext() as here:
         found = _find(here, name)
         new = IncidentBook(here.redis).assign(found, to.strip(), who, why, here.now_if_set())

@@ -52,24 +52,30 @@ def test_open_incidents_are_listed_and_all_of_them_if_asked(redis: Redis) -> Non
     assert "alert b:1" in call("list").stdout
 
 
-def test_the_first_to_acknowledge_has_it_and_a_second_changes_nothing(redis: Redis) -> None:
+def test_the_first_to_acknowledge_has_it_and_a_second_changes_nothing(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for who in ("ana", "ben"):
-        assert call("ack", "latest", "--who", who).exit_code == 0
+        monkeypatch.setenv("LOGNAME", who)
+        assert call("ack", "latest").exit_code == 0
     (found,) = listed()
     assert found["handled"]["by"] == "ana"  # type: ignore[index]
     told = AuditTrail(redis).entries()
     assert [(one.kind, one.who) for one in told] == [("incident", "ana")]
 
 
-def test_it_is_given_on_and_stays_acknowledged(redis: Redis) -> None:
+def test_it_is_given_on_and_stays_acknowledged(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = id_of("b:1")
-    call("ack", name, "--who", "ana")
-    given = call("assign", name, "--to", "payments-risk", "--who", "ana", "--why", "their feed")
+    monkeypatch.setenv("LOGNAME", "ana")
+    call("ack", name)
+    given = call("assign", name, "payments-risk", "--who", "ana", "--why", "their feed")
     assert given.exit_code == 0, given.stderr
     handled = IncidentBook(redis).handled()[name]
     assert (handled.by, handled.assigned) == ("ana", "payments-risk")
     assert "payments-risk, seen by ana" in call("list").stdout
-    again = call("assign", name, "--to", "payments-risk", "--why", "once more")
+    again = call("assign", name, "payments-risk", "--why", "once more")
     assert "has it already" in again.stdout
     assert [one.why for one in AuditTrail(redis).entries()] == ["alert b:1", "their feed"]
 
@@ -78,7 +84,7 @@ def test_an_unknown_incident_and_an_empty_name_are_refused(redis: Redis) -> None
     unknown = call("ack", "nothing")
     assert unknown.exit_code == 1
     assert "dojo incidents list --all" in unknown.stderr
-    empty = call("assign", "latest", "--to", " ", "--why", "x")
+    empty = call("assign", "latest", " ", "--why", "x")
     assert empty.exit_code == 2
     assert IncidentBook(redis).handled() == {}
 
