@@ -111,7 +111,7 @@ def start(
     if as_json:
         print_json({"run": run.number, "seal": run.seal, "marks": run.marks})
         return
-    out.print("You are on call. The clock end.", highlight=False)
+    out.print("You are on call. The clock runs.", highlight=False)
     for step in (
         "dojo alerts               what was told",
         "dojo drill ack            you have it",

@@ -10,7 +10,7 @@ from dojo.actions.desk import Desk
 from dojo.actions.errors import NothingToActOnError, PartlyDoneError
 from dojo.core.state.clock import ClockNotSetError
 from dojo.core.state.inbox import KEPT, Inbox, is_resolved
-from dojo.drills.record import DrillRun, Records
+from dojo.drills.record import OPEN_STATES, DrillRun, Records
 from dojo.drills.running.probes import firing, measure_all
 from dojo.drills.running.steps import Tell, count_losses, fault_of, is_about, wait
 from dojo.drills.scoring.timeline import keep_around
@@ -127,6 +127,8 @@ def open_run(desk: Desk) -> DrillRun:
     run = Records(desk.settings.home).open()
     if run is None:
         raise NothingToActOnError("no drill is open", "dojo drill start NAME")
+    if run.state not in OPEN_STATES:
+        raise NothingToActOnError(f"drill {run.number} is ending", "dojo drill report, in a moment")
     return run
 
 

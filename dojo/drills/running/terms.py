@@ -38,7 +38,8 @@ PLAIN = Terms()
 # Services that no caller waits for. Each is back within seconds.
 QUIET = ("responder", "rollout", "trainer")
 
-# Component of the right answer -> the service beside it, where a deployment is suspicious.
+# Component of the right answer -> the service beside it, where a deployment is suspicious. It is
+# `rollout` for all others. A restart of the gateway would cost callers some answers.
 BESIDE: Mapping[str, str] = {
     "online_store": "streamer",
     "store_client": "streamer",
@@ -61,7 +62,7 @@ def before_harm(terms: Terms, spec: DrillSpec) -> list[Injection]:
     if not terms.automation:
         why = "change freeze until Monday"
         found.append(PausedResponder(kind="paused_responder", who="k.meyer", why=why))
-    service = BESIDE.get(spec.answer.component, "gateway")
+    service = BESIDE.get(spec.answer.component, "rollout")
     taken = {fault.service for fault in spec.faults if isinstance(fault, ServiceOverride)}
     if terms.decoy and service not in taken:
         quiet = {"DOJO_LOG_LEVEL": "info"}  # as it is without it

@@ -37,6 +37,9 @@ MARKS = {
     "ended": "ended",
 }
 
+# Without a page, in the place of it.
+HANDED_OVER = "you are on call"
+
 MOST_ENTRIES = 1000
 
 
@@ -83,7 +86,8 @@ def timeline(
     Args:
         ended: When the harm was over, by the samples.
     """
-    found = [TimelineEntry(run.marks[name], "drill", said) for name, said in MARKS.items()
+    marks = {**MARKS, "paged": HANDED_OVER} if run.unpaged else MARKS
+    found = [TimelineEntry(run.marks[name], "drill", said) for name, said in marks.items()
              if name in run.marks]  # fmt: skip
     if ended is not None:
         found.append(TimelineEntry(ended, "drill", "the harm is over"))

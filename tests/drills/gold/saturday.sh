@@ -8,7 +8,7 @@ dojo audit list
 dojo models list
 dojo drill hypothesis slow_model --because "audit list"
 dojo drill answer --component model_version --mechanism slow_model --trigger deploy_model \
-  --impact unanswered --scope fraud_detection
+  --impact degraded --scope fraud_detection
 dojo models rollback fraud_detection --why "slow since midnight, the one before was not" --yes
 until_quiet "$(paged)"
 dojo metrics gateway

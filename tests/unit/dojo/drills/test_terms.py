@@ -29,8 +29,8 @@ def test_a_decoy_touches_no_service_that_the_fault_has(spec: DrillSpec) -> None:
     taken = {fault.service for fault in spec.faults if isinstance(fault, ServiceOverride)}
     for fault in before_harm(Terms(decoy=True), spec):
         assert isinstance(fault, ServiceOverride)
-        assert fault.service not in taken
-        assert fault.service == BESIDE.get(spec.answer.component, "gateway")
+        assert fault.service not in {*taken, "gateway"}
+        assert fault.service == BESIDE.get(spec.answer.component, "rollout")
 
 
 def test_the_automation_is_paused_by_a_colleague() -> None:

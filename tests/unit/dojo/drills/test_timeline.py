@@ -50,6 +50,12 @@ AROUND = Around(
 )  # fmt: skip
 
 
+def test_without_a_page_the_hand_over_is_told() -> None:
+    found = timeline(msgspec.structs.replace(RUN, unpaged=True), [], Around())
+    assert ("drill", "you are on call") in [(one.source, one.what) for one in found]
+    assert "the page" not in [one.what for one in found]
+
+
 def test_every_moment_stands_in_its_order() -> None:
     found = timeline(RUN, COMMANDS, AROUND, ended=at(300))
     assert [(one.source, one.what) for one in found] == [
