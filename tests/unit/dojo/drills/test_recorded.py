@@ -57,7 +57,7 @@ def test_harm_did_not_go_by_itself(file: Path) -> None:
 
 
 def calls_of(responder: str) -> list[tuple[str, ...]]:
-    """Return what a responder calls, whatever the drill is."""
+    """Return what a responder calls in any drill."""
     restarts = [("restart", name) for name in RESTARTS]
     looks = [tuple(words.split()) for words in LOOKS]
     return {"nothing": [], "restarts": restarts, "shotgun": [*looks, *ACTIONS, *restarts]}[
