@@ -94,6 +94,7 @@ def materialize(
     online: Redis,
     as_of: datetime,
     progress: Progress | None = None,
+    afresh: bool = False,
 ) -> Materialization:
     """Bring the offline store up to `as_of`, then the online store.
 
@@ -105,6 +106,7 @@ def materialize(
         online: The online store's Redis, which may be the same one.
         as_of: World time.
         progress: Called before each step.
+        afresh: Offer all rows, those of views that the streamer keeps fresh too.
 
     Raises:
         EmptyLakeError: The lake has no events before `as_of`.
@@ -113,7 +115,7 @@ def materialize(
     """
     started = time.monotonic()
     report = progress or (lambda _what, _share: None)
-    if was_emptied(redis, online):
+    if afresh or was_emptied(redis, online):
         redis.delete(MATERIALIZED_KEY)
     online.set(MARK_KEY, b"")
     with lake.naming_unreadable():

@@ -14,7 +14,11 @@ from pipelines.features.offline import Progress
 
 
 def materialize_once(
-    settings: Settings, as_of: datetime | None, registry: str, progress: Progress
+    settings: Settings,
+    as_of: datetime | None,
+    registry: str,
+    progress: Progress,
+    afresh: bool = False,
 ) -> Materialization:
     """Bring features online as of a world time. None is the world's now.
 
@@ -24,6 +28,7 @@ def materialize_once(
         registry: Name of the caller's own Feast registry file. Two processes must never write one
             file.
         progress: Called before each step.
+        afresh: Offer all rows, those of views that the streamer keeps fresh too.
 
     Raises:
         EmptyLakeError: The lake has no events before `as_of`.
@@ -45,4 +50,5 @@ def materialize_once(
         connect_redis(settings.online_store),
         moment,
         progress,
+        afresh,
     )

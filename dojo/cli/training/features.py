@@ -36,6 +36,13 @@ def materialize(
             show_default=False,
         ),
     ] = None,
+    afresh: Annotated[
+        bool,
+        typer.Option(
+            "--afresh",
+            help="Offer all rows, the streamer's too, as after a release that changed features.",
+        ),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Compute what the offline store lacks and bring the latest values online.
@@ -56,7 +63,7 @@ def materialize(
         errors_become_messages(EmptyLakeError),
         progress_bar("asking Redis") as progress,
     ):
-        done = materialize_once(here.settings, moment, "cli", progress)
+        done = materialize_once(here.settings, moment, "cli", progress, afresh)
     if as_json:
         print_json(dataclasses.asdict(done))
         return

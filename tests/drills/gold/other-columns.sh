@@ -13,7 +13,7 @@ dojo drill answer --component streamer --mechanism bad_code --trigger deploy_cod
   --impact degraded
 rm "$DOJO_HOME/overrides/streamer.yaml"
 dojo restart streamer
-dojo features materialize
+dojo features materialize --afresh
 until_quiet "$(paged)"
 dojo metrics gateway
 sleep 35

@@ -32,7 +32,13 @@ from dojo.shop.events import TRANSACTIONS, Transaction
 from dojo.shop.world_drift import DriftTable
 from feature_repo.catalog import ENTITY_KEYS, SERVICES, VIEWS
 from feature_repo.freshness import read_freshness
-from feature_repo.online_layout import entity_key
+from feature_repo.online_layout import (
+    EPOCH,
+    MalformedValueError,
+    ViewLayout,
+    entity_key,
+    layout_of,
+)
 from feature_repo.store import open_store
 from pipelines.features.materialize import MARK_KEY, materialize
 from pipelines.features.offline import Progress, build_offline
@@ -160,10 +166,12 @@ class World:
 
         wait_until(seen, 20, f"the streamer is at {moment}")
 
-    def materialize(self, as_of: datetime, progress: Progress | None = None) -> Any:
-        online = Redis.from_url(self.online_url)
+    def materialize(
+        self, as_of: datetime, progress: Progress | None = None, afresh: bool = False
+    ) -> Any:
+        online, offline = Redis.from_url(self.online_url), self.home / "features"
         return materialize(
-            self.lake, self.store, self.home / "features", self.redis, online, as_of, progress
+            self.lake, self.store, offline, self.redis, online, as_of, progress, afresh
         )
 
     def streamed(self) -> bool:
@@ -287,6 +295,21 @@ def test_running_again_and_running_late_change_nothing_online(world: World) -> N
             NOW - timedelta(days=20), NOW - timedelta(days=3), feature_views=[view.name]
         )
     assert everything() == before
+
+
+def test_rows_of_another_release_are_written_anew_when_asked_for(world: World) -> None:
+    view, key = "customer_activity", entity_key("customer", CUSTOMERS[0])
+    layout = layout_of(view)
+    right = world.redis.hget(key, layout.field)
+    row = layout.unpack(right)
+    other = ViewLayout(view, layout.features[::-1])
+    moment = EPOCH + timedelta(microseconds=row.event_time)
+    world.redis.hset(key, layout.field, other.pack(moment, row.values[::-1]))
+    world.materialize(NOW)  # the streamer keeps the view fresh, so its rows are not offered
+    with pytest.raises(MalformedValueError):
+        layout.unpack(world.redis.hget(key, layout.field))
+    world.materialize(NOW, afresh=True)
+    assert world.redis.hget(key, layout.field) == right
 
 
 def _contents(directory: Path) -> dict[str, str]:
