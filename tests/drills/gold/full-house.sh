@@ -10,6 +10,7 @@ dojo audit list
 dojo drill answer --component store_client --mechanism saturation_connections \
   --trigger growth --impact none
 pkill -f scratch/redis_exporter.py
+store config set maxclients 10000
 until_quiet "$(paged)"
 dojo features catalog
 sleep 50
