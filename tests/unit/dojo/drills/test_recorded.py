@@ -17,8 +17,8 @@ from tests.drills.responders import ACTIONS, GOLD_LEAST, LOOKS, MOST, RESTARTS
 from tests.drills.table import table, written
 
 ALL = catalogue()
-# For a blind action that happened to end the harm. It gets a lean hire at best.
-LUCKY_MOST = 55.0
+# Below a hire. A blind action may end the harm, and a guess be half right.
+LUCKY_MOST = 64.0
 
 FILES = sorted(RECORDED.glob("*.json"))
 
