@@ -35,7 +35,7 @@ FAMILIES = {
     "dojo:registry:faults:{model}": (
         "RegistryFaults: what was changed in MLflow past the platform. Monitor."
     ),
-    "dojo:incidents": "Handled by incident: who has it. `dojo incidents`.",
+    "dojo:incidents": "Handled: who has which incident, by its id. `dojo incidents`.",
     "dojo:loss": "RedisLoss: state that Redis has lost. Responder, `dojo restore`.",
     "dojo:responder:control": "Control: kill switch and dry run. `dojo responder`.",
     "dojo:responder:{model}": "ModelState: open incidents and the action under way. Responder.",
