@@ -105,9 +105,7 @@ class DrillRun(msgspec.Struct, kw_only=True):
         marks: Name of a moment -> wall time.
         since: World time of the injection.
         alert: The alert that paged. "" for a run without a page.
-        unpaged: True if the person was to find out without a page.
         ends: Wall time at which the run ends by itself. None is never.
-        first_fault: Place of the drill's own first fault among `steps`.
         unanswered: Answers and missing answers of the callers at the page, and at the end.
         lost: Files of the lake that were there at the start, and are gone.
         keys: Keys of the online store at the page, and at the end.
@@ -124,9 +122,7 @@ class DrillRun(msgspec.Struct, kw_only=True):
     marks: dict[str, datetime] = {}
     since: datetime | None = None
     alert: str = ""
-    unpaged: bool = False
     ends: datetime | None = None
-    first_fault: int = 0
     steps: list[Step] = []
     hypotheses: list[Hypothesis] = []
     diagnoses: list[Diagnosis] = []

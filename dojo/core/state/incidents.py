@@ -7,7 +7,7 @@ Who acknowledged it, and whom it was given to, stands in one document.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from uuid import uuid4
@@ -113,43 +113,47 @@ class IncidentBook:
 
     def acknowledge(self, incident: TeamIncident, who: str, world_time: datetime | None) -> bool:
         """Write down that a person has an incident. False if another had it before."""
-        return self._change(incident, who, "acknowledged", "", world_time)
+
+        def change(known: Handled) -> Handled:
+            if known.acknowledged is not None:
+                return known
+            return msgspec.structs.replace(known, acknowledged=wall_now(), by=who)
+
+        return self._change(incident, change, "acknowledged", who, incident.title, world_time)
 
     def assign(
         self, incident: TeamIncident, to: str, who: str, why: str, world_time: datetime | None
     ) -> bool:
         """Give an incident to a person or team. False if they have it already."""
-        return self._change(incident, who, to, why, world_time, assign=True)
+
+        def change(known: Handled) -> Handled:
+            return msgspec.structs.replace(known, assigned=to)
+
+        return self._change(incident, change, f"given to {to}", who, why, world_time)
 
     def _change(
         self,
         incident: TeamIncident,
+        change: Callable[[Handled], Handled],
+        what: str,
         who: str,
-        to: str,
         why: str,
         world_time: datetime | None,
-        assign: bool = False,
     ) -> bool:
+        """Change what is known of an incident, with an entry in the audit trail."""
         while True:
             found = self._document.read()
             known = found.value or {}
             before = known.get(incident.id)
             now = wall_now()
-            start = before or Handled(changed=now)
-            if assign:
-                after = msgspec.structs.replace(start, assigned=to)
-                what = f"incident {incident.id} was given to {to}"
-            else:
-                first = start.acknowledged is None
-                after = msgspec.structs.replace(start, acknowledged=now, by=who) if first else start
-                what = f"incident {incident.id} was acknowledged"
+            after = change(before or Handled(changed=now))
             if after == before:
                 return False
             after = msgspec.structs.replace(after, changed=now)
             entry = Entry(
                 entry_id=f"incident:{uuid4().hex[:12]}", kind="incident", model=incident.model,
-                who=who, what=what, why=why or incident.title, before=before, after=after,
-                world_time=world_time,
+                who=who, what=f"incident {incident.id} was {what}", why=why, before=before,
+                after=after, world_time=world_time,
             )  # fmt: skip
             kept = sorted({**known, incident.id: after}.items(), key=lambda one: one[1].changed)
             with suppress(ConflictError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -11,7 +12,8 @@ from dojo.cli.context import CommandContext
 from dojo.cli.output import JsonFlag, errors_become_messages, out, print_json
 from dojo.drills.catalogue import catalogue, drill
 from dojo.drills.commands.saying import say
-from dojo.drills.record import Records
+from dojo.drills.record import DrillRun, Records
+from dojo.drills.spans import minutes
 from dojo.drills.spec import DrillSpec
 
 
@@ -24,6 +26,20 @@ def add_to(app: typer.Typer) -> None:
     app.command()(history)
 
 
+@contextmanager
+def _ended(number: int) -> Iterator[tuple[Records, DrillRun]]:
+    """Give an ended run and the records. 0 is the latest. A wrong form becomes a message."""
+    from dojo.drills.scoring.post_mortem import FormError
+    from dojo.drills.scoring.report import ended_run
+
+    with (
+        CommandContext() as here,
+        errors_become_messages(FormError, next_step="correct the form"),
+    ):
+        records = Records(here.settings.home)
+        yield records, ended_run(records, number)
+
+
 def write_up(
     number: Annotated[int, typer.Argument(help="Of `dojo drill history`. 0 is the latest.")] = 0,
     as_json: JsonFlag = False,
@@ -33,11 +49,8 @@ def write_up(
     Example: [bold]dojo drill post-mortem[/]
     """
     from dojo.drills.scoring.post_mortem import draft
-    from dojo.drills.scoring.report import ended_run
 
-    with CommandContext() as here:
-        records = Records(here.settings.home)
-        run = ended_run(records, number)
+    with _ended(number) as (records, run):
         file = draft(run, records.directory(run.number))
     say(run, as_json, f"fill in {file}, then dojo drill report {run.number}")
 
@@ -50,15 +63,9 @@ def report(
 
     Example: [bold]dojo drill report[/]
     """
-    from dojo.drills.scoring.post_mortem import FormError
-    from dojo.drills.scoring.report import ended_run, scored, show
+    from dojo.drills.scoring.report import scored, show
 
-    with (
-        CommandContext() as here,
-        errors_become_messages(FormError, next_step="correct the form"),
-    ):
-        records = Records(here.settings.home)
-        run = ended_run(records, number)
+    with _ended(number) as (records, run):
         spec = drill(run.drill)
         found = scored(records, run, spec)
     if as_json:
@@ -75,22 +82,19 @@ def show_timeline(
 
     Example: [bold]dojo drill timeline[/]
     """
-    from dojo.drills.scoring.report import ended_run
     from dojo.drills.scoring.score import mitigated_at
     from dojo.drills.scoring.timeline import after, read_around, timeline
 
-    with CommandContext() as here:
-        records = Records(here.settings.home)
-        run = ended_run(records, number)
-    around = read_around(records.directory(run.number))
-    over = mitigated_at(drill(run.drill), records.samples(run), run)
-    moments = timeline(run, records.commands(run), around, over)
+    with _ended(number) as (records, run):
+        around = read_around(records.directory(run.number))
+        over = mitigated_at(drill(run.drill), records.samples(run), run)
+        moments = timeline(run, records.commands(run), around, over)
     if as_json:
         print_json(moments)
         return
     for moment in moments:
         since = after(moment, run)
-        when = "" if since is None else _clocked(since)
+        when = "" if since is None else minutes(since)
         line = f"{when:>8}  {moment.source:<7} {moment.what}"
         out.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -105,17 +109,11 @@ def show_story(
     """
     import msgspec
 
-    from dojo.drills.scoring.post_mortem import FormError, read_form
-    from dojo.drills.scoring.report import ended_run
+    from dojo.drills.scoring.post_mortem import read_form
     from dojo.drills.scoring.score import mitigated_at
     from dojo.drills.scoring.star import story
 
-    with (
-        CommandContext() as here,
-        errors_become_messages(FormError, next_step="correct the form"),
-    ):
-        records = Records(here.settings.home)
-        run = ended_run(records, number)
+    with _ended(number) as (records, run):
         spec = drill(run.drill)
         over = mitigated_at(spec, records.samples(run), run)
         form = read_form(records.directory(run.number))
@@ -126,12 +124,6 @@ def show_story(
     for part, text in msgspec.structs.asdict(told).items():
         out.print(f"[bold]{part}[/]", highlight=False)
         out.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _clocked(since: timedelta) -> str:
-    seconds = round(abs(since.total_seconds()))
-    sign = "-" if since.total_seconds() < 0 else ""
-    return f"{sign}{seconds // 60}:{seconds % 60:02d}"
 
 
 def history(as_json: JsonFlag = False) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from dojo.cli.output import err, out, print_json
 from dojo.core.state.clock import wall_now
 from dojo.drills.record import DrillRun
+from dojo.drills.spans import minutes
 
 
 def progress(line: str) -> None:
@@ -24,5 +27,4 @@ def left(run: DrillRun) -> str:
     """Return how much time is left, in words. "" without a limit, and after the end."""
     if run.ends is None or run.state != "paged":
         return ""
-    seconds = max(0, round((run.ends - wall_now()).total_seconds()))
-    return f" ({seconds // 60}:{seconds % 60:02d} left)"
+    return f" ({minutes(max(timedelta(0), run.ends - wall_now()))} left)"

@@ -53,7 +53,6 @@ def start(desk: Desk, spec: DrillSpec, tell: Tell, terms: Terms = PLAIN) -> Dril
         salt=salt,
         seal=seal(spec.id, salt),
         speed_before=desk.clock.speed(),
-        unpaged=terms.unpaged,
     )
     records.begin(run)
     try:
@@ -109,7 +108,6 @@ def _expose(
         _inject(desk, records, run, fault)
     desk.clock.set_speed(spec.pace.incubate)
     run.since = desk.clock.now()
-    run.first_fault = len(run.steps)
     for fault in spec.faults:
         _inject(desk, records, run, fault)
     records.mark(run, "injected", "injected")

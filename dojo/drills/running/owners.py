@@ -53,5 +53,11 @@ def _reply(
         return "nothing was released then. Since when, in world time?", None
     return (
         "found it, thank you. It is mended from now on. Sent data stay as they are.",
-        run.steps[run.first_fault],
+        _theirs(run, spec),
     )
+
+
+def _theirs(run: DrillRun, spec: DrillSpec) -> Step:
+    """Return the step of the drill's first fault. What made it harder may stand before."""
+    written = spec.faults[0].model_dump(mode="json")
+    return next(step for step in run.steps if step.fault == written)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from rich.console import Console
 from rich.table import Table
 
@@ -12,6 +10,7 @@ from dojo.drills.record import OPEN_STATES, DrillRun, Records
 from dojo.drills.scoring.post_mortem import compared, read_form
 from dojo.drills.scoring.score import Score, mitigated_at, score
 from dojo.drills.seal import seal
+from dojo.drills.spans import minutes
 from dojo.drills.spec import DrillSpec
 
 
@@ -87,12 +86,7 @@ def times(run: DrillRun, spec: DrillSpec) -> list[str]:
         ("resolved", run.marks.get("held"), spec.par.resolve),
     )
     return [
-        f"{name} after {_minutes(at - paged)} (usual: {_minutes(par)})"
+        f"{name} after {minutes(at - paged)} (usual: {minutes(par)})"
         for name, at, par in of
         if at is not None
     ]
-
-
-def _minutes(span: timedelta) -> str:
-    seconds = round(span.total_seconds())
-    return f"{seconds // 60}:{seconds % 60:02d}"

@@ -6,7 +6,7 @@ The sentences have the run's own figures. Calm and teamwork are not in a record.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
@@ -14,6 +14,7 @@ from dojo.cli.trace import TracedCommand
 from dojo.drills.record import DrillRun
 from dojo.drills.scoring.post_mortem import Form
 from dojo.drills.scoring.score import CHANGING, begins
+from dojo.drills.spans import minutes
 from dojo.drills.spec import DrillSpec
 
 # Impact of an answer -> what callers got.
@@ -88,7 +89,7 @@ def _results(
     paged, found = run.marks.get("paged"), []
     if ended is None or paged is None:
         return ["The harm was not ended."]
-    found.append(f"The harm was over {_minutes(ended - paged)} after the page.")
+    found.append(f"The harm was over {minutes(ended - paged)} min after the page.")
     if {"page", "end"} <= run.unanswered.keys():
         missed = max(0.0, run.unanswered["end"][1] - run.unanswered["page"][1])
         found.append(f"{missed:,.0f} answers did not come meanwhile.")
@@ -102,8 +103,3 @@ def _results(
 
 def _words(word: str) -> str:
     return word.replace("_", " ")
-
-
-def _minutes(span: timedelta) -> str:
-    seconds = round(span.total_seconds())
-    return f"{seconds // 60}:{seconds % 60:02d} min"

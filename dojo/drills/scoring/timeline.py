@@ -86,7 +86,7 @@ def timeline(
     Args:
         ended: When the harm was over, by the samples.
     """
-    marks = {**MARKS, "paged": HANDED_OVER} if run.unpaged else MARKS
+    marks = {**MARKS, "paged": HANDED_OVER} if not run.alert else MARKS
     found = [TimelineEntry(run.marks[name], "drill", said) for name, said in marks.items()
              if name in run.marks]  # fmt: skip
     if ended is not None:

@@ -12,6 +12,7 @@ import psutil
 from dojo.core.settings import Settings
 from dojo.core.spec.section import Text
 from dojo.drills.faults.fault import FaultRefusedError, Injection, Receipt, WriteDown
+from dojo.drills.faults.processes.service import running_service
 
 # Another fault fills the store meanwhile. Wall time.
 FULL_SECONDS = 30.0
@@ -31,11 +32,8 @@ class DroppedClient(Injection):
 
     def inject(self, settings: Settings, write_down: WriteDown) -> None:
         from dojo.core.connections import connect_redis  # late, as in the other faults
-        from dojo.stack.control import process_of
 
-        process = process_of(settings.home, self.process)
-        if process is None:
-            raise FaultRefusedError(f"{self.process} does not run")
+        process = running_service(settings, self.process)
         write_down({})
         with closing(connect_redis(settings.online_store)) as store:
             kept: Any = store.connection_pool.get_connection()  # before the store is full

@@ -6,7 +6,8 @@ from typing import Literal
 
 from dojo.core.settings import Settings
 from dojo.core.spec.section import Text
-from dojo.drills.faults.fault import FaultRefusedError, Injection, Receipt, WriteDown
+from dojo.drills.faults.fault import Injection, Receipt, WriteDown
+from dojo.drills.faults.processes.service import running_service
 
 
 class KilledProcess(Injection):
@@ -20,11 +21,7 @@ class KilledProcess(Injection):
     process: Text
 
     def inject(self, settings: Settings, write_down: WriteDown) -> None:
-        from dojo.stack.control import process_of  # late, as in the other faults
-
-        process = process_of(settings.home, self.process)
-        if process is None:
-            raise FaultRefusedError(f"{self.process} does not run")
+        process = running_service(settings, self.process)
         write_down({"pid": process.pid})
         process.kill()
 

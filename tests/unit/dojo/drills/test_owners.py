@@ -41,6 +41,15 @@ def test_the_right_words_end_it_at_both_ends_of_the_tolerance(spec: DrillSpec) -
 
 
 @pytest.mark.parametrize("spec", WITH_OWNER, ids=lambda spec: spec.id)
+def test_what_made_the_drill_harder_is_not_what_the_owner_ends(spec: DrillSpec) -> None:
+    assert spec.owner is not None
+    run = run_of(spec)
+    run.steps.insert(0, Step(fault={"kind": "paused_responder", "who": "a", "why": "b"}))
+    _, ended = _reply(run, spec, spec.owner.team, spec.answer.mechanism, SINCE)
+    assert ended is run.steps[1]
+
+
+@pytest.mark.parametrize("spec", WITH_OWNER, ids=lambda spec: spec.id)
 def test_every_other_team_and_mechanism_ends_nothing(spec: DrillSpec) -> None:
     assert spec.owner is not None
     for team in set(TEAMS) - {spec.owner.team}:

@@ -21,7 +21,7 @@ def at(seconds: float) -> datetime:
 
 
 RUN = DrillRun(
-    number=1, drill="cents", seal="", salt="",
+    number=1, drill="cents", seal="", salt="", alert="FlaggedRateShift",
     marks={"injected": at(-90), "paged": at(0), "acked": at(20), "resolve_asked": at(350)},
     hypotheses=[
         Hypothesis(at=at(60), mechanism="bad_model", evidence="drift show", refuted=at(80),
@@ -51,7 +51,7 @@ AROUND = Around(
 
 
 def test_without_a_page_the_hand_over_is_told() -> None:
-    found = timeline(msgspec.structs.replace(RUN, unpaged=True), [], Around())
+    found = timeline(msgspec.structs.replace(RUN, alert=""), [], Around())
     assert ("drill", "you are on call") in [(one.source, one.what) for one in found]
     assert "the page" not in [one.what for one in found]
 
