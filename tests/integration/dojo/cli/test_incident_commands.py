@@ -92,4 +92,6 @@ def test_an_unknown_incident_and_an_empty_name_are_refused(redis: Redis) -> None
 def test_without_messages_there_is_none(redis: Redis) -> None:
     redis.flushdb()
     assert "no open incident" in call("list").stdout
-    assert call("ack", "latest").exit_code == 1
+    asked = call("ack", "latest")
+    assert asked.exit_code == 1
+    assert "no incident 'latest'" in asked.stderr
