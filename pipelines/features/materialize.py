@@ -115,7 +115,7 @@ def materialize(
     """
     started = time.monotonic()
     report = progress or (lambda _what, _share: None)
-    if afresh or was_emptied(redis, online):
+    if was_emptied(redis, online):
         redis.delete(MATERIALIZED_KEY)
     online.set(MARK_KEY, b"")
     with lake.naming_unreadable():
@@ -125,7 +125,7 @@ def materialize(
     results = []
     for number, view in enumerate(VIEWS.values()):
         report(f"online: {view.name}", 0.7 + 0.3 * number / len(VIEWS))
-        results.append(_bring_online(store, view, offline_dir, redis, as_of))
+        results.append(_bring_online(store, view, offline_dir, redis, as_of, afresh))
     if was_emptied(redis, online):
         raise RedisError("the online store was emptied during the run")
     report("done", 1.0)
@@ -215,10 +215,18 @@ def materialized_as_of(redis: Redis, view: str) -> datetime | None:
 
 
 def _bring_online(
-    store: FeatureStore, view: View, offline_dir: Path, redis: Redis, as_of: datetime
+    store: FeatureStore,
+    view: View,
+    offline_dir: Path,
+    redis: Redis,
+    as_of: datetime,
+    afresh: bool,
 ) -> ViewResult:
-    """Materialise with Feast: per entity the latest row, unless the online one is as new."""
-    before = materialized_as_of(redis, view.name)
+    """Materialise with Feast: per entity the latest row, unless the online one is as new.
+
+    `afresh` looks back as far as a first run, which another process may have done meanwhile.
+    """
+    before = None if afresh else materialized_as_of(redis, view.name)
     if before is not None and _streamer_serves(redis, view, as_of):
         redis.hset(MATERIALIZED_KEY, view.name, as_of.astimezone(UTC).isoformat())
         return ViewResult(view.name, 0, as_of)
